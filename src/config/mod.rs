@@ -1,0 +1,3 @@
+//! The file.
+mod model;
+pub use model::*;

@@ -1,0 +1,438 @@
+//! What a configuration means, once every value in it has been checked.
+//!
+//! Plain data with public fields. Each default is the one that `conf/tallyd.toml` shows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::limits;
+use crate::series::Pattern;
+use crate::time::Span;
+
+/// Everything that a configuration file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[memcached]`
+    pub memcached: Memcached,
+    /// `[counters]`
+    pub counters: Counters,
+    /// `[[tier]]`, from fine to coarse; never empty, the first is one second wide, and each width
+    /// is a multiple of the one before.
+    pub tiers: Vec<Tier>,
+    /// `[[rule]]`, in file order; names are unique.
+    pub rules: Vec<Rule>,
+    /// `[[contact]]`, in file order; names are unique.
+    pub contacts: Vec<Contact>,
+    /// `[email]`
+    pub email: Email,
+    /// `[notify]`
+    pub notify: Notify,
+}
+
+/// Where to listen and how many threads serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses of the memcached port; may be empty.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses of the HTTP port, loopback only while no token is configured; may be empty.
+    pub http: Vec<SocketAddr>,
+    /// Worker threads; 0 means one per core.
+    pub threads: usize,
+    /// Connections to the memcached port at once.
+    pub max_connections: usize,
+    /// How long a silent client is kept; zero means for ever.
+    pub idle_timeout: Span,
+}
+
+/// The memcached face.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memcached {
+    /// What `incr` of an unknown key does.
+    pub missing_incr: MissingIncr,
+    /// Room for values that are not numbers, in bytes.
+    pub items_bytes: usize,
+    /// Largest single value, in bytes.
+    pub max_item_bytes: usize,
+}
+
+/// What `incr` of an unknown key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingIncr {
+    /// It creates the counter at the delta.
+    Create,
+    /// It answers `NOT_FOUND`, as memcached does.
+    NotFound,
+}
+
+/// Bounds of the live table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Series at most; increments of further ones fold into `tallyd.overflow`.
+    pub max_series: usize,
+}
+
+/// One resolution of history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Width of its windows.
+    pub window: Span,
+    /// How long they are kept; at least one window.
+    pub keep: Span,
+}
+
+/// One alerting rule. The meaning of every field is in README's chapter on rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Unique; also the name of its Nagios check.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// Which series it reads.
+    pub series: Pattern,
+    /// Tags that split it into instances; empty: one instance over all series.
+    pub by: Vec<String>,
+    /// What is measured.
+    pub measure: Measure,
+    /// Unit of time of a rate.
+    pub per: Per,
+    /// Over how long it is measured; a positive multiple of one second.
+    pub window: Span,
+    /// Compared with what; `None`: the measure itself is judged.
+    pub against: Option<Against>,
+    /// How it is compared.
+    pub change: Change,
+    /// When both windows hold less than this, a change is not judged.
+    pub floor: Option<f64>,
+    /// Threshold of the warning state.
+    pub warning: Option<Threshold>,
+    /// Threshold of the critical state. At least one of the two is there.
+    pub critical: Option<Threshold>,
+    /// What to make of missing data; `None`: not written out, so the default applies and a series
+    /// that was never seen is ok.
+    pub missing: Option<Missing>,
+    /// Contacts; `None`: the default ones; empty: nobody.
+    pub notify: Option<Vec<String>>,
+    /// Link to what to do.
+    pub runbook: Option<String>,
+}
+
+/// A function over the windows of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Increments per unit of time.
+    Rate,
+    /// Increments.
+    Sum,
+    /// Number of increments, or of values set.
+    Count,
+    /// Mean of the base windows' sums, or of the values set.
+    Mean,
+    /// Least base window's sum, or least value set.
+    Min,
+    /// Greatest base window's sum, or greatest value set.
+    Max,
+    /// Value shown now.
+    Last,
+    /// Seconds since the last update.
+    Age,
+}
+
+impl Measure {
+    /// Every measure under the name that a file writes.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("rate", Self::Rate),
+        ("sum", Self::Sum),
+        ("count", Self::Count),
+        ("mean", Self::Mean),
+        ("min", Self::Min),
+        ("max", Self::Max),
+        ("last", Self::Last),
+        ("age", Self::Age),
+    ];
+
+    /// The name that a file writes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, measure)| *measure == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Unit of time of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// Per second.
+    Second,
+    /// Per minute.
+    Minute,
+    /// Per hour.
+    Hour,
+    /// Per day of 24 hours.
+    Day,
+}
+
+impl Per {
+    /// Every unit under the name that a file writes.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("second", Self::Second), ("minute", Self::Minute), ("hour", Self::Hour), ("day", Self::Day)];
+
+    /// Its length in seconds.
+    #[must_use]
+    pub const fn secs(self) -> f64 {
+        match self {
+            Self::Second => 1.0,
+            Self::Minute => 60.0,
+            Self::Hour => 3600.0,
+            Self::Day => 86_400.0,
+        }
+    }
+
+    /// The name that a file writes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+}
+
+/// What a window is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The window just before.
+    Previous,
+    /// The same window that long ago: `1d`, `1w` or `2w`.
+    Ago(Span),
+}
+
+/// How two windows are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// (now − then) ÷ then × 100
+    Percent,
+    /// now − then
+    Absolute,
+}
+
+/// When a severity begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Threshold {
+    /// On which side of `value` it fires.
+    pub side: Side,
+    /// It fires strictly beyond this.
+    pub value: f64,
+    /// It recovers at or on the good side of this; never on the bad side of `value`.
+    pub clear: f64,
+    /// How long the value must be beyond before it fires.
+    pub hold: Span,
+    /// How long it must be recovered before it ends.
+    pub clear_hold: Span,
+}
+
+/// On which side of its value a threshold fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Strictly above.
+    Above,
+    /// Strictly below.
+    Below,
+}
+
+/// What a rule makes of missing data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// For how long it has to be missing in a row.
+    pub after: Span,
+    /// The state from then on.
+    pub state: MissingState,
+}
+
+impl Default for Missing {
+    fn default() -> Self {
+        Self { after: Span::from_secs(300), state: MissingState::Unknown }
+    }
+}
+
+/// The state that missing data leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingState {
+    /// Nobody knows.
+    Unknown,
+    /// Whatever it was.
+    Keep,
+    /// All is well.
+    Ok,
+    /// Warning.
+    Warning,
+    /// Critical.
+    Critical,
+}
+
+/// Somebody to tell, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Unique.
+    pub name: String,
+    /// Mail addresses, as written; each is a recipient of its own.
+    pub email: Vec<String>,
+    /// A webhook, when there is one. A contact has addresses, a webhook, or both.
+    pub webhook: Option<Webhook>,
+}
+
+/// Where and how a webhook is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// http or https; its user part, path and query may be secret, so it is shown as its origin only.
+    pub url: Secret,
+    /// What the body looks like.
+    pub format: WebhookFormat,
+    /// A certificate authority (PEM, as read) to trust as well.
+    pub ca_pem: Option<Pem>,
+    /// Further headers; values may be secret.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// What a webhook's body looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// Alertmanager's, version "4".
+    Alertmanager,
+}
+
+/// How mail leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email {
+    /// The relay; `None` when no contact has a mail address.
+    pub server: Option<Relay>,
+    /// Sender, as written.
+    pub from: String,
+    /// User name for the relay; empty: no authentication.
+    pub username: String,
+    /// Its password, from `password_file` or the environment.
+    pub password: Option<Secret>,
+    /// A certificate authority (PEM, as read) to trust as well.
+    pub ca_pem: Option<Pem>,
+}
+
+/// An SMTP server and how the connection to it is kept private.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub security: RelaySecurity,
+}
+
+/// How a connection to a relay is kept private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelaySecurity {
+    /// `smtp://`: STARTTLS, or nothing is sent.
+    StartTls,
+    /// `smtps://`: TLS from the first byte.
+    Tls,
+    /// `smtp+plain://`: clear text, because it was written out.
+    Plain,
+}
+
+/// Who is told when a rule does not say, and for how long delivery is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// Default contacts.
+    pub default: Vec<String>,
+    /// Where this server is reached; for links in messages. No slash at the end.
+    pub public_url: String,
+    /// How long a message is tried.
+    pub give_up: Span,
+}
+
+/// PEM text that was read from a file when the configuration was checked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// Its content; at least one certificate.
+    pub text: String,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pem({})", self.path.display())
+    }
+}
+
+/// A text that must not be shown. It prints as `…`; only a courier opens it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one who sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mib = 1024 * 1024;
+        Self {
+            server: Server {
+                listen: vec![SocketAddr::from(([127, 0, 0, 1], 11311))],
+                http: vec![SocketAddr::from(([127, 0, 0, 1], 8311))],
+                threads: 0,
+                max_connections: 10_000,
+                idle_timeout: Span::ZERO,
+            },
+            memcached: Memcached {
+                missing_incr: MissingIncr::Create,
+                items_bytes: 64 * mib,
+                max_item_bytes: mib,
+            },
+            counters: Counters { max_series: 1_000_000 },
+            tiers: [("1s", "2h"), ("10s", "3d"), ("1m", "40d"), ("1h", "1825d")]
+                .map(|(window, keep)| Tier { window: known(window), keep: known(keep) })
+                .to_vec(),
+            rules: Vec::new(),
+            contacts: Vec::new(),
+            email: Email {
+                server: None,
+                from: "tallyd <tallyd@localhost>".to_owned(),
+                username: String::new(),
+                password: None,
+                ca_pem: None,
+            },
+            notify: Notify {
+                default: Vec::new(),
+                public_url: "http://127.0.0.1:8311".to_owned(),
+                give_up: Span::DAY,
+            },
+        }
+    }
+}
+
+/// A length of time that is written in this file.
+fn known(text: &str) -> Span {
+    text.parse().expect("a span that this file writes is well formed")
+}
+
+const _: () = assert!(limits::ITEM_BYTES_CEILING >= 1024 * 1024, "the default max_item is allowed");

@@ -1,0 +1,175 @@
+//! Values that are not numbers, kept and returned byte for byte.
+//!
+//! tallyd is not a cache: when the room is full a new value is refused, and nothing is evicted.
+//! This module knows nothing of series; the caller holds the lock of the key it works on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+
+use crate::time::Timestamp;
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The bytes.
+    pub value: Box<[u8]>,
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// When it expires.
+    pub expires: Option<Timestamp>,
+    /// The unique number that `gets` answers.
+    pub unique: u64,
+}
+
+impl Item {
+    /// Whether it is gone at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+}
+
+/// What an item is charged beside its key and value: a table slot of 65 bytes at two thirds load,
+/// and two allocations of which each loses about 16 bytes to the allocator. An estimate on the safe
+/// side, so that the room in the configuration is not exceeded.
+const OVERHEAD_BYTES: usize = 132;
+
+/// The table of items, bounded in bytes.
+#[derive(Debug)]
+pub struct Items {
+    table: DashMap<Box<[u8]>, Item, foldhash::fast::RandomState>,
+    used_bytes: AtomicUsize,
+    max_bytes: usize,
+}
+
+/// There is no room for the value; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Items {
+    /// An empty table with room for `max_bytes`, keys and overhead included.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { table: DashMap::default(), used_bytes: AtomicUsize::new(0), max_bytes }
+    }
+
+    /// Puts a value in place of what was there.
+    ///
+    /// # Errors
+    /// [`Full`] when it does not fit; the old value stays.
+    pub fn put(&self, key: &[u8], item: Item) -> Result<(), Full> {
+        let new = cost(key, &item.value);
+        let old = self.table.get(key).map_or(0, |old| cost(key, &old.value));
+        self.used_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                let used = used + new - old;
+                (used <= self.max_bytes || new <= old).then_some(used)
+            })
+            .map_err(|_| Full)?;
+        self.table.insert(key.into(), item);
+        Ok(())
+    }
+
+    /// Shows the value that is live at `now` to `see`.
+    pub fn see<T>(&self, key: &[u8], now: Timestamp, see: impl FnOnce(&Item) -> T) -> Option<T> {
+        let item = self.table.get(key)?;
+        (!item.is_expired(now)).then(|| see(&item))
+    }
+
+    /// Lets `change` alter flags, expiry and unique number of the value that is live at `now`.
+    pub fn alter<T>(
+        &self,
+        key: &[u8],
+        now: Timestamp,
+        change: impl FnOnce(&mut Item) -> T,
+    ) -> Option<T> {
+        let mut item = self.table.get_mut(key)?;
+        (!item.is_expired(now)).then(|| change(&mut item))
+    }
+
+    /// Takes a value out; whether one was there and live.
+    pub fn remove(&self, key: &[u8], now: Timestamp) -> bool {
+        self.table.remove(key).is_some_and(|(key, item)| {
+            self.used_bytes.fetch_sub(cost(&key, &item.value), Ordering::Relaxed);
+            !item.is_expired(now)
+        })
+    }
+
+    /// Takes out what `condemned` points at; how many went.
+    pub fn retain_not(&self, mut condemned: impl FnMut(&Item) -> bool) -> usize {
+        let mut gone = 0;
+        self.table.retain(|key, item| {
+            let goes = condemned(item);
+            if goes {
+                gone += 1;
+                self.used_bytes.fetch_sub(cost(key, &item.value), Ordering::Relaxed);
+            }
+            !goes
+        });
+        gone
+    }
+
+    /// How many there are, expired ones that were not swept yet included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Room taken, in bytes.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Room in all, in bytes.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+}
+
+fn cost(key: &[u8], value: &[u8]) -> usize {
+    key.len() + value.len() + OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(value: &str) -> Item {
+        Item { value: value.as_bytes().into(), flags: 0, expires: None, unique: 1 }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_and_keeps_what_was_there() {
+        let now = Timestamp::EPOCH;
+        let items = Items::new(2 * (OVERHEAD_BYTES + 2));
+        assert_eq!(items.put(b"a", item("1")), Ok(()));
+        assert_eq!(items.put(b"b", item("2")), Ok(()));
+        assert_eq!(items.put(b"c", item("3")), Err(Full));
+        assert_eq!(items.put(b"a", item("long")), Err(Full));
+        assert_eq!(items.see(b"a", now, |i| i.value.to_vec()), Some(b"1".to_vec()));
+        assert!(items.remove(b"b", now));
+        assert_eq!(items.put(b"c", item("3")), Ok(()));
+        assert_eq!(items.retain_not(|_| true), 2);
+        assert_eq!(items.used_bytes(), 0);
+    }
+
+    #[test]
+    fn an_expired_value_is_gone_before_it_is_swept() {
+        let items = Items::new(1000);
+        let expires = Some(Timestamp::from_secs(10));
+        items.put(b"a", Item { expires, ..item("1") }).unwrap();
+        assert!(items.see(b"a", Timestamp::from_millis(9_999), |_| ()).is_some());
+        assert!(items.see(b"a", Timestamp::from_secs(10), |_| ()).is_none());
+        assert!(!items.remove(b"a", Timestamp::from_secs(10)));
+        assert_eq!(items.used_bytes(), 0);
+    }
+}

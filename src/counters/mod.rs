@@ -1,0 +1,647 @@
+//! The live table: key → cell, and the values that are not numbers.
+//!
+//! A key that is incremented is a counter, one that is only ever set to a number is a gauge, any
+//! other value is an item. What a client sees (set, delete, expiry, flags) is kept apart from what
+//! was counted: nothing that a client does takes away from a total. The module does not know
+//! windows, nor the wire.
+//!
+//! **Locks.** All access to a key goes through the lock of its shard in `keys`: reads and plain
+//! increments of counters under the read guard, everything else under the write guard. Inside it
+//! the item table and the gauge windows may be locked, never the other way round.
+
+pub mod cells;
+mod gauges;
+pub mod items;
+mod number;
+
+use std::hash::BuildHasher;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, PoisonError};
+
+use dashmap::{DashMap, SharedValue};
+
+use crate::config::MissingIncr;
+use crate::series;
+use crate::time::Timestamp;
+
+use cells::{Cell, CellId, Cells, Face, Kind, Shown};
+pub use gauges::Observed;
+use gauges::Gauges;
+use items::{Full, Item, Items};
+use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width, numeric};
+
+type Hasher = foldhash::fast::RandomState;
+type Key = Box<[u8]>;
+
+/// The series that takes the increments of keys for which there is no room.
+pub const OVERFLOW_KEY: &[u8] = b"tallyd.overflow";
+
+/// Bounds and behaviour, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What `incr` of an unknown key does.
+    pub missing_incr: MissingIncr,
+    /// Series at most, not counting our own.
+    pub max_series: usize,
+    /// Room for items, in bytes.
+    pub items_bytes: usize,
+}
+
+/// The live table.
+#[derive(Debug)]
+pub struct Counters {
+    keys: DashMap<Key, CellId, Hasher>,
+    cells: Cells,
+    items: Items,
+    gauges: Gauges,
+    /// Cells made since the last drain, with the key that made them.
+    births: Mutex<Vec<(CellId, Key)>>,
+    missing_incr: MissingIncr,
+    overflow: CellId,
+    overflowed: AtomicU64,
+    /// The next unique number for `gets`.
+    unique: AtomicU64,
+    /// When a delayed `flush_all` is due, in milliseconds; `i64::MAX` for none.
+    flush_due: AtomicI64,
+}
+
+/// What `incr` and `decr` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// The value shown from now on.
+    Value(u64),
+    /// There is no such key.
+    NotFound,
+    /// The value shown is not a decimal number of 64 bits.
+    NotNumeric,
+    /// The table is full, and the value is kept where it cannot be counted.
+    Full,
+    /// The key is one of tallyd's own.
+    Reserved,
+}
+
+/// What a storage command did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is stored.
+    Stored,
+    /// Its condition did not hold.
+    NotStored,
+    /// There is no room for the value.
+    Full,
+    /// The key is one of tallyd's own.
+    Reserved,
+}
+
+/// When a storage command stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always: `set`.
+    Always,
+    /// When the key shows nothing: `add`.
+    Absent,
+    /// When the key shows a value: `replace`.
+    Present,
+}
+
+/// A value to store.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The bytes.
+    pub value: &'a [u8],
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// When it expires.
+    pub expires: Option<Timestamp>,
+}
+
+/// A value as a client sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The bytes.
+    pub value: &'a [u8],
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// The number that changes with every change of the value.
+    pub unique: u64,
+}
+
+/// What a touched cell holds at the close of a base window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drained {
+    /// Which cell.
+    pub cell: CellId,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Sum of all increments ever.
+    pub total: u64,
+    /// Number of increments ever.
+    pub count: u64,
+    /// The value shown, where it is a number.
+    pub shown: Option<f64>,
+    /// What a gauge was set to since the last close.
+    pub observed: Option<Observed>,
+}
+
+impl Counters {
+    /// An empty table.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let cells = Cells::new(options.max_series.saturating_add(1));
+        let overflow = cells.allocate().expect("there is room for one cell at least");
+        let face = Face { kind: Kind::Counter, shown: Shown::Nothing, width: 0, flags: 0 };
+        cells.get(overflow).face.store(face.pack(), Relaxed);
+        let counters = Self {
+            keys: DashMap::with_hasher(Hasher::default()),
+            cells,
+            items: Items::new(options.items_bytes),
+            gauges: Gauges::default(),
+            births: Mutex::new(vec![(overflow, OVERFLOW_KEY.into())]),
+            missing_incr: options.missing_incr,
+            overflow,
+            overflowed: AtomicU64::new(0),
+            unique: AtomicU64::new(1),
+            flush_due: AtomicI64::new(i64::MAX),
+        };
+        counters.keys.insert(OVERFLOW_KEY.into(), overflow);
+        counters
+    }
+
+    /// Adds to a counter. The hot path: one look-up, two additions.
+    #[inline]
+    pub fn incr(&self, key: &[u8], delta: u64, now: Timestamp) -> Arithmetic {
+        if series::is_reserved(key) {
+            return Arithmetic::Reserved;
+        }
+        let key = &*series::canonical_key(key);
+        let hash = self.keys.hasher().hash_one(key);
+        let found = self.with_read(hash, key, |id| {
+            let id = id?;
+            let cell = self.cells.get(id);
+            let plain = Face::is_plain_counter(cell.face.load(Relaxed)) && cell.is_live(now);
+            plain.then(|| self.add(id, cell, delta))
+        });
+        match found {
+            Some(value) => Arithmetic::Value(value),
+            None => self.incr_rare(hash, key, delta, now),
+        }
+    }
+
+    /// The rest of `incr`: births, gauges that become counters, texts, expired values.
+    #[cold]
+    fn incr_rare(&self, hash: u64, key: &[u8], delta: u64, now: Timestamp) -> Arithmetic {
+        self.with_write(hash, key, |slot| {
+            let (value, width, is_new) = match self.shown_number(slot.id, key, now) {
+                Number::Is { value, width } => (value, width, false),
+                Number::Not => return Arithmetic::NotNumeric,
+                Number::Nothing if self.missing_incr == MissingIncr::NotFound => {
+                    return Arithmetic::NotFound;
+                }
+                Number::Nothing => (0, 0, true),
+            };
+            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+                // No room: count it all the same, where it can be seen.
+                self.overflowed.fetch_add(1, Relaxed);
+                return Arithmetic::Value(self.add_overflow(delta));
+            };
+            let cell = self.cells.get(id);
+            let flags = if is_new {
+                cell.set_expires(None);
+                0
+            } else {
+                self.take_over_text(cell, key, now)
+            };
+            cell.show(value);
+            let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
+            cell.face.store(face.pack(), Relaxed);
+            self.renew_unique(cell);
+            Arithmetic::Value(self.add(id, cell, delta))
+        })
+    }
+
+    /// Takes from the value shown, not below zero. The total of increments is not touched.
+    pub fn decr(&self, key: &[u8], delta: u64, now: Timestamp) -> Arithmetic {
+        if series::is_reserved(key) {
+            return Arithmetic::Reserved;
+        }
+        let key = &*series::canonical_key(key);
+        let hash = self.keys.hasher().hash_one(key);
+        self.with_write(hash, key, |slot| {
+            let (value, width) = match self.shown_number(slot.id, key, now) {
+                Number::Is { value, width } => (value, width),
+                Number::Not => return Arithmetic::NotNumeric,
+                Number::Nothing => return Arithmetic::NotFound,
+            };
+            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+                return Arithmetic::Full;
+            };
+            let cell = self.cells.get(id);
+            let flags = self.take_over_text(cell, key, now);
+            let kind = self.face(id).kind;
+            let left = value.saturating_sub(delta);
+            cell.decrements.fetch_add(value - left, Relaxed);
+            cell.show(left);
+            let width = width.max(decimal_width(value));
+            let face = Face { kind, shown: Shown::Integer, width, flags };
+            cell.face.store(face.pack(), Relaxed);
+            self.renew_unique(cell);
+            self.observe(id, kind, left);
+            self.cells.mark(id);
+            Arithmetic::Value(left)
+        })
+    }
+
+    /// Stores a value under a condition: `set`, `add`, `replace`.
+    pub fn store(&self, entry: Entry<'_>, condition: Condition, now: Timestamp) -> Stored {
+        if series::is_reserved(entry.key) {
+            return Stored::Reserved;
+        }
+        let key = &*series::canonical_key(entry.key);
+        let entry = Entry { key, ..entry };
+        let hash = self.keys.hasher().hash_one(entry.key);
+        self.with_write(hash, entry.key, |slot| {
+            let wanted = match condition {
+                Condition::Always => true,
+                Condition::Absent => !self.is_shown(slot.id, entry.key, now),
+                Condition::Present => self.is_shown(slot.id, entry.key, now),
+            };
+            if !wanted {
+                return Stored::NotStored;
+            }
+            let Some(number) = numeric(entry.value) else {
+                return self.store_text(slot.id, entry);
+            };
+            // A number for which there is no room as a series is still a value to keep.
+            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, entry.key)) else {
+                return self.store_text(None, entry);
+            };
+            self.store_number(id, entry, number, now)
+        })
+    }
+
+    fn store_text(&self, id: Option<CellId>, entry: Entry<'_>) -> Stored {
+        let Entry { key, value, flags, expires } = entry;
+        let unique = match id.map(|id| self.cells.get(id)) {
+            Some(cell) => self.renew_unique(cell),
+            None => self.next_unique(),
+        };
+        let item = Item { value: value.into(), flags, expires, unique };
+        if self.items.put(key, item) == Err(Full) {
+            return Stored::Full;
+        }
+        if let Some(id) = id {
+            let cell = self.cells.get(id);
+            let face = Face::unpack(cell.face.load(Relaxed));
+            cell.set_expires(None);
+            cell.face.store(Face { shown: Shown::Text, ..face }.pack(), Relaxed);
+        }
+        Stored::Stored
+    }
+
+    fn store_number(&self, id: CellId, entry: Entry<'_>, number: Numeric, now: Timestamp) -> Stored {
+        let cell = self.cells.get(id);
+        let face = Face::unpack(cell.face.load(Relaxed));
+        let (shown, width) = match number.exact {
+            Some(Exact::Integer(value)) => {
+                cell.show(value);
+                (Shown::Integer, decimal_width(value))
+            }
+            // A counter has to be able to go on counting, so its cell keeps no double.
+            Some(Exact::Float) if face.kind == Kind::Gauge => {
+                cell.offset.store(number.value.to_bits(), Relaxed);
+                (Shown::Float, 0)
+            }
+            _ => {
+                if self.store_text(Some(id), entry) == Stored::Full {
+                    return Stored::Full;
+                }
+                (Shown::Text, 0)
+            }
+        };
+        if shown != Shown::Text {
+            self.items.remove(entry.key, now);
+            cell.set_expires(entry.expires);
+        }
+        cell.face.store(Face { shown, width, flags: entry.flags, ..face }.pack(), Relaxed);
+        self.renew_unique(cell);
+        if face.kind == Kind::Gauge {
+            self.gauges.observe(id, number.value);
+        }
+        self.cells.mark(id);
+        Stored::Stored
+    }
+
+    /// Shows the value of a key to `see`.
+    pub fn get<T>(&self, key: &[u8], now: Timestamp, see: impl FnOnce(View<'_>) -> T) -> Option<T> {
+        let key = &*series::canonical_key(key);
+        let hash = self.keys.hasher().hash_one(key);
+        self.with_read(hash, key, |id| {
+            let cell = id.map(|id| self.cells.get(id));
+            let face = cell.map(|cell| Face::unpack(cell.face.load(Relaxed)));
+            match (cell, face) {
+                (Some(_), Some(Face { shown: Shown::Text, .. })) | (None, _) | (_, None) => {
+                    self.items.see(key, now, |item| {
+                        see(View { value: &item.value, flags: item.flags, unique: item.unique })
+                    })
+                }
+                (Some(cell), Some(face)) => {
+                    let mut text = Decimal::default();
+                    if !cell.is_live(now) || !cell.write_shown(face, &mut text) {
+                        return None;
+                    }
+                    let value = text.as_bytes();
+                    Some(see(View { value, flags: face.flags, unique: cell.unique() }))
+                }
+            }
+        })
+    }
+
+    /// Takes the value shown away; whether there was one. What was counted stays.
+    pub fn delete(&self, key: &[u8], now: Timestamp) -> bool {
+        let key = &*series::canonical_key(key);
+        let hash = self.keys.hasher().hash_one(key);
+        self.with_write(hash, key, |slot| {
+            let was_shown = self.is_shown(slot.id, key, now);
+            self.items.remove(key, now);
+            if let Some(id) = slot.id {
+                self.cells.get(id).hide();
+                self.cells.mark(id);
+            }
+            was_shown
+        })
+    }
+
+    /// Gives a value a new time of expiry; whether there was one.
+    pub fn touch(&self, key: &[u8], expires: Option<Timestamp>, now: Timestamp) -> bool {
+        let key = &*series::canonical_key(key);
+        let hash = self.keys.hasher().hash_one(key);
+        self.with_write(hash, key, |slot| {
+            if !self.is_shown(slot.id, key, now) {
+                return false;
+            }
+            if self.items.alter(key, now, |item| item.expires = expires).is_none()
+                && let Some(id) = slot.id
+            {
+                self.cells.get(id).set_expires(expires);
+            }
+            true
+        })
+    }
+
+    /// Takes all values away at `due`: at once when that is not after `now`, else by [`sweep`].
+    ///
+    /// [`sweep`]: Self::sweep
+    pub fn flush_all(&self, due: Timestamp, now: Timestamp) {
+        if due <= now {
+            self.flush_due.store(i64::MAX, Relaxed);
+            self.flush_now();
+        } else {
+            self.flush_due.store(due.as_millis(), Relaxed);
+        }
+    }
+
+    fn flush_now(&self) {
+        // A walk that drops nothing: it holds the write guard of one shard after the other.
+        self.keys.retain(|_, id| {
+            self.cells.get(*id).hide();
+            self.cells.mark(*id);
+            true
+        });
+        self.items.retain_not(|_| true);
+    }
+
+    /// Housekeeping, once a second: a delayed flush that is due, and items that have expired.
+    pub fn sweep(&self, now: Timestamp) {
+        let due = self.flush_due.load(Relaxed);
+        if due <= now.as_millis()
+            && self.flush_due.compare_exchange(due, i64::MAX, Relaxed, Relaxed).is_ok()
+        {
+            self.flush_now();
+        }
+        self.items.retain_not(|item| item.is_expired(now));
+    }
+
+    /// Hands every cell that was touched since the last call to `each`, then the keys of cells that
+    /// are new since then. A cell that is seen for the first time has its key in the answer.
+    pub fn drain(&self, mut each: impl FnMut(Drained)) -> Vec<(CellId, Box<[u8]>)> {
+        self.cells.drain(|id| {
+            let cell = self.cells.get(id);
+            let face = Face::unpack(cell.face.load(SeqCst));
+            // The count first: an increment that falls between the two reads is then in the total
+            // of this window and in the count of the next, and neither is lost.
+            let count = cell.count.load(SeqCst);
+            let total = cell.total.load(SeqCst);
+            let shown = cell.shown_f64(face, total);
+            let observed = self.gauges.take(id).filter(|_| face.kind == Kind::Gauge);
+            each(Drained { cell: id, kind: face.kind, total, count, shown, observed });
+        });
+        // After the cells: whoever marked one had its birth noted before.
+        std::mem::take(&mut *self.births.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Total and number of increments of a cell, now.
+    #[must_use]
+    pub fn totals(&self, id: CellId) -> (u64, u64) {
+        let cell = self.cells.get(id);
+        (cell.total.load(Relaxed), cell.count.load(Relaxed))
+    }
+
+    /// The value shown of a cell, where it is a number.
+    #[must_use]
+    pub fn shown(&self, id: CellId, now: Timestamp) -> Option<f64> {
+        let cell = self.cells.get(id);
+        let face = Face::unpack(cell.face.load(Relaxed));
+        cell.is_live(now).then(|| cell.shown_f64(face, cell.total.load(Relaxed)))?
+    }
+
+    /// Series known, our own not counted.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.cells.len() - 1
+    }
+
+    /// Increments that went to [`OVERFLOW_KEY`] for want of room.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed.load(Relaxed)
+    }
+
+    /// The table of items.
+    #[must_use]
+    pub fn items(&self) -> &Items {
+        &self.items
+    }
+
+    /// The addition itself. The count follows the total, the mark follows both.
+    #[inline]
+    fn add(&self, id: CellId, cell: &Cell, delta: u64) -> u64 {
+        let total = cell.total.fetch_add(delta, SeqCst).wrapping_add(delta);
+        cell.count.fetch_add(1, SeqCst);
+        self.cells.mark(id);
+        total.wrapping_add(cell.offset.load(Relaxed))
+    }
+
+    fn add_overflow(&self, delta: u64) -> u64 {
+        let cell = self.cells.get(self.overflow);
+        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width: 0, flags: 0 };
+        cell.face.store(face.pack(), Relaxed);
+        self.add(self.overflow, cell, delta)
+    }
+
+    /// Makes a cell for a key that has none; `None` when the table is full.
+    fn birth(&self, slot: &mut Slot<'_>, hash: u64, key: &[u8]) -> Option<CellId> {
+        let id = self.cells.allocate()?;
+        self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.into()));
+        let entry = (key.into(), SharedValue::new(id));
+        slot.shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+        Some(id)
+    }
+
+    fn with_read<T>(&self, hash: u64, key: &[u8], read: impl FnOnce(Option<CellId>) -> T) -> T {
+        let shard = self.shard(hash).read();
+        read(shard.get(hash, |(k, _)| **k == *key).map(|(_, id)| *id.get()))
+    }
+
+    fn with_write<T>(&self, hash: u64, key: &[u8], write: impl FnOnce(&mut Slot<'_>) -> T) -> T {
+        let mut shard = self.shard(hash).write();
+        let id = shard.get(hash, |(k, _)| **k == *key).map(|(_, id)| *id.get());
+        write(&mut Slot { shard: &mut shard, id })
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "dashmap takes the hash as a usize")]
+    fn shard(&self, hash: u64) -> &dashmap::RwLock<Shard> {
+        let at = self.keys.determine_shard(hash as usize);
+        self.keys.shards().get(at).expect("dashmap names one of its own shards")
+    }
+
+    fn is_shown(&self, id: Option<CellId>, key: &[u8], now: Timestamp) -> bool {
+        match id.map(|id| (self.cells.get(id), self.face(id))) {
+            None | Some((_, Face { shown: Shown::Text, .. })) => {
+                self.items.see(key, now, |_| ()).is_some()
+            }
+            Some((cell, face)) => face.shown != Shown::Nothing && cell.is_live(now),
+        }
+    }
+
+    /// The value shown, as arithmetic needs it.
+    fn shown_number(&self, id: Option<CellId>, key: &[u8], now: Timestamp) -> Number {
+        let Some((cell, face)) = id.map(|id| (self.cells.get(id), self.face(id))) else {
+            return self.text_number(key, now);
+        };
+        match face.shown {
+            Shown::Text => self.text_number(key, now),
+            Shown::Nothing => Number::Nothing,
+            _ if !cell.is_live(now) => Number::Nothing,
+            Shown::Float => Number::Not,
+            Shown::Integer => Number::Is { value: cell.integer(), width: face.width },
+        }
+    }
+
+    fn text_number(&self, key: &[u8], now: Timestamp) -> Number {
+        self.items.see(key, now, |item| decimal(&item.value)).unwrap_or(Number::Nothing)
+    }
+
+    /// A number is about to be shown by the cell: where a text showed it until now, the cell takes
+    /// its expiry, and the text goes. Gives the flags that the value had.
+    fn take_over_text(&self, cell: &Cell, key: &[u8], now: Timestamp) -> u32 {
+        match self.items.see(key, now, |item| (item.flags, item.expires)) {
+            Some((flags, expires)) => {
+                self.items.remove(key, now);
+                cell.set_expires(expires);
+                flags
+            }
+            None => Face::unpack(cell.face.load(Relaxed)).flags,
+        }
+    }
+
+    /// A gauge that a client changes by `decr` was set to what it shows then.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    fn observe(&self, id: CellId, kind: Kind, value: u64) {
+        if kind == Kind::Gauge {
+            self.gauges.observe(id, value as f64);
+        }
+    }
+
+    fn face(&self, id: CellId) -> Face {
+        Face::unpack(self.cells.get(id).face.load(Relaxed))
+    }
+
+    fn next_unique(&self) -> u64 {
+        self.unique.fetch_add(1, Relaxed)
+    }
+
+    /// A new unique number, greater than every one that this cell has had.
+    fn renew_unique(&self, cell: &Cell) -> u64 {
+        let unique = self.next_unique().max(cell.unique().wrapping_add(1));
+        cell.unique_offset.store(unique.wrapping_sub(cell.count.load(Relaxed)), Relaxed);
+        unique
+    }
+}
+
+type Shard = hashbrown::raw::RawTable<(Key, SharedValue<CellId>)>;
+
+/// A key's place in its shard, under the write guard.
+struct Slot<'a> {
+    shard: &'a mut Shard,
+    id: Option<CellId>,
+}
+
+impl Cell {
+    /// Whether the value shown has not expired.
+    #[inline]
+    fn is_live(&self, now: Timestamp) -> bool {
+        let expires = self.expires.load(Relaxed);
+        expires == 0 || now.as_millis().cast_unsigned() < expires
+    }
+
+    fn set_expires(&self, expires: Option<Timestamp>) {
+        let millis = expires.map_or(0, |at| at.as_millis().max(1).cast_unsigned());
+        self.expires.store(millis, Relaxed);
+    }
+
+    /// Shows a number, without counting it.
+    fn show(&self, value: u64) {
+        self.offset.store(value.wrapping_sub(self.total.load(Relaxed)), Relaxed);
+    }
+
+    fn hide(&self) {
+        let face = Face::unpack(self.face.load(Relaxed));
+        let face = Face { shown: Shown::Nothing, width: 0, flags: 0, ..face };
+        self.face.store(face.pack(), Relaxed);
+        self.set_expires(None);
+    }
+
+    fn integer(&self) -> u64 {
+        self.total.load(Relaxed).wrapping_add(self.offset.load(Relaxed))
+    }
+
+    fn unique(&self) -> u64 {
+        self.unique_offset.load(Relaxed).wrapping_add(self.count.load(Relaxed))
+    }
+
+    /// The value shown as text; `false` when the cell itself shows none.
+    fn write_shown(&self, face: Face, text: &mut Decimal) -> bool {
+        match face.shown {
+            Shown::Integer => text.integer(self.integer(), face.width),
+            Shown::Float => text.float(f64::from_bits(self.offset.load(Relaxed))),
+            Shown::Nothing | Shown::Text => return false,
+        }
+        true
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "windows hold doubles")]
+    fn shown_f64(&self, face: Face, total: u64) -> Option<f64> {
+        let offset = self.offset.load(Relaxed);
+        match face.shown {
+            Shown::Integer => Some(total.wrapping_add(offset) as f64),
+            Shown::Float => Some(f64::from_bits(offset)),
+            Shown::Nothing | Shown::Text => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! What clients see and what is counted, told apart.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn later(secs: i64) -> Timestamp {
+    Timestamp::from_secs(1_000_000 + secs)
+}
+
+fn table(missing_incr: MissingIncr, max_series: usize) -> Counters {
+    Counters::new(Options { missing_incr, max_series, items_bytes: 10_000 })
+}
+
+fn counters() -> Counters {
+    table(MissingIncr::Create, 1000)
+}
+
+fn set(counters: &Counters, key: &str, value: &str) -> Stored {
+    store(counters, key, value, Condition::Always, None)
+}
+
+fn store(
+    counters: &Counters,
+    key: &str,
+    value: &str,
+    condition: Condition,
+    expires: Option<Timestamp>,
+) -> Stored {
+    let entry = Entry { key: key.as_bytes(), value: value.as_bytes(), flags: 0, expires };
+    counters.store(entry, condition, NOW)
+}
+
+fn get_at(counters: &Counters, key: &str, now: Timestamp) -> Option<String> {
+    let text = |view: View<'_>| String::from_utf8_lossy(view.value).into_owned();
+    counters.get(key.as_bytes(), now, text)
+}
+
+fn get(counters: &Counters, key: &str) -> Option<String> {
+    get_at(counters, key, NOW)
+}
+
+fn incr(counters: &Counters, key: &str, delta: u64) -> Arithmetic {
+    counters.incr(key.as_bytes(), delta, NOW)
+}
+
+/// The drained cell of one key, with the keys that were born on the way.
+fn drain(counters: &Counters) -> (Vec<Drained>, Vec<String>) {
+    let mut cells = Vec::new();
+    let births = counters.drain(|drained| cells.push(drained));
+    let name = |(_, key): (CellId, Box<[u8]>)| String::from_utf8_lossy(&key).into_owned();
+    (cells, births.into_iter().map(name).collect())
+}
+
+#[test]
+fn incr_creates_at_the_delta_unless_told_otherwise() {
+    let counters = counters();
+    assert_eq!(incr(&counters, "a", 5), Arithmetic::Value(5));
+    assert_eq!(incr(&counters, "a", 2), Arithmetic::Value(7));
+    let strict = table(MissingIncr::NotFound, 10);
+    assert_eq!(incr(&strict, "a", 5), Arithmetic::NotFound);
+    assert_eq!(strict.series(), 0);
+}
+
+#[test]
+fn set_moves_what_is_shown_and_never_the_total() {
+    let counters = counters();
+    incr(&counters, "a", 5);
+    assert_eq!(set(&counters, "a", "100"), Stored::Stored);
+    assert_eq!(incr(&counters, "a", 1), Arithmetic::Value(101));
+    let (cells, _) = drain(&counters);
+    assert_eq!((cells[0].kind, cells[0].total, cells[0].count), (Kind::Counter, 6, 2));
+    assert_eq!(cells[0].shown, Some(101.0));
+}
+
+#[test]
+fn delete_and_flush_take_the_value_away_and_keep_the_history() {
+    let counters = counters();
+    incr(&counters, "a", 5);
+    assert!(counters.delete(b"a", NOW));
+    assert!(!counters.delete(b"a", NOW));
+    assert_eq!(get(&counters, "a"), None);
+    assert_eq!(incr(&counters, "a", 2), Arithmetic::Value(2));
+    counters.flush_all(NOW, NOW);
+    assert_eq!(get(&counters, "a"), None);
+    assert_eq!(incr(&counters, "a", 3), Arithmetic::Value(3));
+    assert_eq!(drain(&counters).0.last().map(|cell| cell.total), Some(10));
+}
+
+#[test]
+fn a_delayed_flush_waits_for_its_time() {
+    let counters = counters();
+    incr(&counters, "a", 5);
+    set(&counters, "b", "text");
+    counters.flush_all(later(10), NOW);
+    counters.sweep(later(9));
+    assert_eq!(get(&counters, "a").as_deref(), Some("5"));
+    counters.sweep(later(10));
+    assert_eq!((get(&counters, "a"), get(&counters, "b")), (None, None));
+    incr(&counters, "a", 1);
+    counters.sweep(later(11));
+    assert_eq!(get(&counters, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn decr_stops_at_zero_and_pads_as_memcached_does() {
+    let counters = counters();
+    set(&counters, "n", "10");
+    assert_eq!(counters.decr(b"n", 1, NOW), Arithmetic::Value(9));
+    assert_eq!(get(&counters, "n").as_deref(), Some("9 "));
+    assert_eq!(counters.decr(b"n", 100, NOW), Arithmetic::Value(0));
+    assert_eq!(counters.decr(b"absent", 1, NOW), Arithmetic::NotFound);
+    assert_eq!(incr(&counters, "n", 12), Arithmetic::Value(12));
+    assert_eq!(drain(&counters).0[0].total, 12);
+}
+
+#[test]
+fn numbers_wrap_at_64_bits() {
+    let counters = counters();
+    set(&counters, "n", "18446744073709551615");
+    assert_eq!(incr(&counters, "n", 2), Arithmetic::Value(1));
+}
+
+#[test]
+fn values_come_back_byte_for_byte() {
+    let counters = counters();
+    for value in ["5", "007", "21.5", "21.50", "-3", "1e5", "text", "", "\r\n\0"] {
+        assert_eq!(set(&counters, "k", value), Stored::Stored);
+        assert_eq!(get(&counters, "k").as_deref(), Some(value));
+        incr(&counters, "c", 1);
+        assert_eq!(set(&counters, "c", value), Stored::Stored);
+        assert_eq!(get(&counters, "c").as_deref(), Some(value), "on a counter");
+    }
+}
+
+#[test]
+fn incr_of_what_is_not_a_decimal_number_is_refused() {
+    let counters = counters();
+    for value in ["text", "21.5", "-3", "", "1 2"] {
+        set(&counters, "k", value);
+        assert_eq!(incr(&counters, "k", 1), Arithmetic::NotNumeric, "{value:?}");
+        assert_eq!(get(&counters, "k").as_deref(), Some(value));
+    }
+    set(&counters, "k", "007");
+    assert_eq!(incr(&counters, "k", 1), Arithmetic::Value(8));
+    assert_eq!(get(&counters, "k").as_deref(), Some("8  "));
+}
+
+#[test]
+fn a_gauge_keeps_the_summary_of_what_it_was_set_to() {
+    let counters = counters();
+    for value in ["3", "-1.5", "2"] {
+        set(&counters, "g", value);
+    }
+    let (cells, births) = drain(&counters);
+    assert_eq!(births, ["tallyd.overflow", "g"]);
+    let observed = Observed { count: 3, sum: 3.5, min: -1.5, max: 3.0, last: 2.0 };
+    assert_eq!((cells[0].kind, cells[0].observed), (Kind::Gauge, Some(observed)));
+    assert_eq!(drain(&counters).0, []);
+    incr(&counters, "g", 1);
+    let (cells, _) = drain(&counters);
+    assert_eq!((cells[0].kind, cells[0].total, cells[0].shown), (Kind::Counter, 1, Some(3.0)));
+}
+
+#[test]
+fn add_and_replace_look_at_what_is_shown() {
+    let counters = counters();
+    let store = |value, condition| store(&counters, "k", value, condition, None);
+    assert_eq!(store("1", Condition::Present), Stored::NotStored);
+    assert_eq!(store("1", Condition::Absent), Stored::Stored);
+    assert_eq!(store("x", Condition::Absent), Stored::NotStored);
+    assert_eq!(store("x", Condition::Present), Stored::Stored);
+    assert_eq!(store("2", Condition::Present), Stored::Stored);
+    assert!(counters.delete(b"k", NOW));
+    assert_eq!(store("y", Condition::Absent), Stored::Stored);
+}
+
+#[test]
+fn what_has_expired_is_not_there() {
+    let counters = counters();
+    for (key, value) in [("n", "5"), ("t", "text")] {
+        store(&counters, key, value, Condition::Always, Some(later(10)));
+        assert_eq!(get_at(&counters, key, later(9)).as_deref(), Some(value));
+        assert_eq!(get_at(&counters, key, later(10)), None);
+        assert!(!counters.touch(key.as_bytes(), None, later(10)));
+    }
+    assert_eq!(counters.incr(b"n", 2, later(10)), Arithmetic::Value(2));
+    assert_eq!(get_at(&counters, "n", later(1000)).as_deref(), Some("2"), "a new life, no expiry");
+    assert!(counters.touch(b"n", Some(later(20)), later(11)));
+    assert_eq!(get_at(&counters, "n", later(20)), None);
+    counters.sweep(later(20));
+    assert!(counters.items().is_empty());
+}
+
+#[test]
+fn the_unique_number_changes_with_every_change() {
+    let counters = counters();
+    let mut seen = std::collections::HashSet::new();
+    let mut note = |what: &str| {
+        let unique = counters.get(b"k", NOW, |view| view.unique).expect(what);
+        assert!(seen.insert(unique), "{what} repeated {unique}");
+    };
+    for _ in 0..5 {
+        set(&counters, "k", "5");
+        note("set");
+        for _ in 0..3 {
+            incr(&counters, "k", 1);
+            note("incr");
+        }
+        set(&counters, "k", "text");
+        note("text");
+    }
+}
+
+#[test]
+fn spellings_of_one_series_share_a_cell() {
+    let counters = counters();
+    incr(&counters, "o;a=1;b=2", 1);
+    assert_eq!(incr(&counters, "o;b=2;a=1", 1), Arithmetic::Value(2));
+    assert_eq!(get(&counters, "o;b=2;a=1").as_deref(), Some("2"));
+    assert_eq!(counters.series(), 1);
+}
+
+#[test]
+fn without_room_increments_fold_into_the_overflow() {
+    let counters = table(MissingIncr::Create, 2);
+    for key in ["a", "b", "c", "d"] {
+        incr(&counters, key, 10);
+    }
+    assert_eq!(counters.series(), 2);
+    assert_eq!(counters.overflowed(), 2);
+    assert_eq!(get(&counters, "tallyd.overflow").as_deref(), Some("20"));
+    assert_eq!(set(&counters, "e", "5"), Stored::Stored, "a number can still be kept");
+    assert_eq!(get(&counters, "e").as_deref(), Some("5"));
+    assert_eq!(incr(&counters, "a", 1), Arithmetic::Value(11));
+}
+
+#[test]
+fn our_own_names_are_not_for_clients() {
+    let counters = counters();
+    assert_eq!(incr(&counters, "tallyd.overflow", 1), Arithmetic::Reserved);
+    assert_eq!(counters.decr(b"tallyd.x", 1, NOW), Arithmetic::Reserved);
+    assert_eq!(set(&counters, "tallyd.x", "1"), Stored::Reserved);
+}
+
+#[test]
+fn items_are_refused_when_the_room_is_full() {
+    let counters = counters();
+    let long = "x".repeat(9_000);
+    assert_eq!(set(&counters, "a", &long), Stored::Stored);
+    assert_eq!(set(&counters, "b", &long), Stored::Full);
+    assert_eq!(get(&counters, "b"), None);
+    assert_eq!(incr(&counters, "c", 1), Arithmetic::Value(1), "counting goes on");
+}
+
+/// Eight threads add while a ninth drains: nothing is lost, nothing is left unseen.
+#[test]
+fn increments_from_many_threads_all_arrive() {
+    let counters = &counters();
+    std::thread::scope(|scope| {
+        let adders: Vec<_> = (0..8)
+            .map(|thread: u64| {
+                scope.spawn(move || {
+                    for n in 0..20_000_u64 {
+                        incr(counters, ["a", "b", "c"][((n + thread) % 3) as usize], 1);
+                    }
+                })
+            })
+            .collect();
+        let mut totals = std::collections::HashMap::new();
+        let mut note = |drained: Drained| {
+            totals.insert(drained.cell, drained.total);
+        };
+        while adders.iter().any(|adder| !adder.is_finished()) {
+            counters.drain(&mut note);
+        }
+        counters.drain(&mut note);
+        assert_eq!(totals.values().sum::<u64>(), 160_000);
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Incr(u64),
+    Decr(u64),
+    Set(u64),
+    Text,
+    Delete,
+    Flush,
+}
+
+proptest! {
+    /// Against a plain model: an optional value shown, and a total that only increments move.
+    #[test]
+    fn behaves_like_the_model(ops in prop::collection::vec(prop_oneof![
+        (0..1000_u64).prop_map(Op::Incr),
+        (0..1000_u64).prop_map(Op::Decr),
+        (0..1000_u64).prop_map(Op::Set),
+        Just(Op::Text),
+        Just(Op::Delete),
+        Just(Op::Flush),
+    ], 1..60)) {
+        let counters = counters();
+        let mut shown: Option<Result<u64, &str>> = None;
+        let (mut total, mut count) = (0, 0);
+        for op in ops {
+            match op {
+                Op::Incr(n) => match shown {
+                    Some(Err(_)) => prop_assert_eq!(incr(&counters, "k", n), Arithmetic::NotNumeric),
+                    Some(Ok(_)) | None => {
+                        let value = shown.map_or(0, |v| v.unwrap_or(0)) + n;
+                        prop_assert_eq!(incr(&counters, "k", n), Arithmetic::Value(value));
+                        shown = Some(Ok(value));
+                        total += n;
+                        count += 1;
+                    }
+                },
+                Op::Decr(n) => {
+                    let expect = match shown {
+                        None => Arithmetic::NotFound,
+                        Some(Err(_)) => Arithmetic::NotNumeric,
+                        Some(Ok(value)) => {
+                            shown = Some(Ok(value.saturating_sub(n)));
+                            Arithmetic::Value(value.saturating_sub(n))
+                        }
+                    };
+                    prop_assert_eq!(counters.decr(b"k", n, NOW), expect);
+                }
+                Op::Set(n) => {
+                    set(&counters, "k", &n.to_string());
+                    shown = Some(Ok(n));
+                }
+                Op::Text => {
+                    set(&counters, "k", "text");
+                    shown = Some(Err("text"));
+                }
+                Op::Delete => {
+                    prop_assert_eq!(counters.delete(b"k", NOW), shown.is_some());
+                    shown = None;
+                }
+                Op::Flush => {
+                    counters.flush_all(NOW, NOW);
+                    shown = None;
+                }
+            }
+            let expect = shown.map(|value| value.map_or_else(str::to_owned, |n| n.to_string()));
+            let got = get(&counters, "k").map(|text| text.trim_end().to_owned());
+            prop_assert_eq!(got, expect);
+        }
+        let (mut cells, _) = drain(&counters);
+        cells.retain(|drained| drained.cell != counters.overflow);
+        let got = cells.first().map_or((0, 0), |cell| (cell.total, cell.count));
+        prop_assert_eq!(got, (total, count));
+    }
+}

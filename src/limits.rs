@@ -1,0 +1,80 @@
+//! Every bound in one place.
+//!
+//! Nothing that a client, a file or a peer sends may make memory grow past a number on this page or
+//! one in the configuration. The assertions at the end hold the numbers against each other.
+
+/// Longest key, in bytes; memcached's own limit.
+pub const KEY_BYTES: usize = 250;
+
+/// Longest request line without its line end, in bytes, for every command but a retrieval.
+/// memcached cuts a connection off at the same size when no line end has come.
+pub const LINE_BYTES: usize = 2048;
+
+/// Longest retrieval line (`get k1 k2 …`), in bytes: room for one hundred keys of full length.
+pub const GET_LINE_BYTES: usize = 32 * 1024;
+
+/// Keys in one retrieval line.
+pub const GET_KEYS: usize = 4096;
+
+/// Largest value that a client may store unless `memcached.max_item` says less, in bytes.
+pub const ITEM_BYTES_CEILING: usize = 128 * 1024 * 1024;
+
+/// What one connection reads before it parses, in bytes.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Replies that one connection holds before it writes them out, in bytes. A client that does not
+/// read its replies is not read from either.
+pub const REPLY_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Longest text of a number that becomes a gauge, in bytes; longer values are items.
+pub const NUMBER_BYTES: usize = 32;
+
+/// Tags in one series.
+pub const SERIES_TAGS: usize = 32;
+
+/// Window records that the in-memory store keeps over all series and tiers. At about 64 bytes each
+/// this is 256 MiB; beyond it the oldest records of the finest tier go first, and are counted.
+pub const WINDOW_RECORDS: usize = 4 * 1024 * 1024;
+
+/// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
+pub const RULE_INSTANCES: usize = 1000;
+
+/// Rules in one configuration.
+pub const RULES: usize = 20_000;
+
+/// Size of a configuration file, in bytes.
+pub const CONFIG_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Deliveries that wait in the outbox.
+pub const OUTBOX: usize = 10_000;
+
+/// Deliveries under way at once, over all contacts.
+pub const COURIERS: usize = 64;
+
+/// How long one attempt to deliver may take, in seconds.
+pub const COURIER_SECS: u64 = 30;
+
+/// What is read of a webhook's answer, in bytes; it is wanted only for the log.
+pub const WEBHOOK_REPLY_BYTES: usize = 4096;
+
+/// HTTP connections at once.
+pub const HTTP_CONNECTIONS: usize = 1024;
+
+/// Time to send an HTTP request's head, in seconds.
+pub const HTTP_HEADER_SECS: u64 = 10;
+
+/// Largest HTTP request body, in bytes.
+pub const HTTP_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest answer of a Nagios check, in bytes: what Nagios itself reads of a plugin's output.
+pub const NAGIOS_BYTES: usize = 8 * 1024;
+
+/// Time from a request to stop until the process ends whatever still runs, in seconds.
+pub const SHUTDOWN_SECS: u64 = 4;
+
+const _: () = {
+    assert!(KEY_BYTES * 100 < GET_LINE_BYTES, "one hundred full keys fit a retrieval line");
+    assert!(GET_LINE_BYTES < READ_CHUNK_BYTES, "a whole line fits what is read at once");
+    assert!(LINE_BYTES <= GET_LINE_BYTES);
+    assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
+};

@@ -1,0 +1,244 @@
+//! The measures: windows merged per series, then over series.
+//!
+//! | measure | counter | gauge | several series |
+//! |---|---|---|---|
+//! | sum, rate | increments | – | added |
+//! | count | number of increments | number of sets | added |
+//! | mean | of the base windows' sums | of the values | of all together |
+//! | min, max | of the base windows' sums | of the values | least, greatest |
+//! | last | value shown | value set last | added |
+//! | age | seconds since the last update | same | the youngest |
+
+use super::{COVERED_MIN, Observation, Question, Reason};
+use crate::config::Measure;
+use crate::counters::cells::Kind;
+use crate::rollup::{Counts, Record, SeriesId, Values};
+use crate::store::{Catalogue, Store, tier_for};
+use crate::time::{Span, Timestamp, Window};
+
+/// A question with all that it takes to answer it.
+pub(super) struct View<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) series: &'a [SeriesId],
+    pub(super) question: &'a Question,
+}
+
+/// The answer for one window, before anybody asks whether it may be judged.
+pub(super) struct Reading {
+    /// `None` where nothing was set.
+    value: Option<f64>,
+    /// What the floor is compared with.
+    weight: f64,
+    /// The share of the window that is known, 0 to 1.
+    covered: f64,
+    wrong_kind: bool,
+}
+
+/// A reading that may be judged.
+pub(super) struct Judged {
+    pub(super) value: f64,
+    pub(super) weight: f64,
+    pub(super) covered: f64,
+}
+
+/// All series of the view in one window.
+#[derive(Default)]
+struct Merged {
+    counters: u32,
+    counts: Option<Counts>,
+    /// The least base window over all counters; zero where one of them had an idle one.
+    counts_min: u64,
+    values: Option<Values>,
+    last_sum: Option<f64>,
+}
+
+impl View<'_> {
+    /// Reads `window` from the finest tier that keeps windows for `age`. Where that is not the base,
+    /// both ends move down to its step, so the length stays.
+    pub(super) fn read(&self, window: Window, age: Span, instant: Timestamp) -> Reading {
+        let tier = tier_for(self.store.tiers(), age);
+        let step = self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window);
+        let window = window.align_down(step);
+        let covered = self.store.covered(tier, window);
+        let share = covered.as_secs_f64() / window.width().as_secs_f64();
+        if self.question.measure == Measure::Age {
+            return self.age(instant);
+        }
+        let merged = self.merge(tier, window, covered, window.end == instant);
+        self.measure(&merged, covered, share)
+    }
+
+    /// Reads a window to compare with. `Err` where there is nothing to compare with.
+    pub(super) fn read_reference(
+        &self,
+        window: Window,
+        age: Span,
+        instant: Timestamp,
+    ) -> Result<Judged, Reason> {
+        let tier = tier_for(self.store.tiers(), age);
+        let step = self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window);
+        let born = self.series.iter().map(|id| self.catalogue.get(*id).born).min();
+        if born.is_none_or(|born| window.align_down(step).start < born.align_down(step)) {
+            return Err(Reason::NoReference);
+        }
+        self.read(window, age, instant).judged(self.question.measure).map_err(|other| match other {
+            Observation::Unjudged(reason) => reason,
+            Observation::AtLeast(_) => Reason::Gap,
+            _ => Reason::NoReference,
+        })
+    }
+
+    fn merge(&self, tier: usize, window: Window, covered: Span, is_now: bool) -> Merged {
+        let base_windows = covered.as_millis() / Span::SECOND.as_millis();
+        let mut all = Merged { counts_min: u64::MAX, ..Merged::default() };
+        for id in self.series {
+            let known = self.catalogue.get(*id);
+            let mut one: Option<Record> = None;
+            self.store.read(tier, *id, window, &mut |_, record| {
+                one = Some(one.map_or(*record, |before| before.then(*record)));
+            });
+            let last = match (known.kind, one) {
+                (Kind::Counter, _) if is_now => known.last,
+                (Kind::Counter, _) => {
+                    self.store.last_before(tier, *id, window.end).and_then(|record| match record {
+                        Record::Counts(counts) => counts.last,
+                        Record::Values(values) => Some(values.last),
+                    })
+                }
+                (Kind::Gauge, Some(Record::Values(values))) => Some(values.last),
+                (Kind::Gauge, _) => None,
+            };
+            if let Some(last) = last {
+                all.last_sum = Some(all.last_sum.unwrap_or(0.0) + last);
+            }
+            all.take(known.kind, one, base_windows);
+        }
+        all
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "measures are doubles; counts stay exact to 2^53")]
+    fn measure(&self, all: &Merged, covered: Span, share: f64) -> Reading {
+        let counts = all.counts.filter(|_| all.counters > 0);
+        let sums_known = share.clamp(f64::MIN_POSITIVE, 1.0);
+        // Below nine tenths nothing is divided: what was seen is a lower bound as it stands.
+        let divisor = if share >= COVERED_MIN { sums_known } else { 1.0 };
+        let sum = counts.map_or(0.0, |c| c.sum as f64) / divisor;
+        let set = all.values.map_or(0, |values| values.count);
+        let events = (counts.map_or(0, |c| c.count) as f64 + set as f64) / divisor;
+        let only_gauges = all.counters == 0;
+        let mut wrong_kind = false;
+        let value = match self.question.measure {
+            Measure::Sum | Measure::Rate if only_gauges => {
+                wrong_kind = true;
+                None
+            }
+            Measure::Sum => Some(sum),
+            Measure::Rate => {
+                Some(sum / self.question.window.as_secs_f64() * self.question.per.secs())
+            }
+            Measure::Count => (!only_gauges || set > 0).then_some(events),
+            Measure::Mean => mean(all, counts, covered),
+            Measure::Min => least(
+                counts.is_some().then_some(all.counts_min as f64),
+                all.values.map(|values| values.min),
+            ),
+            Measure::Max => {
+                let (a, b) = (counts.map(|c| c.max as f64), all.values.map(|values| values.max));
+                least(a.map(|v| -v), b.map(|v| -v)).map(|v| -v)
+            }
+            Measure::Last => all.last_sum,
+            Measure::Age => None,
+        };
+        let weight = match self.question.measure {
+            _ if !only_gauges => sum,
+            _ => value.unwrap_or(0.0).abs(),
+        };
+        Reading { value, weight, covered: share, wrong_kind }
+    }
+
+    fn age(&self, instant: Timestamp) -> Reading {
+        let youngest = self.series.iter().map(|id| self.catalogue.get(*id).updated).max();
+        let value = youngest.map(|updated| instant.since(updated).as_secs_f64());
+        Reading { value, weight: 0.0, covered: 1.0, wrong_kind: false }
+    }
+}
+
+impl Merged {
+    fn take(&mut self, kind: Kind, record: Option<Record>, base_windows: u64) {
+        match (kind, record) {
+            (Kind::Counter, Some(Record::Counts(counts))) => {
+                self.counters += 1;
+                let had_idle = u64::from(counts.touched) < base_windows;
+                self.counts_min = self.counts_min.min(if had_idle { 0 } else { counts.min });
+                self.counts = Some(self.counts.map_or(counts, |before| before.then(counts)));
+            }
+            // Known and without a record: it was up, and it was zero.
+            (Kind::Counter, _) => {
+                self.counters += 1;
+                self.counts_min = 0;
+                let zero = Counts { touched: 0, ..Counts::base(0, 0, None) };
+                self.counts = Some(self.counts.map_or(zero, |before| before.then(zero)));
+            }
+            (Kind::Gauge, Some(Record::Values(values))) => {
+                self.values = Some(self.values.map_or(values, |before| before.then(values)));
+            }
+            (Kind::Gauge, _) => {}
+        }
+    }
+}
+
+/// Of all together: the base windows of every counter, and every value set.
+#[expect(clippy::cast_precision_loss, reason = "measures are doubles; counts stay exact to 2^53")]
+fn mean(all: &Merged, counts: Option<Counts>, covered: Span) -> Option<f64> {
+    let windows = covered.as_secs_f64() * f64::from(all.counters);
+    let (sum, number) = match (counts, all.values) {
+        (Some(counts), Some(values)) => {
+            (counts.sum as f64 + values.sum, windows + values.count as f64)
+        }
+        (Some(counts), None) => (counts.sum as f64, windows),
+        (None, Some(values)) => (values.sum, values.count as f64),
+        (None, None) => return None,
+    };
+    (number > 0.0).then(|| sum / number)
+}
+
+fn least(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+impl Reading {
+    /// The observation that it amounts to.
+    pub(super) fn judge(self, measure: Measure) -> Observation {
+        match self.judged(measure) {
+            Ok(Judged { value, covered, .. }) => Observation::Value { value, covered },
+            Err(observation) => observation,
+        }
+    }
+
+    /// The reading where it may be judged; otherwise what can be said instead.
+    pub(super) fn judged(self, measure: Measure) -> Result<Judged, Observation> {
+        if self.wrong_kind {
+            return Err(Observation::Unjudged(Reason::WrongKind));
+        }
+        let needs_cover = !matches!(measure, Measure::Last | Measure::Age);
+        if needs_cover && self.covered < COVERED_MIN {
+            let is_bound =
+                matches!(measure, Measure::Sum | Measure::Count | Measure::Rate | Measure::Max);
+            return Err(match self.value {
+                Some(value) if is_bound => Observation::AtLeast(value),
+                _ => Observation::Unjudged(Reason::Gap),
+            });
+        }
+        match self.value {
+            Some(value) => {
+                let covered = if needs_cover { self.covered.min(1.0) } else { 1.0 };
+                Ok(Judged { value, weight: self.weight, covered })
+            }
+            None => Err(Observation::Missing),
+        }
+    }
+}

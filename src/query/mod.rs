@@ -1,0 +1,137 @@
+//! A measure: a function over the windows of some series at an instant.
+//!
+//! The answer is an [`Observation`], which says not only a value but whether there can be one:
+//! nothing is invented where tallyd was down, where a gauge was not set, or where there is nothing to
+//! compare with. The same instant gives the same observation whenever it is asked, as long as the
+//! tier that it is read from still holds the windows. This module does not know rules.
+
+mod measure;
+mod selection;
+
+pub use selection::{Group, Selection, TooManyGroups};
+
+use crate::config::{Against, Change, Measure, Per};
+use crate::rollup::SeriesId;
+use crate::store::{Catalogue, Store};
+use crate::time::{Span, Timestamp, Window};
+
+/// What is asked of a group of series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Question {
+    /// The function.
+    pub measure: Measure,
+    /// Unit of time of a rate.
+    pub per: Per,
+    /// Over how long.
+    pub window: Span,
+    /// Compared with what; `None`: the measure itself.
+    pub against: Option<Against>,
+    /// How it is compared.
+    pub change: Change,
+    /// When both windows hold less than this, the change is not judged.
+    pub floor: Option<f64>,
+}
+
+/// What is known at an instant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Observation {
+    /// A value.
+    Value {
+        /// The value itself; never NaN.
+        value: f64,
+        /// The share of the window that was covered; below 1 sums were divided by it.
+        covered: f64,
+    },
+    /// The true value is this or more: part of the window is not known.
+    AtLeast(f64),
+    /// Gauges that were not set in the window.
+    Missing,
+    /// There may be data, but no judgement.
+    Unjudged(Reason),
+    /// No series like that was ever seen.
+    NeverSeen,
+}
+
+/// Why there is no judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// tallyd was down for more than a tenth of the window.
+    Gap,
+    /// The reference lies before the first data.
+    NoReference,
+    /// Both windows hold less than the floor.
+    BelowFloor,
+    /// The measure has no meaning for this kind of series.
+    WrongKind,
+}
+
+impl Reason {
+    /// For people; goes on after "not judged: ".
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Gap => "tallyd was not running for part of the window",
+            Self::NoReference => "there is no data yet to compare with",
+            Self::BelowFloor => "too little happened to compare",
+            Self::WrongKind => "this measure does not apply to a gauge",
+        }
+    }
+}
+
+/// Share of a window that has to be covered for its value to be judged.
+pub const COVERED_MIN: f64 = 0.9;
+
+impl Question {
+    /// What is known at `instant`, the end of a closed base window, of these series together.
+    #[must_use]
+    pub fn ask(
+        &self,
+        store: &dyn Store,
+        catalogue: &Catalogue,
+        series: &[SeriesId],
+        instant: Timestamp,
+    ) -> Observation {
+        if series.is_empty() {
+            return Observation::NeverSeen;
+        }
+        let view = measure::View { store, catalogue, series, question: self };
+        let now = Window::ending(instant, self.window);
+        let Some(against) = self.against else {
+            return view.read(now, self.window, instant).judge(self.measure);
+        };
+        let ago = match against {
+            Against::Previous => self.window,
+            Against::Ago(span) => span,
+        };
+        let then = Window::ending(instant - ago, self.window);
+        let (now, then) = match (
+            view.read(now, self.window, instant).judged(self.measure),
+            view.read_reference(then, ago.plus(self.window), instant),
+        ) {
+            // A lower bound of one side says nothing about the difference.
+            (Err(Observation::AtLeast(_)), _) => return Observation::Unjudged(Reason::Gap),
+            (Err(observation), _) => return observation,
+            (_, Err(reason)) => return Observation::Unjudged(reason),
+            (Ok(now), Ok(then)) => (now, then),
+        };
+        if self.floor.is_some_and(|floor| now.weight < floor && then.weight < floor) {
+            return Observation::Unjudged(Reason::BelowFloor);
+        }
+        let value = change(self.change, now.value, then.value);
+        Observation::Value { value, covered: now.covered.min(then.covered) }
+    }
+}
+
+/// Percent: (now − then) ÷ then × 100; from nothing to something is +∞, from nothing to nothing 0.
+fn change(kind: Change, now: f64, then: f64) -> f64 {
+    let difference = now - then;
+    match kind {
+        Change::Absolute => difference,
+        Change::Percent if then != 0.0 => difference / then * 100.0,
+        Change::Percent if difference == 0.0 => 0.0,
+        Change::Percent => f64::INFINITY.copysign(difference),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! Measures over a store that is filled by hand, one record per line of a little script.
+
+use super::*;
+use crate::config::Config;
+use crate::counters::cells::{Cells, Kind};
+use crate::rollup::{Closed, Counts, Record, Rollup, Values};
+use crate::series::Series;
+use crate::store::MemoryStore;
+
+/// Everything since second 0; the first `up` seconds and so on are covered.
+struct World {
+    store: MemoryStore,
+    catalogue: Catalogue,
+    rollup: Rollup,
+    cells: Cells,
+    clock: i64,
+}
+
+impl World {
+    fn new() -> Self {
+        let tiers = &Config::default().tiers;
+        Self {
+            store: MemoryStore::new(tiers),
+            catalogue: Catalogue::default(),
+            rollup: Rollup::new(tiers),
+            cells: Cells::new(100),
+            clock: 0,
+        }
+    }
+
+    fn series(&mut self, key: &str, kind: Kind) -> SeriesId {
+        let cell = self.cells.allocate().unwrap();
+        let born = Timestamp::from_secs(self.clock);
+        let id = self.catalogue.register(Series::from_key(key.as_bytes()), cell, born);
+        self.catalogue.get_mut(id).kind = kind;
+        id
+    }
+
+    /// Plays one second while tallyd is up.
+    fn second(&mut self, records: &[(SeriesId, Record)]) {
+        let base = Window::starting(Timestamp::from_secs(self.clock), Span::SECOND);
+        let store = &mut self.store;
+        self.rollup.close(base, records, |closed: Closed| store.append(closed));
+        self.store.cover(base);
+        self.clock += 1;
+        for (id, record) in records {
+            let known = self.catalogue.get_mut(*id);
+            known.updated = base.end;
+            known.last = match record {
+                Record::Counts(counts) => counts.last,
+                Record::Values(values) => Some(values.last),
+            };
+        }
+    }
+
+    /// Seconds of a counter, one increment of that much in each.
+    fn count(&mut self, id: SeriesId, sums: &[u64]) {
+        for sum in sums {
+            if *sum == 0 {
+                self.second(&[]);
+            } else {
+                self.second(&[(id, Record::Counts(Counts::base(*sum, 1, Some(*sum as f64))))]);
+            }
+        }
+    }
+
+    fn set(&mut self, id: SeriesId, value: f64) {
+        let values = Values { sum: value, count: 1, min: value, max: value, last: value };
+        self.second(&[(id, Record::Values(values))]);
+    }
+
+    fn down(&mut self, secs: i64) {
+        self.clock += secs;
+    }
+
+    fn ask(&self, question: &Question, series: &[SeriesId]) -> Observation {
+        question.ask(&self.store, &self.catalogue, series, Timestamp::from_secs(self.clock))
+    }
+}
+
+fn over(measure: Measure, secs: u64) -> Question {
+    Question {
+        measure,
+        per: Per::Second,
+        window: Span::from_secs(secs),
+        against: None,
+        change: Change::Percent,
+        floor: None,
+    }
+}
+
+fn against_previous(secs: u64, floor: f64) -> Question {
+    Question { against: Some(Against::Previous), floor: Some(floor), ..over(Measure::Sum, secs) }
+}
+
+fn value(value: f64) -> Observation {
+    Observation::Value { value, covered: 1.0 }
+}
+
+#[test]
+fn every_measure_of_a_counter() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[9, 3, 0, 5, 2, 0]);
+    let check = |measure, expect| {
+        assert_eq!(world.ask(&over(measure, 5), &[id]), value(expect), "{measure:?}");
+    };
+    check(Measure::Sum, 10.0);
+    check(Measure::Rate, 2.0);
+    check(Measure::Count, 3.0);
+    check(Measure::Mean, 2.0);
+    check(Measure::Min, 0.0);
+    check(Measure::Max, 5.0);
+    check(Measure::Last, 2.0);
+    check(Measure::Age, 1.0);
+    let per_hour = Question { per: Per::Hour, ..over(Measure::Rate, 5) };
+    assert_eq!(world.ask(&per_hour, &[id]), value(7200.0));
+}
+
+#[test]
+fn the_minimum_without_an_idle_window_is_the_least_sum() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[9, 3, 4]);
+    assert_eq!(world.ask(&over(Measure::Min, 2), &[id]), value(3.0));
+}
+
+#[test]
+fn every_measure_of_a_gauge() {
+    let mut world = World::new();
+    let id = world.series("g", Kind::Gauge);
+    for set in [100.0, 3.0, -1.0, 4.0] {
+        world.set(id, set);
+    }
+    world.second(&[]);
+    let ask = |measure| world.ask(&over(measure, 4), &[id]);
+    assert_eq!(ask(Measure::Count), value(3.0));
+    assert_eq!(ask(Measure::Mean), value(2.0));
+    assert_eq!(ask(Measure::Min), value(-1.0));
+    assert_eq!(ask(Measure::Max), value(4.0));
+    assert_eq!(ask(Measure::Last), value(4.0));
+    assert_eq!(ask(Measure::Age), value(1.0));
+    for measure in [Measure::Sum, Measure::Rate] {
+        assert_eq!(ask(measure), Observation::Unjudged(Reason::WrongKind));
+    }
+}
+
+#[test]
+fn a_gauge_that_was_not_set_is_missing_and_a_counter_never_is() {
+    let mut world = World::new();
+    let gauge = world.series("g", Kind::Gauge);
+    let counter = world.series("c", Kind::Counter);
+    world.set(gauge, 5.0);
+    world.count(counter, &[1, 0, 0, 0, 0, 0]);
+    for measure in [Measure::Count, Measure::Mean, Measure::Min, Measure::Max, Measure::Last] {
+        assert_eq!(world.ask(&over(measure, 3), &[gauge]), Observation::Missing, "{measure:?}");
+    }
+    assert_eq!(world.ask(&over(Measure::Sum, 3), &[counter]), value(0.0));
+    assert_eq!(world.ask(&over(Measure::Last, 3), &[counter]), value(1.0));
+    assert_eq!(world.ask(&over(Measure::Sum, 3), &[]), Observation::NeverSeen);
+}
+
+#[test]
+fn several_series_are_taken_together() {
+    let mut world = World::new();
+    let a = world.series("o;r=a", Kind::Counter);
+    let b = world.series("o;r=b", Kind::Counter);
+    world.count(a, &[5, 1]);
+    world.count(b, &[10, 2]);
+    let check = |measure, expect| {
+        assert_eq!(world.ask(&over(measure, 4), &[a, b]), value(expect), "{measure:?}");
+    };
+    check(Measure::Sum, 18.0);
+    check(Measure::Count, 4.0);
+    check(Measure::Mean, 18.0 / 8.0);
+    check(Measure::Min, 0.0);
+    check(Measure::Max, 10.0);
+    check(Measure::Last, 3.0);
+    check(Measure::Age, 0.0);
+}
+
+#[test]
+fn the_window_is_exact_when_the_counter_was_born_inside_it() {
+    let mut world = World::new();
+    world.down(1000);
+    for _ in 0..300 {
+        world.second(&[]);
+    }
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[3]);
+    assert_eq!(world.ask(&over(Measure::Sum, 300), &[id]), value(3.0));
+}
+
+#[test]
+fn nine_tenths_covered_is_judged_and_scaled_and_less_is_a_lower_bound() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.down(1);
+    world.count(id, &[1; 9]);
+    let ask = |world: &World, measure| world.ask(&over(measure, 10), &[id]);
+    assert_eq!(ask(&world, Measure::Sum), Observation::Value { value: 10.0, covered: 0.9 });
+    assert_eq!(ask(&world, Measure::Mean), Observation::Value { value: 1.0, covered: 0.9 });
+    world.down(2);
+    for (measure, expect) in [
+        (Measure::Sum, Observation::AtLeast(8.0)),
+        (Measure::Rate, Observation::AtLeast(0.8)),
+        (Measure::Max, Observation::AtLeast(1.0)),
+        (Measure::Mean, Observation::Unjudged(Reason::Gap)),
+        (Measure::Min, Observation::Unjudged(Reason::Gap)),
+    ] {
+        assert_eq!(ask(&world, measure), expect, "{measure:?}");
+    }
+    assert_eq!(ask(&world, Measure::Last), value(1.0));
+    assert_eq!(ask(&world, Measure::Age), value(2.0));
+}
+
+#[test]
+fn change_against_the_previous_window() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[10, 10, 5, 5]);
+    let percent = against_previous(2, 1.0);
+    assert_eq!(world.ask(&percent, &[id]), value(-50.0));
+    let absolute = Question { change: Change::Absolute, ..percent };
+    assert_eq!(world.ask(&absolute, &[id]), value(-10.0));
+}
+
+#[test]
+fn below_the_floor_a_change_is_not_judged() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[10, 10, 5, 5]);
+    let floor = |floor| world.ask(&against_previous(2, floor), &[id]);
+    assert_eq!(floor(20.0), value(-50.0), "one of the two reaches it");
+    assert_eq!(floor(20.5), Observation::Unjudged(Reason::BelowFloor));
+}
+
+#[test]
+fn change_from_nothing() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[1, 0, 0, 0, 0]);
+    assert_eq!(world.ask(&against_previous(2, 0.0), &[id]), value(0.0));
+    world.count(id, &[5, 5]);
+    assert_eq!(world.ask(&against_previous(2, 0.0), &[id]), value(f64::INFINITY));
+}
+
+#[test]
+fn a_reference_from_before_the_first_data_is_not_judged() {
+    let mut world = World::new();
+    for _ in 0..10 {
+        world.second(&[]);
+    }
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[10, 10, 10]);
+    let ask = |world: &World| world.ask(&against_previous(2, 1.0), &[id]);
+    assert_eq!(ask(&world), Observation::Unjudged(Reason::NoReference));
+    world.count(id, &[10]);
+    assert_eq!(ask(&world), value(0.0));
+}
+
+#[test]
+fn a_gap_in_either_window_leaves_a_change_unjudged() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[10; 10]);
+    world.down(2);
+    world.count(id, &[10; 3]);
+    let ask = |world: &World| world.ask(&against_previous(5, 1.0), &[id]);
+    assert_eq!(ask(&world), Observation::Unjudged(Reason::Gap));
+    world.count(id, &[10; 3]);
+    assert_eq!(ask(&world), Observation::Unjudged(Reason::Gap), "now in the reference");
+}
+
+#[test]
+fn last_week_is_read_from_the_tier_that_still_holds_it() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    let week = 7 * 86_400;
+    world.count(id, &[1; 120]);
+    // A week is long; only the minute before the comparison matters.
+    world.down(week - 120);
+    world.count(id, &[3; 60]);
+    let weekly = Question {
+        against: Some(Against::Ago(Span::WEEK)),
+        floor: Some(1.0),
+        ..over(Measure::Sum, 60)
+    };
+    assert_eq!(world.ask(&weekly, &[id]), value(200.0));
+}
+
+#[test]
+fn a_selection_follows_the_catalogue() {
+    let mut world = World::new();
+    let mut selection = Selection::new("o*".parse().unwrap(), vec!["r".to_owned()], 2);
+    let a = world.series("o;r=a", Kind::Counter);
+    world.series("other;r=a", Kind::Counter);
+    selection.refresh(&world.catalogue);
+    let b = world.series("o.x;r=b", Kind::Counter);
+    world.series("x;r=b", Kind::Counter);
+    selection.refresh(&world.catalogue);
+    let groups: Vec<_> = selection.groups().map(|(group, ids)| (group.join(","), ids.to_vec())).collect();
+    assert_eq!(groups, [("a".to_owned(), vec![a, SeriesId(1)]), ("b".to_owned(), vec![b])]);
+    assert_eq!(selection.complete(), Ok(()));
+    world.series("o;r=c", Kind::Counter);
+    selection.refresh(&world.catalogue);
+    assert_eq!(selection.groups().count(), 2);
+    assert_eq!(selection.complete(), Err(TooManyGroups { max: 2 }));
+}

@@ -1,0 +1,242 @@
+//! Closes the base window each second and merges windows into tiers.
+//!
+//! The open window of a counter is its total less what has been closed before, so nothing that the
+//! live table does can lose or double an increment. Tiers cascade: a window of ten seconds is merged
+//! from ten base windows, one of a minute from six of those; by the merge law that is the same as
+//! feeding each from the base, at a tenth of the work. This module does not know where closed
+//! windows are kept.
+
+mod record;
+
+pub use record::{Counts, Record, Values};
+
+use std::collections::HashMap;
+
+use crate::config::Tier;
+use crate::counters::Drained;
+use crate::counters::cells::{CellId, Kind};
+use crate::time::{Timestamp, Window};
+
+/// Which series; dense from zero, in order of first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+impl SeriesId {
+    /// Position in a dense table beside the catalogue.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A window that will not change any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Closed {
+    /// Which tier, counted from the finest.
+    pub tier: usize,
+    /// When.
+    pub window: Window,
+    /// Which series.
+    pub series: SeriesId,
+    /// What happened.
+    pub record: Record,
+}
+
+/// The open windows of every tier but the base.
+#[derive(Debug)]
+pub struct Rollup {
+    /// Total and count of each cell at the last close.
+    seen: Vec<(u64, u64)>,
+    coarse: Vec<Coarse>,
+}
+
+#[derive(Debug)]
+struct Coarse {
+    tier: Tier,
+    window: Option<Window>,
+    open: HashMap<SeriesId, Record, foldhash::fast::RandomState>,
+}
+
+impl Rollup {
+    /// No window open. The first tier is the base.
+    #[must_use]
+    pub fn new(tiers: &[Tier]) -> Self {
+        let coarse = |tier: &Tier| Coarse { tier: *tier, window: None, open: HashMap::default() };
+        Self { seen: Vec::new(), coarse: tiers.iter().skip(1).map(coarse).collect() }
+    }
+
+    /// What happened in a cell since it was last asked about here; `None` when nothing did.
+    pub fn delta(&mut self, drained: Drained) -> Option<Record> {
+        let seen = self.seen_mut(drained.cell);
+        // Totals wrap at 2^64, and so does their difference.
+        let sum = drained.total.wrapping_sub(seen.0);
+        let count = drained.count.wrapping_sub(seen.1);
+        *seen = (drained.total, drained.count);
+        match (drained.kind, drained.observed) {
+            (Kind::Counter, _) => Some(Record::Counts(Counts::base(sum, count, drained.shown))),
+            (Kind::Gauge, Some(o)) => Some(Record::Values(Values {
+                sum: o.sum,
+                count: o.count,
+                min: o.min,
+                max: o.max,
+                last: o.last,
+            })),
+            (Kind::Gauge, None) => None,
+        }
+    }
+
+    fn seen_mut(&mut self, cell: CellId) -> &mut (u64, u64) {
+        if self.seen.len() <= cell.index() {
+            self.seen.resize(cell.index() + 1, (0, 0));
+        }
+        self.seen.get_mut(cell.index()).expect("it was just made long enough")
+    }
+
+    /// Closes the base window `base` with these records, and every coarser window that ends by then.
+    /// Each closed window is handed to `closed` once; windows of one tier come in order of time.
+    ///
+    /// `base` lies after every window that was closed before. Where it does not follow the last one
+    /// directly, the time between is a gap, and windows that ended in it are closed first.
+    pub fn close(
+        &mut self,
+        base: Window,
+        records: &[(SeriesId, Record)],
+        mut closed: impl FnMut(Closed),
+    ) {
+        self.flush_until(base.start, &mut closed);
+        for (series, record) in records {
+            closed(Closed { tier: 0, window: base, series: *series, record: *record });
+        }
+        if let Some(first) = self.coarse.first_mut() {
+            first.merge(base, records.iter().copied());
+        }
+        self.flush_until(base.end, &mut closed);
+    }
+
+    /// Closes what ends at or before `instant`, from fine to coarse, each feeding the next.
+    fn flush_until(
+        &mut self,
+        instant: Timestamp,
+        closed: &mut impl FnMut(Closed),
+    ) {
+        let mut rest = self.coarse.as_mut_slice();
+        let mut tier = 1;
+        while let Some((this, coarser)) = rest.split_first_mut() {
+            if let Some(window) = this.window.filter(|window| window.end <= instant) {
+                this.window = None;
+                let records = this.open.drain();
+                let emit = |(series, record): (SeriesId, Record)| {
+                    closed(Closed { tier, window, series, record });
+                    (series, record)
+                };
+                match coarser.first_mut() {
+                    Some(next) => next.merge(window, records.map(emit)),
+                    None => records.map(emit).for_each(drop),
+                }
+            }
+            rest = coarser;
+            tier += 1;
+        }
+    }
+}
+
+impl Coarse {
+    fn merge(&mut self, part: Window, records: impl Iterator<Item = (SeriesId, Record)>) {
+        self.window = Some(Window::holding(part.start, self.tier.window));
+        for (series, record) in records {
+            self.open
+                .entry(series)
+                .and_modify(|open| *open = open.then(record))
+                .or_insert(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::time::Span;
+    use proptest::prelude::*;
+
+    fn base(second: i64) -> Window {
+        Window::starting(Timestamp::from_secs(second), Span::SECOND)
+    }
+
+    fn counted(sum: u64) -> Record {
+        Record::Counts(Counts::base(sum, 1, None))
+    }
+
+    /// Closes one base window per `(second, series, sum)`, and gives all that was closed.
+    fn play(steps: &[(i64, u32, u64)]) -> Vec<Closed> {
+        let mut rollup = Rollup::new(&Config::default().tiers);
+        let mut all = Vec::new();
+        for (second, series, sum) in steps {
+            let records = [(SeriesId(*series), counted(*sum))];
+            rollup.close(base(*second), &records, |closed| all.push(closed));
+        }
+        all
+    }
+
+    #[test]
+    fn a_tier_closes_at_its_own_multiples() {
+        let all = play(&[(8, 0, 1), (9, 0, 2), (10, 0, 4), (19, 0, 8)]);
+        let tens: Vec<_> = all.iter().filter(|closed| closed.tier == 1).collect();
+        let sums = |closed: &&Closed| match closed.record {
+            Record::Counts(c) => (closed.window.start.as_secs(), c.sum, c.touched, c.min, c.max),
+            Record::Values(_) => panic!("a counter"),
+        };
+        assert_eq!(tens.iter().map(sums).collect::<Vec<_>>(), [(0, 3, 2, 1, 2), (10, 12, 2, 4, 8)]);
+    }
+
+    #[test]
+    fn a_gap_closes_what_ended_in_it_first() {
+        let all = play(&[(5, 0, 1), (3605, 0, 2)]);
+        let ends: Vec<_> = all.iter().map(|c| (c.tier, c.window.end.as_secs())).collect();
+        assert_eq!(ends, [(0, 6), (1, 10), (2, 60), (3, 3600), (0, 3606)]);
+    }
+
+    proptest! {
+        /// Whatever the gaps, a tier holds the same total as the base over every stretch that it has
+        /// closed.
+        #[test]
+        fn tier_totals_equal_raw_totals(
+            steps in prop::collection::vec((1..90_i64, 0..3_u32, 0..100_u64), 1..300),
+        ) {
+            let mut second = 0;
+            let mut plan: Vec<_> = steps
+                .into_iter()
+                .map(|(skip, series, sum)| {
+                    second += skip;
+                    (second, series, sum)
+                })
+                .collect();
+            // One last window far away closes everything before it.
+            plan.push((second + 1_000_000, 0, 0));
+            let total = |tier: usize, series: u32, all: &[Closed]| -> u64 {
+                all.iter()
+                    .filter(|c| c.tier == tier && c.series == SeriesId(series))
+                    .map(|c| match c.record {
+                        Record::Counts(counts) => counts.sum,
+                        Record::Values(_) => 0,
+                    })
+                    .sum()
+            };
+            let all = play(&plan);
+            for series in 0..3 {
+                let raw: u64 = plan.iter().filter(|p| p.1 == series).map(|p| p.2).sum();
+                for tier in 0..4 {
+                    prop_assert_eq!(total(tier, series, &all), raw, "tier {}", tier);
+                }
+            }
+            for tier in 1..4 {
+                let starts: Vec<_> = all
+                    .iter()
+                    .filter(|c| c.tier == tier && c.series == SeriesId(0))
+                    .map(|c| c.window.start)
+                    .collect();
+                prop_assert!(starts.is_sorted_by(|a, b| a < b), "each window is closed once");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What one window holds of one series, and how two neighbours become one.
+//!
+//! Records merge associatively, in order of time, so a tier may be fed from any finer one and holds
+//! the same as if it had been fed from the base. The minimum and maximum of a counter are those of
+//! its base windows, so that a coarse window still shows the swing inside it.
+
+/// One series in one window. A window in which nothing happened has no record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Record {
+    /// Of a counter.
+    Counts(Counts),
+    /// Of a gauge.
+    Values(Values),
+}
+
+/// Increments in a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counts {
+    /// Their sum; it saturates.
+    pub sum: u64,
+    /// Their number; it saturates.
+    pub count: u64,
+    /// Base windows in here that have a record. The others were zero while tallyd was up.
+    pub touched: u32,
+    /// The least sum among the touched base windows.
+    pub min: u64,
+    /// The greatest sum of a base window.
+    pub max: u64,
+    /// The value shown at the end, where there was one.
+    pub last: Option<f64>,
+}
+
+/// Values that a gauge was set to in a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Values {
+    /// Their sum.
+    pub sum: f64,
+    /// Their number; it saturates.
+    pub count: u64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// The last.
+    pub last: f64,
+}
+
+impl Record {
+    /// This window and the `later` one as a single window.
+    ///
+    /// A gauge that becomes a counter is a counter from then on, so a window in which both occur is
+    /// a counter's.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Counts(a), Self::Counts(b)) => Self::Counts(a.then(b)),
+            (Self::Values(a), Self::Values(b)) => Self::Values(a.then(b)),
+            (counts @ Self::Counts(_), Self::Values(_))
+            | (Self::Values(_), counts @ Self::Counts(_)) => counts,
+        }
+    }
+}
+
+impl Counts {
+    /// One base window.
+    #[must_use]
+    pub fn base(sum: u64, count: u64, last: Option<f64>) -> Self {
+        Self { sum, count, touched: 1, min: sum, max: sum, last }
+    }
+
+    /// This window and the `later` one as a single window.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            sum: self.sum.saturating_add(later.sum),
+            count: self.count.saturating_add(later.count),
+            touched: self.touched.saturating_add(later.touched),
+            min: self.min.min(later.min),
+            max: self.max.max(later.max),
+            last: later.last,
+        }
+    }
+}
+
+impl Values {
+    /// This window and the `later` one as a single window.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            sum: self.sum + later.sum,
+            count: self.count.saturating_add(later.count),
+            min: self.min.min(later.min),
+            max: self.max.max(later.max),
+            last: later.last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> impl Strategy<Value = Record> {
+        prop_oneof![
+            (any::<u64>(), any::<u64>(), prop::option::of(-1e3..1e3))
+                .prop_map(|(sum, count, last)| Record::Counts(Counts::base(sum, count, last))),
+            // Whole numbers, so that sums are exact in any order.
+            (-1000..1000_i32, 1..9_u64).prop_map(|(value, count)| {
+                let value = f64::from(value);
+                Record::Values(Values { sum: value, count, min: value, max: value, last: value })
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_associative(a in record(), b in record(), c in record()) {
+            prop_assert_eq!(a.then(b).then(c), a.then(b.then(c)));
+        }
+    }
+}

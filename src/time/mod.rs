@@ -1,0 +1,131 @@
+//! Instants, spans and windows.
+//!
+//! Everything here is arithmetic on values that were handed in. The one reader of the operating
+//! system's clock is [`clock`]; no other module may ask what time it is.
+
+pub mod clock;
+mod span;
+mod window;
+
+pub use span::{ParseSpanError, Span};
+pub use window::Window;
+
+use std::fmt;
+use std::ops::{Add, Sub};
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The beginning of 1970, UTC.
+    pub const EPOCH: Self = Self(0);
+
+    /// The instant that lies `millis` milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// The instant that lies `secs` seconds after the epoch.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The time from `earlier` to `self`; nothing when `earlier` is the later of the two.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Span {
+        Span::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The last multiple of `step` at or before this instant. Multiples count from the epoch, so
+    /// every reader cuts time at the same places.
+    #[must_use]
+    pub fn align_down(self, step: Span) -> Self {
+        let step = step.as_millis_i64().max(1);
+        Self(self.0.div_euclid(step).saturating_mul(step))
+    }
+
+    /// The calendar form in UTC with millisecond precision left out when it is zero, as RFC 3339
+    /// writes it: `2026-01-05T00:00:00Z`.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => instant.to_string(),
+            Err(_) => format!("{}ms", self.0),
+        }
+    }
+
+    /// The form for people: date, time to the second, zone abbreviation, in the system's zone.
+    #[must_use]
+    pub fn in_system_zone(self) -> String {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => {
+                let zoned = instant.to_zoned(jiff::tz::TimeZone::system());
+                zoned.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+            }
+            Err(_) => format!("{}ms", self.0),
+        }
+    }
+}
+
+impl Add<Span> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.as_millis_i64()))
+    }
+}
+
+impl Sub<Span> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.as_millis_i64()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rfc3339())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligns_to_multiples_from_the_epoch_also_before_it() {
+        let minute = Span::from_secs(60);
+        assert_eq!(Timestamp::from_millis(61_500).align_down(minute), Timestamp::from_secs(60));
+        assert_eq!(Timestamp::from_secs(60).align_down(minute), Timestamp::from_secs(60));
+        assert_eq!(Timestamp::from_millis(-1).align_down(minute), Timestamp::from_secs(-60));
+    }
+
+    #[test]
+    fn writes_rfc_3339() {
+        assert_eq!(Timestamp::from_secs(1_767_571_200).rfc3339(), "2026-01-05T00:00:00Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX).rfc3339(), format!("{}ms", i64::MAX));
+    }
+
+    #[test]
+    fn arithmetic_saturates_instead_of_wrapping() {
+        let far = Timestamp::from_millis(i64::MAX);
+        assert_eq!(far + Span::from_secs(1), far);
+        assert_eq!(Timestamp::EPOCH.since(far), Span::ZERO);
+    }
+}
