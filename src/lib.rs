@@ -12,6 +12,8 @@ pub mod limits;
 
 pub mod config;
 
+pub mod protocol;
+
 pub mod counters;
 
 pub mod rollup;
@@ -19,3 +21,7 @@ pub mod rollup;
 pub mod store;
 
 pub mod query;
+
+pub mod rules;
+
+pub mod notify;

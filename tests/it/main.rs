@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The integration tests, one binary.
+
+mod hostile;
+mod hostile_inputs;

@@ -1,0 +1,12 @@
+//! Incidents, messages, the outbox and the couriers: who is told what, and that it arrives.
+//!
+//! This module is told of changes of state; it does not know why a rule changed.
+
+pub mod message;
+pub mod outbox;
+
+pub use message::{Message, Notice, NoticeKind};
+pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Recipient, Verdict};
+
+#[cfg(test)]
+pub(crate) mod tests;

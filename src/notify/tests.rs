@@ -1,0 +1,65 @@
+//! Messages about nothing in particular, for the tests of this layer.
+
+use std::sync::Arc;
+
+use super::{Message, Notice, NoticeKind};
+use crate::config::{Change, Measure, Per, Rule, Side, Threshold};
+use crate::rules::Level;
+use crate::time::{Span, Timestamp};
+
+/// `sum` of `errors` over `5s`, critical above 10, clear 5.
+pub(crate) fn rule(name: &str) -> Rule {
+    Rule {
+        name: name.to_owned(),
+        summary: "Too many errors".to_owned(),
+        series: "errors".parse().unwrap(),
+        by: Vec::new(),
+        measure: Measure::Sum,
+        per: Per::Second,
+        window: Span::from_secs(5),
+        against: None,
+        change: Change::Percent,
+        floor: None,
+        warning: None,
+        critical: Some(Threshold {
+            side: Side::Above,
+            value: 10.0,
+            clear: 5.0,
+            hold: Span::ZERO,
+            clear_hold: Span::ZERO,
+        }),
+        missing: None,
+        notify: None,
+        runbook: Some("https://wiki.example/errors".to_owned()),
+    }
+}
+
+/// A notice that `rule` fires.
+pub(crate) fn notice(rule: Rule, incident: &str) -> Notice {
+    Notice {
+        incident: incident.into(),
+        opened: Timestamp::from_secs(1_767_571_200),
+        kind: NoticeKind::Firing,
+        rule: Arc::new(rule),
+        labels: Vec::new(),
+        from: Level::Ok,
+        level: Level::Critical,
+        since: Timestamp::from_secs(1_767_571_200),
+        began: Some(17.0),
+        worst: Some(17.0),
+        value: Some(17.0),
+        covered: 1.0,
+    }
+}
+
+/// A message about these incidents.
+pub(crate) fn message(incidents: &[&str]) -> Arc<Message> {
+    Arc::new(Message {
+        id: "m-1".to_owned(),
+        contact: "oncall".to_owned(),
+        at: Timestamp::from_secs(1_767_571_200),
+        notices: incidents.iter().map(|id| notice(rule("errors-high"), id)).collect(),
+        public_url: "http://127.0.0.1:8311".into(),
+        is_test: false,
+    })
+}

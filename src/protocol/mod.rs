@@ -1,0 +1,38 @@
+//! The memcached text protocol, as memcached 1.6.18 speaks it: bytes → [`Request`], [`Reply`] →
+//! bytes.
+//!
+//! What always holds: a request borrows from the bytes it was read from, and nothing here allocates
+//! but the reply buffer that the caller owns. The same bytes give the same requests wherever they
+//! were cut between reads. No input panics, and none makes the caller wait for more than it may
+//! hold: [`Limits`] bounds every line and every data block.
+//!
+//! It refuses to know sockets (the caller reads and writes), counters (whether a key exists, what
+//! `incr` means), and time (an expiry is the number the client sent).
+//!
+//! A group of commands is one file: `retrieve`, `store`, `arithmetic`, `delete`, `touch`, `flush`,
+//! `service`. Another command is a line in [`parse`](parse())'s dispatch, a function in its group's
+//! file and a variant of [`Request`].
+
+mod arithmetic;
+mod delete;
+mod error;
+mod flush;
+mod line;
+mod number;
+mod parse;
+mod reply;
+mod request;
+mod retrieve;
+mod service;
+mod store;
+mod touch;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use parse::{Limits, Step, parse};
+pub use reply::Reply;
+pub use request::{Request, StoreVerb};
+pub use retrieve::Keys;

@@ -1,0 +1,71 @@
+//! `get key…` and `gets key…`.
+//!
+//! All keys are checked before the first is looked up, so a client never gets some values and then
+//! an error. What a key leads to is not known here.
+
+use super::parse::{Limits, Refusal};
+use super::words::Words;
+use super::{Error, Request};
+use std::fmt;
+
+/// The keys of one retrieval, in the order and as often as they were asked for.
+///
+/// It holds the line, not a list, so it costs nothing to make and little to walk. At least one key
+/// is in it, and every key is within the limits.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    line: &'a [u8],
+}
+
+impl<'a> Keys<'a> {
+    /// Takes keys that stand in a row with blanks between them; none if they break a limit. For
+    /// whoever writes requests rather than reads them.
+    #[must_use]
+    pub fn new(line: &'a [u8], limits: &Limits) -> Option<Self> {
+        let clean = !line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        let words = Words::new(line);
+        if clean { checked(&words, limits).ok() } else { None }
+    }
+
+    /// Walks the keys.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        Words::new(self.line)
+    }
+}
+
+impl PartialEq for Keys<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Keys<'_> {}
+
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(<[u8]>::escape_ascii)).finish()
+    }
+}
+
+pub(super) fn get<'a>(words: &Words<'a>, limits: &Limits) -> Result<Request<'a>, Refusal> {
+    Ok(Request::Get { keys: checked(words, limits)?, cas: false })
+}
+
+pub(super) fn gets<'a>(words: &Words<'a>, limits: &Limits) -> Result<Request<'a>, Refusal> {
+    Ok(Request::Get { keys: checked(words, limits)?, cas: true })
+}
+
+fn checked<'a>(words: &Words<'a>, limits: &Limits) -> Result<Keys<'a>, Error> {
+    let mut count = 0_usize;
+    for key in words.clone() {
+        if key.len() > limits.key_bytes {
+            return Err(Error::BadLine);
+        }
+        count += 1;
+        // A line of one-byte keys asks for far more than it sends; memcached has no bound here.
+        if count > limits.get_keys {
+            return Err(Error::TooManyKeys);
+        }
+    }
+    if count == 0 { Err(Error::Unknown) } else { Ok(Keys { line: words.rest() }) }
+}

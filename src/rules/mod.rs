@@ -1,0 +1,165 @@
+//! Rules at work: each instance's state, stepped at every close of a base window.
+//!
+//! A rule is data (`config::Rule`), its state machine a pure function ([`state`]); this module
+//! connects the two with a question and keeps one state per instance. It does not know who is told.
+
+pub mod state;
+pub mod wording;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Rule;
+use crate::limits;
+use crate::query::{Group, Observation, Question, Reason, Selection, TooManyGroups};
+use crate::store::{Catalogue, Store};
+use crate::time::Timestamp;
+
+pub use state::{Level, Policy, State, Transition};
+
+/// All rules, in the order of the file.
+#[derive(Debug)]
+pub struct Rules {
+    active: Vec<Active>,
+    evaluated: Option<Timestamp>,
+}
+
+/// One rule with the states of its instances.
+#[derive(Debug)]
+pub struct Active {
+    rule: Arc<Rule>,
+    policy: Policy,
+    question: Question,
+    selection: Selection,
+    states: BTreeMap<Group, State>,
+}
+
+/// A change of state of one instance, with all that a message needs.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// The values of its `by` tags.
+    pub group: Group,
+    /// The change.
+    pub transition: Transition,
+    /// The state that it led to.
+    pub state: State,
+}
+
+impl Rules {
+    /// Every rule without instances yet.
+    #[must_use]
+    pub fn new(rules: &[Rule]) -> Self {
+        Self { active: rules.iter().map(Active::new).collect(), evaluated: None }
+    }
+
+    /// Evaluates every rule at `instant`, the end of the base window that was just closed. Events
+    /// come in the order of the file, instances in the order of their tags.
+    pub fn evaluate(
+        &mut self,
+        store: &dyn Store,
+        catalogue: &Catalogue,
+        instant: Timestamp,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        for active in &mut self.active {
+            active.evaluate(store, catalogue, instant, &mut events);
+        }
+        self.evaluated = Some(instant);
+        events
+    }
+
+    /// When rules were last evaluated.
+    #[must_use]
+    pub fn evaluated(&self) -> Option<Timestamp> {
+        self.evaluated
+    }
+
+    /// The rules, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Active> {
+        self.active.iter()
+    }
+
+    /// The rule of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Active> {
+        self.active.iter().find(|active| active.rule.name == name)
+    }
+}
+
+impl Active {
+    fn new(rule: &Rule) -> Self {
+        let question = Question {
+            measure: rule.measure,
+            per: rule.per,
+            window: rule.window,
+            against: rule.against,
+            change: rule.change,
+            floor: rule.floor,
+        };
+        let by = rule.by.clone();
+        Self {
+            policy: Policy::of(rule),
+            question,
+            selection: Selection::new(rule.series.clone(), by, limits::RULE_INSTANCES),
+            states: BTreeMap::new(),
+            rule: Arc::new(rule.clone()),
+        }
+    }
+
+    fn evaluate(
+        &mut self,
+        store: &dyn Store,
+        catalogue: &Catalogue,
+        instant: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        self.selection.refresh(catalogue);
+        for (group, series) in self.selection.groups() {
+            let observation = self.question.ask(store, catalogue, series, instant);
+            if !self.states.contains_key(group) {
+                self.states.insert(group.clone(), State::new(instant));
+            }
+            let Some(state) = self.states.get_mut(group) else { continue };
+            let (next, transition) = state::step(&self.policy, state, observation, instant);
+            *state = next;
+            if let Some(transition) = transition {
+                let (rule, group) = (Arc::clone(&self.rule), group.clone());
+                events.push(Event { rule, group, transition, state: next });
+            }
+        }
+    }
+
+    /// The rule as it was written.
+    #[must_use]
+    pub fn rule(&self) -> &Arc<Rule> {
+        &self.rule
+    }
+
+    /// Its instances, in the order of their tags.
+    pub fn instances(&self) -> impl Iterator<Item = (&Group, &State)> {
+        self.states.iter()
+    }
+
+    /// The worst level of its instances; unknown at least while something is wrong with the rule
+    /// itself.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let worst = self.states.values().map(|state| state.level).max().unwrap_or_default();
+        if self.error().is_some() { worst.max(Level::Unknown) } else { worst }
+    }
+
+    /// What is wrong with the rule itself, for people.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        if let Err(error @ TooManyGroups { .. }) = self.selection.complete() {
+            return Some(error.to_string());
+        }
+        let wrong_kind = Observation::Unjudged(Reason::WrongKind);
+        self.states.values().any(|state| state.observation == wrong_kind).then(|| {
+            let measure = self.rule.measure.name();
+            format!("`{measure}` does not apply to `{}`: it is a gauge", self.rule.series)
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! Values and thresholds in words, the same in mails, checks and on pages.
+
+use crate::config::{Against, Change, Measure, Rule, Side, Threshold};
+use crate::time::Span;
+
+/// A number for people: whole numbers whole, others with about three digits, U+2212 as minus sign.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    let text = if value.is_infinite() {
+        "∞".to_owned()
+    } else if size < 1e15 && size.fract() == 0.0 {
+        format!("{size:.0}")
+    } else if size >= 1e15 || size < 1e-3 {
+        format!("{size:.2e}")
+    } else {
+        let decimals = if size >= 1000.0 {
+            0
+        } else if size >= 100.0 {
+            1
+        } else if size >= 1.0 {
+            2
+        } else {
+            4
+        };
+        let text = format!("{size:.decimals$}");
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
+    };
+    if value < 0.0 { format!("−{text}") } else { text }
+}
+
+/// A value of a rule's measure with its unit: `12.4 per minute`, `−61 % against last week`.
+#[must_use]
+pub fn value(rule: &Rule, value: f64) -> String {
+    let amount = number(value);
+    if let Some(against) = rule.against {
+        let sign = if value > 0.0 { "+" } else { "" };
+        let unit = if rule.change == Change::Percent { " %" } else { "" };
+        return format!("{sign}{amount}{unit} against {}", reference(against, rule.window));
+    }
+    let window = rule.window;
+    match rule.measure {
+        Measure::Rate => format!("{amount} per {}", rule.per.name()),
+        Measure::Sum => format!("{amount} in {window}"),
+        Measure::Count => format!("{amount} updates in {window}"),
+        Measure::Mean => format!("{amount} on average over {window}"),
+        Measure::Min => format!("{amount} at least over {window}"),
+        Measure::Max => format!("{amount} at most over {window}"),
+        Measure::Last => amount,
+        Measure::Age => format!("{amount} s since the last update"),
+    }
+}
+
+fn reference(against: Against, window: Span) -> String {
+    match against {
+        Against::Previous => format!("the {window} before"),
+        Against::Ago(Span::DAY) => "yesterday".to_owned(),
+        Against::Ago(Span::WEEK) => "last week".to_owned(),
+        Against::Ago(span) => format!("{span} ago"),
+    }
+}
+
+/// A threshold: `above 10 for 1m, until at most 5 for 5m`.
+#[must_use]
+pub fn threshold(threshold: &Threshold) -> String {
+    let hold = |span: Span| if span.is_zero() { String::new() } else { format!(" for {span}") };
+    let Threshold { value, clear, .. } = threshold;
+    let (fires, clears) = match threshold.side {
+        Side::Above => ("above", "at most"),
+        Side::Below => ("below", "at least"),
+    };
+    let mut text = format!("{fires} {}{}", number(*value), hold(threshold.hold));
+    if clear.total_cmp(value).is_ne() || !threshold.clear_hold.is_zero() {
+        text.push_str(&format!(", until {clears} {}{}", number(*clear), hold(threshold.clear_hold)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_true() {
+        let check = |value: f64, expect: &str| assert_eq!(number(value), expect);
+        check(0.0, "0");
+        check(12.0, "12");
+        check(12.375, "12.38");
+        check(12.4, "12.4");
+        check(-61.0, "−61");
+        check(-61.25, "−61.25");
+        check(123.456, "123.5");
+        check(54321.6, "54322");
+        check(0.5, "0.5");
+        check(0.000_012, "1.20e-5");
+        check(1e18, "1.00e18");
+        check(f64::INFINITY, "∞");
+        check(f64::NEG_INFINITY, "−∞");
+    }
+
+    #[test]
+    fn thresholds_say_when_they_end_where_that_differs() {
+        let plain = Threshold {
+            side: Side::Above,
+            value: 10.0,
+            clear: 10.0,
+            hold: Span::ZERO,
+            clear_hold: Span::ZERO,
+        };
+        assert_eq!(threshold(&plain), "above 10");
+        let wide = Threshold { clear: 5.0, hold: Span::from_secs(60), ..plain };
+        assert_eq!(threshold(&wide), "above 10 for 1m, until at most 5");
+        let below = Threshold { side: Side::Below, clear: 15.5, clear_hold: Span::from_secs(300), ..plain };
+        assert_eq!(threshold(&below), "below 10, until at least 15.5 for 5m");
+    }
+}
