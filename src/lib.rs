@@ -25,3 +25,5 @@ pub mod query;
 pub mod rules;
 
 pub mod notify;
+
+pub mod engine;

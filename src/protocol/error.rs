@@ -33,6 +33,8 @@ pub enum Error {
     TooManyKeys,
     /// A retrieval line past `Limits::get_line_bytes`.
     LineTooLong,
+    /// A name that the server keeps for its own figures. Only the caller can know.
+    Reserved,
     /// The first byte is that of memcached's binary protocol.
     Binary,
 }
@@ -56,6 +58,7 @@ impl Error {
             Self::TooManyConnections => "ERROR Too many open connections",
             Self::TooManyKeys => "CLIENT_ERROR too many keys in one request",
             Self::LineTooLong => "CLIENT_ERROR line too long",
+            Self::Reserved => "CLIENT_ERROR names that begin with tallyd. are reserved",
             Self::Binary => {
                 "CLIENT_ERROR the binary protocol is not supported, use the text protocol"
             }

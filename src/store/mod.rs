@@ -16,7 +16,7 @@ use crate::rollup::{Closed, Record, SeriesId};
 use crate::time::{Span, Timestamp, Window};
 
 /// Where closed windows go.
-pub trait Store: Send {
+pub trait Store: Send + std::fmt::Debug {
     /// The tiers it keeps, from fine to coarse.
     fn tiers(&self) -> &[Tier];
 

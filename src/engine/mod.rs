@@ -1,0 +1,247 @@
+//! All layers joined, synchronous, under a clock that is handed in.
+//!
+//! Requests go straight to the live table and take no lock of the engine. Once a second [`tick`]
+//! closes the base window, steps the rules and queues messages; that and every view of the outcome
+//! share one lock, which no request waits for. The engine knows no socket and no thread.
+//!
+//! [`tick`]: Engine::tick
+
+mod apply;
+pub mod tally;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Config;
+use crate::counters::cells::{CellId, Kind};
+use crate::counters::{Counters, Options};
+use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
+use crate::rollup::{Record, Rollup, SeriesId};
+use crate::rules::Rules;
+use crate::series::Series;
+use crate::store::{Catalogue, MemoryStore, Store};
+use crate::time::{Span, Timestamp, Window};
+
+pub use apply::{apply, retrieve};
+
+/// Everything between the socket and the courier.
+#[derive(Debug)]
+pub struct Engine {
+    counters: Counters,
+    state: Mutex<State>,
+}
+
+/// What a tick works on.
+#[derive(Debug)]
+struct State {
+    rollup: Rollup,
+    store: MemoryStore,
+    catalogue: Catalogue,
+    /// The series of each cell.
+    series: Vec<SeriesId>,
+    rules: Rules,
+    incidents: Incidents,
+    outbox: Outbox,
+    /// The end of the last closed base window.
+    closed: Timestamp,
+    started: Timestamp,
+    /// Base windows that passed without being closed in time.
+    gaps: u64,
+}
+
+/// What a tick did.
+#[derive(Debug, Default)]
+pub struct Ticked {
+    /// The base window that was closed; `None` when none was due.
+    pub closed: Option<Window>,
+    /// How much time before it was not covered: the clock stepped forward, or the tick came late.
+    pub gap: Span,
+    /// How far the wall clock stands before the last closed window, having been set back.
+    pub behind: Span,
+    /// Messages that were queued.
+    pub messages: Vec<Arc<Message>>,
+}
+
+/// The outcome of the last tick, under the lock.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// All rules with their states.
+    pub rules: &'a Rules,
+    /// All series.
+    pub catalogue: &'a Catalogue,
+    /// Closed windows.
+    pub store: &'a dyn Store,
+    /// What waits to be delivered.
+    pub outbox: &'a Outbox,
+    /// Incidents that are open.
+    pub incidents: usize,
+    /// The end of the last closed base window.
+    pub closed: Timestamp,
+    /// When the engine was made.
+    pub started: Timestamp,
+    /// Base windows that passed without being closed in time.
+    pub gaps: u64,
+}
+
+/// One series with its figures of this moment.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Name and tags.
+    pub series: Arc<Series>,
+    /// The figures.
+    pub value: FigureValue,
+}
+
+/// The figures of one series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FigureValue {
+    /// Sum of all increments.
+    Total(u64),
+    /// The value last set.
+    Gauge(f64),
+}
+
+impl Engine {
+    /// An engine that has seen nothing. The base window that holds `now` is open.
+    #[must_use]
+    pub fn new(config: &Config, now: Timestamp) -> Self {
+        let counters = Counters::new(Options {
+            missing_incr: config.memcached.missing_incr,
+            max_series: config.counters.max_series,
+            items_bytes: config.memcached.items_bytes,
+        });
+        let state = State {
+            rollup: Rollup::new(&config.tiers),
+            store: MemoryStore::new(&config.tiers),
+            catalogue: Catalogue::default(),
+            series: Vec::new(),
+            rules: Rules::new(&config.rules),
+            incidents: Incidents::new(config),
+            outbox: Outbox::new(config.notify.give_up),
+            closed: now.align_down(Span::SECOND),
+            started: now,
+            gaps: 0,
+        };
+        Self { counters, state: Mutex::new(state) }
+    }
+
+    /// The live table.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Closes the base window that ended at or before `now`, unless it is closed already, and does
+    /// all that follows from it.
+    ///
+    /// Windows that passed in between are left out as a gap: what was counted in them cannot be told
+    /// apart, so it belongs to the one that is closed now, and nobody takes them for idle.
+    pub fn tick(&self, now: Timestamp) -> Ticked {
+        let mut state = self.state();
+        let end = now.align_down(Span::SECOND);
+        if end <= state.closed {
+            return Ticked { behind: state.closed.since(now), ..Ticked::default() };
+        }
+        let base = Window::ending(end, Span::SECOND);
+        let gap = base.start.since(state.closed);
+        self.counters.sweep(now);
+        state.close(&self.counters, base);
+        let State { rules, store, catalogue, incidents, outbox, .. } = &mut *state;
+        let events = rules.evaluate(store, catalogue, end);
+        let messages = incidents.take(events, outbox, now);
+        store.expire(now);
+        Ticked { closed: Some(base), gap, behind: Span::ZERO, messages }
+    }
+
+    /// Deliveries that are due, at most `room`; each is to be settled.
+    pub fn due(&self, now: Timestamp, room: usize) -> Vec<Delivery> {
+        self.state().outbox.due(now, room)
+    }
+
+    /// Notes how an attempt to deliver ended.
+    pub fn settle(&self, id: DeliveryId, outcome: &Outcome, now: Timestamp) -> Verdict {
+        self.state().outbox.settle(id, outcome, now)
+    }
+
+    /// Shows the outcome of the last tick. The next tick waits until `see` is done, so it is to be
+    /// short.
+    pub fn view<T>(&self, see: impl FnOnce(&View<'_>) -> T) -> T {
+        let state = self.state();
+        see(&View {
+            rules: &state.rules,
+            catalogue: &state.catalogue,
+            store: &state.store,
+            outbox: &state.outbox,
+            incidents: state.incidents.open(),
+            closed: state.closed,
+            started: state.started,
+            gaps: state.gaps,
+        })
+    }
+
+    /// Every series with its total or gauge of this moment. The lock is held for the list alone.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figure> {
+        let state = self.state();
+        let figure = |known: &crate::store::Known| {
+            let value = match known.kind {
+                Kind::Counter => FigureValue::Total(self.counters.totals(known.cell).0),
+                Kind::Gauge => FigureValue::Gauge(known.last?),
+            };
+            Some(Figure { series: Arc::clone(&known.series), value })
+        };
+        state.catalogue.iter().filter_map(|(_, known)| figure(known)).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a bug that the log shows; the state stays usable, and paging
+        // goes on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drains the live table into the base window `base`.
+    fn close(&mut self, counters: &Counters, base: Window) {
+        let mut drained = Vec::new();
+        for (cell, key) in counters.drain(|one| drained.push(one)) {
+            self.learn(cell, &key, base);
+        }
+        let mut records = Vec::with_capacity(drained.len());
+        for one in drained {
+            let Some(series) = self.series.get(one.cell.index()).copied() else { continue };
+            let Some(record) = self.rollup.delta(one) else { continue };
+            let known = self.catalogue.get_mut(series);
+            known.kind = one.kind;
+            known.updated = base.end;
+            known.last = match record {
+                Record::Counts(counts) => counts.last,
+                Record::Values(values) => Some(values.last),
+            };
+            records.push((series, record));
+        }
+        let store = &mut self.store;
+        self.rollup.close(base, &records, |closed| store.append(closed));
+        // The second in which the engine was made was not covered from its beginning.
+        if base.start >= self.started {
+            self.store.cover(base);
+        }
+        if base.start > self.closed {
+            self.gaps += base.start.since(self.closed).as_millis() / Span::SECOND.as_millis();
+        }
+        self.closed = base.end;
+    }
+
+    fn learn(&mut self, cell: CellId, key: &[u8], base: Window) {
+        let id = self.catalogue.register(Series::from_key(key), cell, base.start);
+        if self.series.len() <= cell.index() {
+            // Births come in no particular order; what is skipped here is filled by its own.
+            self.series.resize(cell.index() + 1, id);
+        }
+        if let Some(series) = self.series.get_mut(cell.index()) {
+            *series = id;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! The whole way from the bytes of a request to a queued message, under a clock that is moved.
+
+use super::*;
+use crate::config::{self, Contact, Rule};
+use crate::notify::NoticeKind;
+use crate::protocol::{Limits, Step, parse};
+use crate::rules::Level;
+
+/// A config of rules written as a file would.
+fn config(rules: Vec<Rule>) -> Config {
+    let oncall =
+        Contact { name: "oncall".to_owned(), email: vec!["a@example.com".to_owned()], webhook: None };
+    let mut config = Config { rules, contacts: vec![oncall], ..Config::default() };
+    config.notify.default = vec!["oncall".to_owned()];
+    config
+}
+
+struct World {
+    engine: Engine,
+    now: Timestamp,
+}
+
+impl World {
+    fn new(rules: Vec<Rule>) -> Self {
+        let now = Timestamp::from_secs(1_767_571_200);
+        Self { engine: Engine::new(&config(rules), now), now }
+    }
+
+    /// Sends requests as a client would, and gives the answer.
+    fn send(&self, bytes: &str) -> String {
+        let mut rest = bytes.as_bytes();
+        let mut out = Vec::new();
+        while !rest.is_empty() {
+            let Step::Request { request, consumed } = parse(rest, &Limits::default()) else {
+                panic!("not a request: {bytes:?}")
+            };
+            let mut counts = tally::Counts::default();
+            apply(self.engine.counters(), &request, self.now, &mut counts, &mut out);
+            rest = &rest[consumed..];
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Lets one second pass; what was told in it.
+    fn second(&mut self) -> Vec<String> {
+        self.now = self.now + Span::SECOND;
+        let ticked = self.engine.tick(self.now);
+        assert!(ticked.closed.is_some());
+        let notices = ticked.messages.iter().flat_map(|message| &message.notices);
+        notices.map(|n| format!("{:?} {} {}", n.kind, n.title(), n.level.word())).collect()
+    }
+
+    /// Lets seconds pass with `bytes` sent in each; what was told, with the second it was told in.
+    fn seconds(&mut self, count: usize, bytes: &str) -> Vec<(usize, String)> {
+        let mut told = Vec::new();
+        for second in 1..=count {
+            if !bytes.is_empty() {
+                self.send(bytes);
+            }
+            told.extend(self.second().into_iter().map(|text| (second, text)));
+        }
+        told
+    }
+
+    fn level(&self, rule: &str) -> Level {
+        self.engine.view(|view| view.rules.get(rule).unwrap().level())
+    }
+}
+
+/// The errors rule of the notify tests: `sum` over `5s` above 10, clear 5.
+fn errors_high() -> Rule {
+    crate::notify::tests::rule("errors-high")
+}
+
+#[test]
+fn fifty_errors_in_a_second_fire_once_and_recover_once() {
+    let mut world = World::new(vec![errors_high()]);
+    assert_eq!(world.seconds(5, ""), []);
+    assert_eq!(world.send("incr errors 1\r\n"), "1\r\n");
+    for _ in 0..49 {
+        world.send("incr errors 1 noreply\r\n");
+    }
+    assert_eq!(world.second(), ["Firing errors-high critical"]);
+    let told = world.seconds(20, "");
+    assert_eq!(told, [(5, "Recovered errors-high ok".to_owned())], "when the window has passed");
+}
+
+#[test]
+fn the_first_increment_counts_also_right_after_the_start() {
+    let mut world = World::new(vec![errors_high()]);
+    world.send("incr errors 11\r\n");
+    assert_eq!(world.second(), ["Firing errors-high critical"], "a lower bound is enough");
+}
+
+#[test]
+fn between_clear_and_threshold_nothing_is_told() {
+    let mut world = World::new(vec![errors_high()]);
+    world.seconds(10, "");
+    // Two in each second: ten in five, equal to the threshold.
+    assert_eq!(world.seconds(20, "incr errors 2\r\n"), []);
+    world.send("incr errors 1\r\n");
+    assert_eq!(world.seconds(1, "incr errors 2\r\n"), [(1, "Firing errors-high critical".to_owned())]);
+    // Back to ten, then eight or so: between, so it stays.
+    assert_eq!(world.seconds(20, "incr errors 2\r\n"), []);
+    assert_eq!(world.level("errors-high"), Level::Critical);
+    // One in each second: five in five, equal to clear.
+    let told = world.seconds(20, "incr errors 1\r\n");
+    assert_eq!(told, [(5, "Recovered errors-high ok".to_owned())]);
+}
+
+fn drop_rule(floor: f64) -> Rule {
+    let text = |name: &str| name.to_owned();
+    Rule {
+        name: text("orders-drop"),
+        series: "orders".parse().unwrap(),
+        against: Some(config::Against::Previous),
+        floor: Some(floor),
+        critical: Some(config::Threshold {
+            side: config::Side::Below,
+            value: -45.0,
+            clear: -10.0,
+            hold: Span::ZERO,
+            clear_hold: Span::ZERO,
+        }),
+        ..errors_high()
+    }
+}
+
+#[test]
+fn a_drop_to_half_fires_and_the_same_drop_below_the_floor_does_not() {
+    for (floor, expect) in [(50.0, true), (51.0, false)] {
+        let mut world = World::new(vec![drop_rule(floor)]);
+        assert_eq!(world.seconds(20, "incr orders 10\r\n"), []);
+        let told = world.seconds(10, "incr orders 5\r\n");
+        let fired = told.iter().any(|(at, text)| *at == 5 && text.starts_with("Firing"));
+        assert_eq!(fired, expect, "floor {floor}: {told:?}");
+    }
+}
+
+#[test]
+fn each_combination_of_tags_is_an_instance_of_its_own() {
+    let mut world = World::new(vec![Rule { by: vec!["host".to_owned()], ..errors_high() }]);
+    world.send("incr errors;host=a 11\r\nincr errors;host=b 5\r\nincr errors 20\r\n");
+    assert_eq!(
+        world.second(),
+        ["Firing errors-high{host=} critical", "Firing errors-high{host=a} critical"]
+    );
+}
+
+#[test]
+fn a_gauge_that_stops_becomes_unknown_and_a_counter_never_does() {
+    let gauge = Rule {
+        name: "queue-long".to_owned(),
+        series: "queue".parse().unwrap(),
+        measure: config::Measure::Max,
+        ..errors_high()
+    };
+    let mut world = World::new(vec![gauge, errors_high()]);
+    world.send("set queue 0 0 1\r\n5\r\nincr errors 1\r\n");
+    let told = world.seconds(400, "");
+    // Set in the first second, gone from the window after five more, unknown five minutes later.
+    assert_eq!(told, [(306, "Firing queue-long unknown".to_owned())]);
+    assert_eq!(world.level("errors-high"), Level::Ok);
+    world.send("set queue 0 0 1\r\n5\r\n");
+    assert_eq!(world.second(), ["Recovered queue-long ok"]);
+}
+
+#[test]
+fn a_series_that_was_never_seen_is_ok() {
+    let mut world = World::new(vec![errors_high()]);
+    assert_eq!(world.seconds(400, ""), []);
+    assert_eq!(world.level("errors-high"), Level::Ok);
+}
+
+#[test]
+fn a_clock_that_steps_back_reopens_nothing_and_one_that_steps_forward_leaves_a_gap() {
+    let mut world = World::new(vec![errors_high()]);
+    world.seconds(10, "");
+    let back = world.engine.tick(world.now - Span::from_secs(5));
+    assert_eq!((back.closed, back.behind), (None, Span::from_secs(5)));
+    world.now = world.now + Span::from_secs(60);
+    world.send("incr errors 50\r\n");
+    let ticked = world.engine.tick(world.now + Span::SECOND);
+    assert_eq!(ticked.gap, Span::from_secs(60));
+    assert_eq!(ticked.messages[0].notices[0].kind, NoticeKind::Firing);
+    let (gaps, covered) = world.engine.view(|view| {
+        let all = Window { start: Timestamp::EPOCH, end: world.now + Span::WEEK };
+        (view.gaps, view.store.covered(0, all))
+    });
+    assert_eq!((gaps, covered), (60, Span::from_secs(11)));
+}
+
+#[test]
+fn totals_and_gauges_are_shown_as_they_are() {
+    let mut world = World::new(Vec::new());
+    world.send("incr a;x=1 5\r\nset g 0 0 4\r\n21.5\r\nset t 0 0 4\r\ntext\r\nset a;x=1 0 0 1\r\n0\r\n");
+    world.second();
+    let figures: Vec<_> = world
+        .engine
+        .figures()
+        .into_iter()
+        .map(|figure| (figure.series.to_string(), figure.value))
+        .collect();
+    assert_eq!(
+        figures,
+        [
+            ("a;x=1".to_owned(), FigureValue::Total(5)),
+            ("g".to_owned(), FigureValue::Gauge(21.5)),
+        ]
+    );
+}
+
+/// Conservation: over many series and random load, all base windows add up to the total.
+#[test]
+fn windows_add_up_to_the_total() {
+    let mut world = World::new(Vec::new());
+    let mut sent = 0_u64;
+    let mut random = 1_u64;
+    for _ in 0..500 {
+        for _ in 0..20 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (key, delta) = ((random >> 33) % 50, (random >> 40) % 1000);
+            world.send(&format!("incr k{key} {delta}\r\n"));
+            sent += delta;
+        }
+        world.second();
+    }
+    let stored = world.engine.view(|view| {
+        let all = Window { start: Timestamp::EPOCH, end: world.now };
+        let mut sum = 0;
+        for (id, _) in view.catalogue.iter() {
+            view.store.read(0, id, all, &mut |_, record| {
+                if let Record::Counts(counts) = record {
+                    sum += counts.sum;
+                }
+            });
+        }
+        sum
+    });
+    assert_eq!(stored, sent);
+}

@@ -1,0 +1,264 @@
+//! From changes of state to messages: which incident it belongs to, whether it is told, and to whom.
+//!
+//! An incident opens when an instance leaves ok and closes when it returns. Beginning, worsening and
+//! recovery are told; an improvement that is no recovery is not. A recovery goes to everyone who was
+//! told of the problem. All that one evaluation brings for one contact is one message.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::message::{Message, Notice, NoticeKind};
+use super::outbox::{Outbox, Recipient};
+use crate::config::{Config, Contact};
+use crate::query::{Group, Observation};
+use crate::rules::{Event, Level};
+use crate::time::Timestamp;
+
+/// Open incidents, and who is told of them.
+#[derive(Debug)]
+pub struct Incidents {
+    open: BTreeMap<(String, Group), Incident>,
+    contacts: BTreeMap<String, Vec<Recipient>>,
+    default: Vec<String>,
+    public_url: Arc<str>,
+    /// Numbers incidents and messages; with the time before it, unique over restarts.
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Incident {
+    id: Arc<str>,
+    opened: Timestamp,
+    began: Option<f64>,
+    worst: Option<f64>,
+    /// The worst level that was told.
+    told: Level,
+    /// Everyone who was told.
+    audience: BTreeSet<String>,
+}
+
+impl Incidents {
+    /// No incident open.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let contacts = config.contacts.iter().map(|c| (c.name.clone(), recipients(c))).collect();
+        Self {
+            open: BTreeMap::new(),
+            contacts,
+            default: config.notify.default.clone(),
+            public_url: config.notify.public_url.as_str().into(),
+            serial: 0,
+        }
+    }
+
+    /// Takes in the events of one evaluation and queues what is to be told; the messages, for the
+    /// log. A message for which the outbox has no room is counted there.
+    pub fn take(
+        &mut self,
+        events: Vec<Event>,
+        outbox: &mut Outbox,
+        now: Timestamp,
+    ) -> Vec<Arc<Message>> {
+        let mut by_contact: BTreeMap<String, Vec<Notice>> = BTreeMap::new();
+        for event in events {
+            let Some((notice, audience)) = self.note(event, now) else { continue };
+            for contact in audience {
+                by_contact.entry(contact).or_default().push(notice.clone());
+            }
+        }
+        let mut messages = Vec::new();
+        for (contact, mut notices) in by_contact {
+            notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
+            let message = Arc::new(Message {
+                id: self.next_id('m', now).to_string(),
+                contact,
+                at: now,
+                notices,
+                public_url: Arc::clone(&self.public_url),
+                is_test: false,
+            });
+            for recipient in self.contacts.get(&message.contact).into_iter().flatten() {
+                outbox.queue(Arc::clone(&message), recipient.clone(), now);
+            }
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The incident of an event and whom to tell; `None` where nobody is told.
+    fn note(&mut self, event: Event, now: Timestamp) -> Option<(Notice, Vec<String>)> {
+        let Event { rule, group, transition, state } = event;
+        let key = (rule.name.clone(), group.clone());
+        let covered = match state.observation {
+            Observation::Value { covered, .. } => covered,
+            _ => 1.0,
+        };
+        let labels = rule.by.iter().cloned().zip(group).collect();
+        let notice = |incident: &Incident, kind| Notice {
+            incident: Arc::clone(&incident.id),
+            opened: incident.opened,
+            kind,
+            rule: Arc::clone(&rule),
+            labels,
+            from: transition.from,
+            level: transition.to,
+            since: transition.at,
+            began: incident.began,
+            worst: incident.worst,
+            value: transition.value,
+            covered,
+        };
+        if transition.to == Level::Ok {
+            let mut incident = self.open.remove(&key)?;
+            incident.worst = transition.worst.or(incident.worst);
+            let told = incident.audience.iter().cloned().collect();
+            return Some((notice(&incident, NoticeKind::Recovered), told));
+        }
+        let contacts = rule.notify.as_ref().unwrap_or(&self.default).clone();
+        if !self.open.contains_key(&key) {
+            let incident = Incident {
+                id: self.next_id('i', now),
+                opened: transition.at,
+                began: transition.value,
+                worst: transition.value,
+                told: transition.to,
+                audience: contacts.iter().cloned().collect(),
+            };
+            let notice = notice(&incident, NoticeKind::Firing);
+            self.open.insert(key, incident);
+            return Some((notice, contacts));
+        }
+        let incident = self.open.get_mut(&key)?;
+        incident.worst = transition.value.or(incident.worst);
+        if transition.to <= incident.told {
+            return None;
+        }
+        incident.told = transition.to;
+        incident.audience.extend(contacts.iter().cloned());
+        Some((notice(incident, NoticeKind::Worse), contacts))
+    }
+
+    fn next_id(&mut self, kind: char, now: Timestamp) -> Arc<str> {
+        self.serial += 1;
+        format!("{kind}{:x}-{:x}", now.as_millis(), self.serial).into()
+    }
+}
+
+fn recipients(contact: &Contact) -> Vec<Recipient> {
+    let mail = contact.email.iter().cloned().map(Recipient::Email);
+    let webhook = contact.webhook.iter().map(|_| Recipient::Webhook(contact.name.clone()));
+    mail.chain(webhook).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::tests::rule;
+    use crate::query::Reason;
+    use crate::rules::{State, Transition};
+    use crate::time::Span;
+
+    fn incidents() -> Incidents {
+        let contact = |name: &str, email: &[&str]| Contact {
+            name: name.to_owned(),
+            email: email.iter().map(|&to| to.to_owned()).collect(),
+            webhook: None,
+        };
+        let mut config = Config::default();
+        config.contacts =
+            vec![contact("oncall", &["a@example.com", "b@example.com"]), contact("lead", &["l@example.com"])];
+        config.notify.default = vec!["oncall".to_owned()];
+        Incidents::new(&config)
+    }
+
+    fn event(name: &str, notify: Option<&[&str]>, secs: i64, from: Level, to: Level) -> Event {
+        let at = Timestamp::from_secs(secs);
+        let notify = notify.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        let (since, value) = (Timestamp::EPOCH, Some(17.0));
+        Event {
+            rule: Arc::new(crate::config::Rule { notify, ..rule(name) }),
+            group: Vec::new(),
+            transition: Transition { from, to, at, value, worst: Some(30.0), since },
+            state: State {
+                observation: Observation::Unjudged(Reason::Gap),
+                level: to,
+                ..State::new(at)
+            },
+        }
+    }
+
+    /// Who is told what by these events of one rule, one evaluation each.
+    fn play(notify: Option<&[&str]>, levels: &[Level]) -> Vec<String> {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let mut from = Level::Ok;
+        let mut told = Vec::new();
+        for (secs, to) in (1..).zip(levels) {
+            let event = event("r", notify, secs, from, *to);
+            from = *to;
+            for message in incidents.take(vec![event], &mut outbox, Timestamp::from_secs(secs)) {
+                let notice = &message.notices[0];
+                told.push(format!("{secs} {} {:?} {}", message.contact, notice.kind, notice.level.word()));
+            }
+        }
+        told
+    }
+
+    use Level::{Critical, Ok, Unknown, Warning};
+
+    #[test]
+    fn tells_beginning_worsening_and_recovery() {
+        assert_eq!(
+            play(None, &[Warning, Critical, Ok]),
+            ["1 oncall Firing warning", "2 oncall Worse critical", "3 oncall Recovered ok"]
+        );
+    }
+
+    #[test]
+    fn an_improvement_that_is_no_recovery_is_not_told_nor_is_the_way_back() {
+        assert_eq!(
+            play(None, &[Critical, Warning, Critical, Unknown, Ok]),
+            ["1 oncall Firing critical", "5 oncall Recovered ok"]
+        );
+    }
+
+    #[test]
+    fn nobody_is_told_when_the_rule_says_so() {
+        assert_eq!(play(Some(&[]), &[Critical, Ok]), [""; 0]);
+        assert_eq!(
+            play(Some(&["lead"]), &[Unknown, Ok]),
+            ["1 lead Firing unknown", "2 lead Recovered ok"]
+        );
+    }
+
+    #[test]
+    fn one_evaluation_is_one_message_per_contact_and_one_delivery_per_recipient() {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let events = vec![
+            event("a", None, 1, Ok, Warning),
+            event("b", Some(&["lead", "oncall"]), 1, Ok, Critical),
+        ];
+        let messages = incidents.take(events, &mut outbox, Timestamp::from_secs(1));
+        let told: Vec<_> = messages
+            .iter()
+            .map(|m| (m.contact.as_str(), m.notices.iter().map(Notice::title).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(told[0], ("lead", vec!["b".to_owned()]));
+        assert_eq!(told[1], ("oncall", vec!["b".to_owned(), "a".to_owned()]), "worst first");
+        assert_eq!(outbox.len(), 3, "one for lead, two for oncall");
+        assert_eq!(incidents.open(), 2);
+        assert_ne!(messages[0].id, messages[1].id);
+        let recovered = vec![event("a", None, 9, Warning, Ok)];
+        let messages = incidents.take(recovered, &mut outbox, Timestamp::from_secs(9));
+        let notice = &messages[0].notices[0];
+        assert_eq!((notice.opened, notice.worst), (Timestamp::from_secs(1), Some(30.0)));
+        assert_eq!(incidents.open(), 1);
+    }
+}
