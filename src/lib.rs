@@ -27,3 +27,5 @@ pub mod rules;
 pub mod notify;
 
 pub mod engine;
+
+pub mod faces;

@@ -176,8 +176,12 @@ pub enum Per {
 
 impl Per {
     /// Every unit under the name that a file writes.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("second", Self::Second), ("minute", Self::Minute), ("hour", Self::Hour), ("day", Self::Day)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("second", Self::Second),
+        ("minute", Self::Minute),
+        ("hour", Self::Hour),
+        ("day", Self::Day),
+    ];
 
     /// Its length in seconds.
     #[must_use]

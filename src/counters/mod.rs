@@ -26,8 +26,8 @@ use crate::series;
 use crate::time::Timestamp;
 
 use cells::{Cell, CellId, Cells, Face, Kind, Shown};
-pub use gauges::Observed;
 use gauges::Gauges;
+pub use gauges::Observed;
 use items::{Full, Item, Items};
 use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width, numeric};
 
@@ -301,7 +301,13 @@ impl Counters {
         Stored::Stored
     }
 
-    fn store_number(&self, id: CellId, entry: Entry<'_>, number: Numeric, now: Timestamp) -> Stored {
+    fn store_number(
+        &self,
+        id: CellId,
+        entry: Entry<'_>,
+        number: Numeric,
+        now: Timestamp,
+    ) -> Stored {
         let cell = self.cells.get(id);
         let face = Face::unpack(cell.face.load(Relaxed));
         let (shown, width) = match number.exact {

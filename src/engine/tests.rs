@@ -8,8 +8,11 @@ use crate::rules::Level;
 
 /// A config of rules written as a file would.
 fn config(rules: Vec<Rule>) -> Config {
-    let oncall =
-        Contact { name: "oncall".to_owned(), email: vec!["a@example.com".to_owned()], webhook: None };
+    let oncall = Contact {
+        name: "oncall".to_owned(),
+        email: vec!["a@example.com".to_owned()],
+        webhook: None,
+    };
     let mut config = Config { rules, contacts: vec![oncall], ..Config::default() };
     config.notify.default = vec!["oncall".to_owned()];
     config
@@ -99,7 +102,10 @@ fn between_clear_and_threshold_nothing_is_told() {
     // Two in each second: ten in five, equal to the threshold.
     assert_eq!(world.seconds(20, "incr errors 2\r\n"), []);
     world.send("incr errors 1\r\n");
-    assert_eq!(world.seconds(1, "incr errors 2\r\n"), [(1, "Firing errors-high critical".to_owned())]);
+    assert_eq!(
+        world.seconds(1, "incr errors 2\r\n"),
+        [(1, "Firing errors-high critical".to_owned())]
+    );
     // Back to ten, then eight or so: between, so it stays.
     assert_eq!(world.seconds(20, "incr errors 2\r\n"), []);
     assert_eq!(world.level("errors-high"), Level::Critical);
@@ -193,7 +199,9 @@ fn a_clock_that_steps_back_reopens_nothing_and_one_that_steps_forward_leaves_a_g
 #[test]
 fn totals_and_gauges_are_shown_as_they_are() {
     let mut world = World::new(Vec::new());
-    world.send("incr a;x=1 5\r\nset g 0 0 4\r\n21.5\r\nset t 0 0 4\r\ntext\r\nset a;x=1 0 0 1\r\n0\r\n");
+    world.send(
+        "incr a;x=1 5\r\nset g 0 0 4\r\n21.5\r\nset t 0 0 4\r\ntext\r\nset a;x=1 0 0 1\r\n0\r\n",
+    );
     world.second();
     let figures: Vec<_> = world
         .engine
@@ -203,10 +211,7 @@ fn totals_and_gauges_are_shown_as_they_are() {
         .collect();
     assert_eq!(
         figures,
-        [
-            ("a;x=1".to_owned(), FigureValue::Total(5)),
-            ("g".to_owned(), FigureValue::Gauge(21.5)),
-        ]
+        [("a;x=1".to_owned(), FigureValue::Total(5)), ("g".to_owned(), FigureValue::Gauge(21.5)),]
     );
 }
 

@@ -171,8 +171,10 @@ mod tests {
             webhook: None,
         };
         let mut config = Config::default();
-        config.contacts =
-            vec![contact("oncall", &["a@example.com", "b@example.com"]), contact("lead", &["l@example.com"])];
+        config.contacts = vec![
+            contact("oncall", &["a@example.com", "b@example.com"]),
+            contact("lead", &["l@example.com"]),
+        ];
         config.notify.default = vec!["oncall".to_owned()];
         Incidents::new(&config)
     }
@@ -204,7 +206,12 @@ mod tests {
             from = *to;
             for message in incidents.take(vec![event], &mut outbox, Timestamp::from_secs(secs)) {
                 let notice = &message.notices[0];
-                told.push(format!("{secs} {} {:?} {}", message.contact, notice.kind, notice.level.word()));
+                told.push(format!(
+                    "{secs} {} {:?} {}",
+                    message.contact,
+                    notice.kind,
+                    notice.level.word()
+                ));
             }
         }
         told

@@ -117,7 +117,10 @@ impl View<'_> {
         all
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "measures are doubles; counts stay exact to 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "measures are doubles; counts stay exact to 2^53"
+    )]
     fn measure(&self, all: &Merged, covered: Span, share: f64) -> Reading {
         let counts = all.counts.filter(|_| all.counters > 0);
         let sums_known = share.clamp(f64::MIN_POSITIVE, 1.0);

@@ -299,7 +299,8 @@ fn a_selection_follows_the_catalogue() {
     let b = world.series("o.x;r=b", Kind::Counter);
     world.series("x;r=b", Kind::Counter);
     selection.refresh(&world.catalogue);
-    let groups: Vec<_> = selection.groups().map(|(group, ids)| (group.join(","), ids.to_vec())).collect();
+    let groups: Vec<_> =
+        selection.groups().map(|(group, ids)| (group.join(","), ids.to_vec())).collect();
     assert_eq!(groups, [("a".to_owned(), vec![a, SeriesId(1)]), ("b".to_owned(), vec![b])]);
     assert_eq!(selection.complete(), Ok(()));
     world.series("o;r=c", Kind::Counter);

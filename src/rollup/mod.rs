@@ -114,11 +114,7 @@ impl Rollup {
     }
 
     /// Closes what ends at or before `instant`, from fine to coarse, each feeding the next.
-    fn flush_until(
-        &mut self,
-        instant: Timestamp,
-        closed: &mut impl FnMut(Closed),
-    ) {
+    fn flush_until(&mut self, instant: Timestamp, closed: &mut impl FnMut(Closed)) {
         let mut rest = self.coarse.as_mut_slice();
         let mut tier = 1;
         while let Some((this, coarser)) = rest.split_first_mut() {
@@ -144,10 +140,7 @@ impl Coarse {
     fn merge(&mut self, part: Window, records: impl Iterator<Item = (SeriesId, Record)>) {
         self.window = Some(Window::holding(part.start, self.tier.window));
         for (series, record) in records {
-            self.open
-                .entry(series)
-                .and_modify(|open| *open = open.then(record))
-                .or_insert(record);
+            self.open.entry(series).and_modify(|open| *open = open.then(record)).or_insert(record);
         }
     }
 }

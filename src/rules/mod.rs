@@ -137,6 +137,12 @@ impl Active {
         &self.rule
     }
 
+    /// The `by` tags with the values of a group.
+    #[must_use]
+    pub fn labels(&self, group: &Group) -> Vec<(String, String)> {
+        self.rule.by.iter().cloned().zip(group.iter().cloned()).collect()
+    }
+
     /// Its instances, in the order of their tags.
     pub fn instances(&self) -> impl Iterator<Item = (&Group, &State)> {
         self.states.iter()

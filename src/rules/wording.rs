@@ -75,7 +75,11 @@ pub fn threshold(threshold: &Threshold) -> String {
     };
     let mut text = format!("{fires} {}{}", number(*value), hold(threshold.hold));
     if clear.total_cmp(value).is_ne() || !threshold.clear_hold.is_zero() {
-        text.push_str(&format!(", until {clears} {}{}", number(*clear), hold(threshold.clear_hold)));
+        text.push_str(&format!(
+            ", until {clears} {}{}",
+            number(*clear),
+            hold(threshold.clear_hold)
+        ));
     }
     text
 }
@@ -114,7 +118,8 @@ mod tests {
         assert_eq!(threshold(&plain), "above 10");
         let wide = Threshold { clear: 5.0, hold: Span::from_secs(60), ..plain };
         assert_eq!(threshold(&wide), "above 10 for 1m, until at most 5");
-        let below = Threshold { side: Side::Below, clear: 15.5, clear_hold: Span::from_secs(300), ..plain };
+        let below =
+            Threshold { side: Side::Below, clear: 15.5, clear_hold: Span::from_secs(300), ..plain };
         assert_eq!(threshold(&below), "below 10, until at least 15.5 for 5m");
     }
 }

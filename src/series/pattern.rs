@@ -164,7 +164,8 @@ fn matcher(text: &str) -> Result<(Matcher, &str), PatternError> {
     if tag.is_empty() {
         return Err(bad());
     }
-    let operators = [("=~", true, false), ("!~", true, true), ("!=", false, true), ("=", false, false)];
+    let operators =
+        [("=~", true, false), ("!~", true, true), ("!=", false, true), ("=", false, false)];
     let (rest, is_regex, negated) = operators
         .into_iter()
         .find_map(|(op, is_regex, negated)| Some((rest.strip_prefix(op)?, is_regex, negated)))
@@ -242,7 +243,10 @@ mod tests {
         let parsed: Pattern = pattern.parse().expect(pattern);
         assert_eq!(parsed.to_string(), pattern);
         for key in yes {
-            assert!(parsed.matches(&Series::from_key(key.as_bytes())), "{pattern} should match {key}");
+            assert!(
+                parsed.matches(&Series::from_key(key.as_bytes())),
+                "{pattern} should match {key}"
+            );
         }
         for key in no {
             assert!(!parsed.matches(&Series::from_key(key.as_bytes())), "{pattern} matched {key}");
@@ -280,10 +284,16 @@ mod tests {
         let error = |text: &str| text.parse::<Pattern>().unwrap_err().to_string();
         assert_eq!(error(""), "the name is empty; `*` matches every name");
         assert_eq!(error("a{b=\"c\""), "the braces are not closed");
-        assert_eq!(error("a{b=c}"), "`b=c` is not a matcher such as region=\"eu\" or host=~\"web-.*\"");
+        assert_eq!(
+            error("a{b=c}"),
+            "`b=c` is not a matcher such as region=\"eu\" or host=~\"web-.*\""
+        );
         assert_eq!(error("a;b"), "`b` is not a tag such as region=eu");
         assert_eq!(error("a b"), "a series name holds no white space");
-        assert!(error("a{b=~\"(\"}").starts_with("the regular expression `(` is not valid: unclosed group"));
+        assert!(
+            error("a{b=~\"(\"}")
+                .starts_with("the regular expression `(` is not valid: unclosed group")
+        );
         assert!(error("a{b=\"c\" d=\"e\"}").starts_with("`d=\"e\"` is not a matcher"));
     }
 }

@@ -29,8 +29,14 @@ pub enum ParseSpanError {
 }
 
 /// Units from long to short, in milliseconds. A month and a year are not here: they differ.
-const UNITS: [(&str, u64); 6] =
-    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 6] = [
+    ("w", 604_800_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
 impl Span {
     /// No time at all.
@@ -114,7 +120,11 @@ impl FromStr for Span {
             let (number, tail) = split_at_non(rest, |c| c.is_ascii_digit());
             let (unit, tail) = split_at_non(tail, |c| c.is_ascii_alphabetic());
             if number.is_empty() {
-                return Err(if unit.is_empty() { ParseSpanError::Unit } else { ParseSpanError::Number });
+                return Err(if unit.is_empty() {
+                    ParseSpanError::Unit
+                } else {
+                    ParseSpanError::Number
+                });
             }
             let number: u64 = number.parse().map_err(|_| ParseSpanError::TooLong)?;
             let scale = UNITS.iter().find(|(name, _)| *name == unit).ok_or(ParseSpanError::Unit)?.1;

@@ -64,7 +64,10 @@ fn between_clear_and_threshold_the_state_stays() {
 #[test]
 fn a_break_starts_the_timer_again() {
     let policy = critical(above(10.0, 5.0, 3, 2));
-    assert_eq!(play(&policy, &values(&[11.0, 11.0, 11.0, 10.0, 11.0, 11.0, 11.0, 11.0])), ".......C");
+    assert_eq!(
+        play(&policy, &values(&[11.0, 11.0, 11.0, 10.0, 11.0, 11.0, 11.0, 11.0])),
+        ".......C"
+    );
     let fired = [11.0, 11.0, 11.0, 11.0];
     let clearing = [4.0, 4.0, 6.0, 4.0, 4.0, 4.0];
     assert_eq!(play(&policy, &values(&[&fired[..], &clearing[..]].concat())), "...CCCCCC.");
@@ -72,7 +75,8 @@ fn a_break_starts_the_timer_again() {
 
 #[test]
 fn the_worse_of_warning_and_critical_is_the_state() {
-    let policy = Policy { warning: Some(above(5.0, 5.0, 0, 0)), ..critical(above(10.0, 8.0, 0, 0)) };
+    let policy =
+        Policy { warning: Some(above(5.0, 5.0, 0, 0)), ..critical(above(10.0, 8.0, 0, 0)) };
     assert_eq!(play(&policy, &values(&[5.0, 6.0, 11.0, 9.0, 8.0, 5.0])), ".wCCw.");
 }
 
@@ -80,15 +84,22 @@ fn the_worse_of_warning_and_critical_is_the_state() {
 fn what_is_not_judged_leaves_state_and_timers() {
     let policy = critical(above(10.0, 5.0, 2, 0));
     let gap = Observation::Unjudged(Reason::Gap);
-    assert_eq!(play(&policy, &[is(11.0), is(11.0), gap, gap, gap, is(11.0), gap, is(5.0)]), ".....CC.");
+    assert_eq!(
+        play(&policy, &[is(11.0), is(11.0), gap, gap, gap, is(11.0), gap, is(5.0)]),
+        ".....CC."
+    );
 }
 
 #[test]
 fn a_lower_bound_can_fire_above_and_nothing_else() {
     let at_least = Observation::AtLeast;
     let policy = critical(above(10.0, 5.0, 0, 2));
-    assert_eq!(play(&policy, &[at_least(3.0), at_least(11.0), at_least(3.0), at_least(0.0)]), ".CCC");
-    let seen = [is(11.0), is(4.0), is(4.0), at_least(6.0), is(4.0), is(4.0), at_least(0.0), is(4.0)];
+    assert_eq!(
+        play(&policy, &[at_least(3.0), at_least(11.0), at_least(3.0), at_least(0.0)]),
+        ".CCC"
+    );
+    let seen =
+        [is(11.0), is(4.0), is(4.0), at_least(6.0), is(4.0), is(4.0), at_least(0.0), is(4.0)];
     assert_eq!(play(&policy, &seen), "CCCCCCC.", "more than `clear` breaks a recovery");
     let policy = critical(below(10.0, 10.0));
     assert_eq!(play(&policy, &[at_least(3.0), is(3.0), at_least(20.0), is(20.0)]), ".CC.");
@@ -123,7 +134,11 @@ fn never_seen_is_ok_unless_the_rule_writes_missing_out() {
     let trace = play(&written, &never);
     assert_eq!(trace.find('u'), Some(300), "after five minutes");
     let missing = [Observation::Missing; 400];
-    assert_eq!(play(&policy, &missing).find('u'), Some(300), "a gauge that stopped is another matter");
+    assert_eq!(
+        play(&policy, &missing).find('u'),
+        Some(300),
+        "a gauge that stopped is another matter"
+    );
 }
 
 #[test]
@@ -224,7 +239,8 @@ impl Model {
             Observation::NeverSeen => policy.missing.map(|_| true),
             Observation::Unjudged(_) => None,
         };
-        let run = self.seen.iter().rev().filter_map(verdict).take_while(|lost| *lost).count() as u64;
+        let run =
+            self.seen.iter().rev().filter_map(verdict).take_while(|lost| *lost).count() as u64;
         run.checked_sub(1)
     }
 }

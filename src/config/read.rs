@@ -1,0 +1,231 @@
+//! The file from top to bottom, and the sections that occur once.
+//!
+//! What a wrong value is replaced by does not matter: a file with an error becomes no configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::contact::Contacts;
+use super::model::{Config, Counters, Memcached, MissingIncr, Notify, Pem, Server};
+use super::nearest::nearest;
+use super::section::{At, Place, Section, or, values};
+use super::sink::{Fault, Finding, Sink, shown};
+use super::surroundings::{FileRead, Surroundings};
+use super::{contact, email, rule, tier, value};
+use crate::limits;
+use crate::time::Span;
+
+/// Largest file that a configuration names, in bytes. A bundle of every public certificate
+/// authority has a quarter of that.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A message is tried at least that long: the first retries come within a minute.
+const GIVE_UP_MIN: Span = Span::from_secs(60);
+
+/// What every section is read with.
+pub(super) struct Reader<'a> {
+    pub(super) sink: &'a Sink,
+    pub(super) surroundings: &'a Surroundings<'a>,
+    /// Where relative paths begin.
+    pub(super) folder: &'a Path,
+}
+
+/// Names that were given, with the place of the first of each.
+pub(super) type Names = BTreeMap<String, Place>;
+
+/// Everything that a file says. What it holds is of use only when the sink has no errors.
+pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
+    let default = Config::default();
+    let tiers = tier::tiers(&mut root, default.tiers, reader.sink);
+    let (email, relay_is_set) = email::email(&mut root, default.email, reader);
+    let contacts = contact::contacts(&mut root, relay_is_set, reader);
+    let notify = notify(&mut root, default.notify, &contacts, reader.sink);
+    // Tiers that are wrong have been reported; how far they reach is anybody's guess.
+    let reach = tiers.iter().flatten().map(|tier| tier.keep).max();
+    let context = rule::Context {
+        contacts: &contacts.names,
+        reach: reach.unwrap_or(Span::from_millis(u64::MAX)),
+        somebody_by_default: !notify.default.is_empty(),
+        sink: reader.sink,
+    };
+    Config {
+        server: server(&mut root, default.server, reader.sink),
+        memcached: memcached(&mut root, default.memcached, reader.sink),
+        counters: counters(&mut root, default.counters),
+        tiers: tiers.unwrap_or_default(),
+        rules: rule::rules(&mut root, &context),
+        contacts: contacts.list,
+        email,
+        notify,
+    }
+}
+
+fn server(root: &mut Section<'_>, default: Server, sink: &Sink) -> Server {
+    let Some(mut section) = root.table("server", "[server]") else { return default };
+    let listen = section.list("listen", value::address);
+    let http = section.list("http", value::address);
+    distinct(listen.iter().chain(&http).flat_map(|list| &list.value), sink);
+    for address in http.iter().flat_map(|list| &list.value) {
+        if !address.value.ip().is_loopback() {
+            let message = "HTTP answers only on loopback until tokens can be configured";
+            sink.error(Finding::new(address.place, message).label("not a loopback address"));
+        }
+    }
+    Server {
+        listen: listen.map_or(default.listen, values),
+        http: http.map_or(default.http, values),
+        threads: or(section.integer("threads", 0..=1024), default.threads),
+        max_connections: or(
+            section.integer("max_connections", 1..=1_000_000),
+            default.max_connections,
+        ),
+        idle_timeout: or(section.text("idle_timeout", value::span), default.idle_timeout),
+    }
+}
+
+/// Reports addresses that are written twice. Port 0 means "any free port", so it may be.
+fn distinct<'a>(addresses: impl Iterator<Item = &'a At<SocketAddr>>, sink: &Sink) {
+    let mut seen = BTreeMap::new();
+    for address in addresses.filter(|address| address.value.port() != 0) {
+        if let Some(first) = seen.insert(address.value, address.place) {
+            let message = format!("{} is listened on twice", address.value);
+            sink.error(Finding::new(address.place, message).also(first, "first here"));
+        }
+    }
+}
+
+fn memcached(root: &mut Section<'_>, default: Memcached, sink: &Sink) -> Memcached {
+    let Some(mut section) = root.table("memcached", "[memcached]") else { return default };
+    let words = [("create", MissingIncr::Create), ("not_found", MissingIncr::NotFound)];
+    let missing_incr = or(section.one_of("missing_incr", &words), default.missing_incr);
+    let items = section.text("items", value::size);
+    let max_item = section.text("max_item", value::size);
+    let items_bytes = or(items, default.items_bytes);
+    let max_item_bytes = or(max_item, default.max_item_bytes);
+    if let Some(max_item) = max_item.filter(|max| max.value > limits::ITEM_BYTES_CEILING) {
+        let label = format!("must be at most {} MiB", limits::ITEM_BYTES_CEILING / 1024 / 1024);
+        sink.error(Finding::new(max_item.place, "`max_item` is out of range").label(label));
+    } else if max_item_bytes > items_bytes {
+        // One of the two is written out: the defaults agree with each other.
+        let place = max_item.or(items).map_or(section.place(), |found| found.place);
+        let message = "`max_item` is larger than `items`, the room for all of them";
+        sink.error(Finding::new(place, message));
+    }
+    Memcached { missing_incr, items_bytes, max_item_bytes }
+}
+
+fn counters(root: &mut Section<'_>, default: Counters) -> Counters {
+    let Some(mut section) = root.table("counters", "[counters]") else { return default };
+    Counters { max_series: or(section.integer("max_series", 1..=100_000_000), default.max_series) }
+}
+
+fn notify(root: &mut Section<'_>, default: Notify, contacts: &Contacts, sink: &Sink) -> Notify {
+    let Some(mut section) = root.table("notify", "[notify]") else {
+        warn_of_loopback(&default.public_url, None, contacts.outside, sink);
+        return default;
+    };
+    section.hide_credentials("public_url");
+    let public_url = section.text("public_url", value::public_url);
+    let place = public_url.as_ref().map(|url| url.place);
+    let public_url = or(public_url, default.public_url);
+    warn_of_loopback(&public_url, place, contacts.outside, sink);
+    let told = section.list("default", value::any);
+    let give_up = section.text("give_up", |text| {
+        let give_up = value::span(text)?;
+        if give_up < GIVE_UP_MIN {
+            return Err(Fault::new("`give_up` is out of range").label("must be at least 1m"));
+        }
+        Ok(give_up)
+    });
+    Notify {
+        default: told.map_or(default.default, |told| references(told, &contacts.names, sink)),
+        public_url,
+        give_up: or(give_up, default.give_up),
+    }
+}
+
+/// Warns of links in messages that nobody elsewhere can follow.
+fn warn_of_loopback(url: &str, place: Option<Place>, outside: Option<Place>, sink: &Sink) {
+    let Some(outside) = outside else { return };
+    if reqwest::Url::parse(url).is_ok_and(|url| value::is_loopback(&url)) {
+        let message = format!("links in messages lead to {url}, which works on this machine only");
+        let finding = Finding::new(place.unwrap_or(outside), message);
+        let label = "this contact is elsewhere";
+        let finding = match place {
+            Some(_) => finding.also(outside, label),
+            None => finding.label(label),
+        };
+        sink.warn(finding.help("set `public_url` in [notify] to where others reach this server"));
+    }
+}
+
+/// The names of contacts that are to be told; reports those that do not exist, and repetitions.
+pub(super) fn references(told: At<Vec<At<&str>>>, contacts: &Names, sink: &Sink) -> Vec<String> {
+    let mut seen = BTreeMap::new();
+    for name in &told.value {
+        if let Some(first) = seen.insert(name.value, name.place) {
+            let message = format!("{} is told twice", shown(name.value));
+            sink.error(Finding::new(name.place, message).also(first, "first here"));
+        } else if !contacts.contains_key(name.value) {
+            sink.error(unknown_contact(name, contacts));
+        }
+    }
+    values(told).into_iter().map(str::to_owned).collect()
+}
+
+fn unknown_contact(name: &At<&str>, contacts: &Names) -> Finding {
+    let message = format!("there is no contact {}", shown(name.value));
+    let finding = Finding::new(name.place, message).absence();
+    match nearest(name.value, contacts.keys().map(String::as_str)) {
+        Some(meant) => finding.help(format!("did you mean `{meant}`?")),
+        None => finding.help("a contact is defined under [[contact]]"),
+    }
+}
+
+/// The names that were given, each once; reports those given twice.
+pub(super) fn unique(given: Vec<At<String>>, what: &str, sink: &Sink) -> Names {
+    let mut names = Names::new();
+    for name in given {
+        if let Some(first) = names.get(&name.value) {
+            let message = format!("there are two {what}s {}", shown(&name.value));
+            sink.error(Finding::new(name.place, message).also(*first, "first here"));
+        } else {
+            names.insert(name.value, name.place);
+        }
+    }
+    names
+}
+
+impl Reader<'_> {
+    /// The file that a key names, with its path; `None` when the key is absent or empty, or after a
+    /// problem was reported.
+    pub(super) fn file(&self, named: Option<At<&str>>) -> Option<(At<PathBuf>, FileRead)> {
+        let named = named.filter(|path| !path.value.is_empty())?;
+        let path = self.folder.join(named.value);
+        let reason = match (self.surroundings.file)(&path, FILE_BYTES_MAX) {
+            Ok(Some(file)) => return Some((At { value: path, place: named.place }, file)),
+            Ok(None) => format!("it is larger than {} KiB", FILE_BYTES_MAX / 1024),
+            Err(error) => error.to_string(),
+        };
+        let message = format!("cannot read {}", shown(&path.display().to_string()));
+        self.sink.error(Finding::new(named.place, message).label(reason));
+        None
+    }
+
+    /// Certificates from the file that a key names.
+    pub(super) fn certificates(&self, named: Option<At<&str>>) -> Option<Pem> {
+        let (path, file) = self.file(named)?;
+        match String::from_utf8(file.bytes) {
+            Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
+                Some(Pem { path: path.value, text })
+            }
+            _ => {
+                let message = "this file holds no certificate in PEM form";
+                let label = "no `-----BEGIN CERTIFICATE-----` in it";
+                self.sink.error(Finding::new(path.place, message).label(label));
+                None
+            }
+        }
+    }
+}

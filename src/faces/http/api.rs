@@ -1,0 +1,152 @@
+//! `/api/v1/rules` and `/api/v1/alerts`, in the form that Prometheus gives them.
+//!
+//! Source: Prometheus HTTP API, "Rules" and "Alerts". A rule of ours has up to two thresholds where
+//! Prometheus has one, so a rule's own labels are empty and each alert says its `severity`; what
+//! Prometheus has no field for (level, worst value, missing data) stands in `instances`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::super::Shared;
+use crate::query::Observation;
+use crate::rules::wording::{threshold, value};
+use crate::rules::{Active, Level, State as RuleState};
+use crate::time::Timestamp;
+
+/// `GET /api/v1/rules`
+pub(super) async fn rules(State(shared): State<Shared>) -> Response {
+    let data = shared.engine.view(|view| {
+        let evaluated = view.rules.evaluated().map(Timestamp::rfc3339).unwrap_or_default();
+        let rules: Vec<_> = view.rules.iter().map(|active| rule(active, &evaluated)).collect();
+        json!({ "groups": [{
+            "name": "tallyd",
+            "file": "",
+            "interval": 1,
+            "limit": 0,
+            "rules": rules,
+            "evaluationTime": 0,
+            "lastEvaluation": evaluated,
+        }] })
+    });
+    success(data)
+}
+
+/// `GET /api/v1/alerts`
+pub(super) async fn alerts(State(shared): State<Shared>) -> Response {
+    let alerts: Vec<_> =
+        shared.engine.view(|view| view.rules.iter().flat_map(active_alerts).collect());
+    success(json!({ "alerts": alerts }))
+}
+
+fn success(data: Value) -> Response {
+    super::json(StatusCode::OK, &json!({ "status": "success", "data": data }))
+}
+
+fn rule(active: &Active, evaluated: &str) -> Value {
+    let rule = active.rule();
+    let alerts = active_alerts(active);
+    let is = |state: &str| alerts.iter().any(|alert| alert.get("state") == Some(&state.into()));
+    let state = if is("firing") {
+        "firing"
+    } else if is("pending") {
+        "pending"
+    } else {
+        "inactive"
+    };
+    let hold = rule.critical.or(rule.warning).map_or(0.0, |limit| limit.hold.as_secs_f64());
+    let instances: Vec<_> =
+        active.instances().map(|(group, state)| instance(active, group, state)).collect();
+    let mut value = json!({
+        "type": "alerting",
+        "name": rule.name,
+        "query": query(active),
+        "duration": hold,
+        "labels": {},
+        "annotations": annotations(active),
+        "alerts": alerts,
+        "state": state,
+        "health": if active.error().is_some() { "err" } else { "ok" },
+        "evaluationTime": 0,
+        "lastEvaluation": evaluated,
+        "level": active.level().word(),
+        "instances": instances,
+    });
+    if let (Some(error), Some(object)) = (active.error(), value.as_object_mut()) {
+        object.insert("lastError".to_owned(), error.into());
+    }
+    value
+}
+
+/// What is measured and when it fires, in words: it is not a query that Prometheus could run.
+fn query(active: &Active) -> String {
+    let rule = active.rule();
+    let limit = |name: &str, limit| {
+        Option::map(limit, |limit| format!("{name} {}", threshold(&limit))).into_iter()
+    };
+    let limits: Vec<_> =
+        limit("critical", rule.critical).chain(limit("warning", rule.warning)).collect();
+    format!("{}({}) over {}: {}", rule.measure.name(), rule.series, rule.window, limits.join("; "))
+}
+
+fn annotations(active: &Active) -> Value {
+    let rule = active.rule();
+    let mut map = Map::new();
+    if !rule.summary.is_empty() {
+        map.insert("summary".to_owned(), rule.summary.clone().into());
+    }
+    if let Some(runbook) = &rule.runbook {
+        map.insert("runbook_url".to_owned(), runbook.clone().into());
+    }
+    Value::Object(map)
+}
+
+/// The instances that fire or are about to.
+fn active_alerts(active: &Active) -> Vec<Value> {
+    let alert = |(group, state): (&Vec<String>, &RuleState)| {
+        let (level, word) = match (state.level, state.pending()) {
+            (Level::Ok, None) => return None,
+            (Level::Ok, Some(pending)) => (pending, "pending"),
+            (level, _) => (level, "firing"),
+        };
+        let mut labels = labels(active, group);
+        labels.insert("alertname".to_owned(), active.rule().name.clone().into());
+        labels.insert("severity".to_owned(), level.word().into());
+        Some(json!({
+            "labels": labels,
+            "annotations": annotations(active),
+            "state": word,
+            "activeAt": state.since.rfc3339(),
+            "value": state.value.map_or_else(String::new, |value| value.to_string()),
+        }))
+    };
+    active.instances().filter_map(alert).collect()
+}
+
+fn instance(active: &Active, group: &[String], state: &RuleState) -> Value {
+    let seen = match state.observation {
+        Observation::Value { value: v, .. } => value(active.rule(), v),
+        Observation::AtLeast(v) => format!("at least {}", value(active.rule(), v)),
+        Observation::Missing => "no data in the window".to_owned(),
+        Observation::NeverSeen => "no data yet".to_owned(),
+        Observation::Unjudged(reason) => format!("not judged: {}", reason.text()),
+    };
+    // JSON has no infinity; what is not a finite number is left to the words.
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    json!({
+        "labels": labels(active, group),
+        "level": state.level.word(),
+        "pending": state.pending().map(Level::word),
+        "since": state.since.rfc3339(),
+        "began": finite(state.began),
+        "worst": finite(state.worst),
+        "value": finite(state.value),
+        "seen": seen,
+    })
+}
+
+fn labels(active: &Active, group: &[String]) -> Map<String, Value> {
+    let tags = active.rule().by.iter().zip(group);
+    tags.map(|(name, value)| (name.clone(), value.clone().into())).collect()
+}

@@ -1,0 +1,347 @@
+//! The memcached text protocol on a TCP connection.
+//!
+//! All that was read is parsed in place and answered with one write per batch. A connection owns no
+//! buffer while it is idle: buffers belong to the worker, and a connection keeps only the bytes of a
+//! request that is not whole yet. What a client does not read is not computed further either: once
+//! the answers reach a bound they are written out before the next request is looked at.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::{Shared, VERSION, stopped};
+use crate::engine::tally::{Counts, Writer};
+use crate::engine::{apply, retrieve};
+use crate::limits;
+use crate::protocol::{Error, Limits, Reply, Request, Step, parse};
+use crate::time::{Span, Timestamp};
+
+/// What all connections of a worker share.
+pub struct Worker {
+    shared: Shared,
+    limits: Limits,
+    idle_timeout: Span,
+    tally: Writer,
+    /// Buffers that no connection uses at the moment.
+    pool: RefCell<Vec<Vec<u8>>>,
+}
+
+/// Buffers that a worker keeps for later; more are given back to the allocator.
+const POOL: usize = 16;
+
+/// Why a connection ends.
+enum End {
+    /// The client, or the process, is done with it.
+    Closed,
+    /// The client broke the protocol so that nothing after it can be trusted.
+    Refused,
+}
+
+impl Worker {
+    /// A worker without connections.
+    #[must_use]
+    pub fn new(shared: Shared, limits: Limits, idle_timeout: Span, tally: Writer) -> Self {
+        let pool = RefCell::new(Vec::new());
+        Self { shared, limits, idle_timeout, tally, pool }
+    }
+
+    /// Serves a connection until either side ends it, or `stop` says so. What was read by then is
+    /// answered.
+    ///
+    /// # Errors
+    /// What the socket says; a client that goes away is none.
+    pub async fn serve(
+        &self,
+        mut stream: TcpStream,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let mut rest = Rest::default();
+        loop {
+            let is_readable = async {
+                if self.idle_timeout.is_zero() {
+                    return stream.readable().await.map(|()| true);
+                }
+                let idle = tokio::time::timeout(self.idle_timeout.to_std(), stream.readable());
+                idle.await.map_or(Ok(false), |ready| ready.map(|()| true))
+            };
+            tokio::select! {
+                biased;
+                ready = is_readable => if !ready? { return Ok(()) },
+                () = stopped(&mut stop) => return Ok(()),
+            }
+            match self.turn(&mut stream, &mut rest).await {
+                Ok(None) => {}
+                Ok(Some(End::Closed | End::Refused)) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if is_gone(error.kind()) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads once, and answers all whole requests that are there.
+    async fn turn(&self, stream: &mut TcpStream, rest: &mut Rest) -> io::Result<Option<End>> {
+        if rest.bytes.is_empty() {
+            // The usual case: nothing is left over, so the worker's buffer will do.
+            let mut input = self.take_buffer();
+            let read = stream.try_read_buf(&mut input);
+            let done = match read {
+                Ok(0) => Ok(Some(End::Closed)),
+                Ok(_) => self.answer(stream, &mut input, rest).await,
+                Err(error) => Err(error),
+            };
+            rest.bytes.extend_from_slice(&input);
+            self.give_back(input);
+            return done;
+        }
+        rest.bytes.reserve(rest.wanted.saturating_sub(rest.bytes.len()).max(limits::LINE_BYTES));
+        if stream.try_read_buf(&mut rest.bytes)? == 0 {
+            return Ok(Some(End::Closed));
+        }
+        if rest.bytes.len() < rest.wanted {
+            return Ok(None);
+        }
+        let mut input = std::mem::take(&mut rest.bytes);
+        let done = self.answer(stream, &mut input, rest).await;
+        if !input.is_empty() {
+            // A long value may have made the buffer long; a few bytes need not keep it.
+            if input.capacity() > limits::READ_CHUNK_BYTES && input.len() < limits::LINE_BYTES {
+                input.shrink_to_fit();
+            }
+            rest.bytes = input;
+        }
+        done
+    }
+
+    /// Answers the whole requests in `input`, and takes them out of it.
+    async fn answer(
+        &self,
+        stream: &mut TcpStream,
+        input: &mut Vec<u8>,
+        rest: &mut Rest,
+    ) -> io::Result<Option<End>> {
+        let now = self.shared.now();
+        let mut out = self.take_buffer();
+        let mut counts = Counts { bytes_read: rest.newly(input.len()), ..Counts::default() };
+        let mut at = rest.swallow(input.len());
+        let end = loop {
+            let Some(bytes) = input.get(at..).filter(|bytes| !bytes.is_empty()) else {
+                rest.wanted = 0;
+                break None;
+            };
+            match parse(bytes, &self.limits) {
+                Step::Request { request: Request::Get { keys, cas }, consumed } => {
+                    for key in keys.iter() {
+                        retrieve(
+                            self.shared.engine.counters(),
+                            key,
+                            cas,
+                            now,
+                            &mut counts,
+                            &mut out,
+                        );
+                        if out.len() >= limits::REPLY_BUFFER_BYTES {
+                            self.write(stream, &mut out, &mut counts).await?;
+                        }
+                    }
+                    Reply::End.write_to(&mut out);
+                    at += consumed;
+                }
+                Step::Request { request: Request::Quit, .. } => break Some(End::Closed),
+                Step::Request { request, consumed } => {
+                    apply(self.shared.engine.counters(), &request, now, &mut counts, &mut out);
+                    self.answer_for_itself(&request, now, &mut out);
+                    at += consumed;
+                }
+                Step::NeedMore { at_least } => {
+                    rest.wanted = at_least;
+                    break None;
+                }
+                Step::Refuse { error, consumed, swallow, forget } => {
+                    if let Some(key) = forget {
+                        self.shared.engine.counters().delete(key, now);
+                    }
+                    if let Some(error) = error {
+                        Reply::Error(error).write_to(&mut out);
+                    }
+                    counts.errors += 1;
+                    rest.to_swallow = swallow;
+                    at += consumed;
+                    at += rest.swallow(input.len() - at);
+                }
+                Step::Close { error } => {
+                    if let Some(error) = error {
+                        Reply::Error(error).write_to(&mut out);
+                    }
+                    counts.errors += 1;
+                    break Some(End::Refused);
+                }
+            }
+            if out.len() >= limits::REPLY_BUFFER_BYTES {
+                self.write(stream, &mut out, &mut counts).await?;
+            }
+        };
+        input.drain(..at);
+        rest.seen = input.len();
+        let written = self.write(stream, &mut out, &mut counts).await;
+        self.tally.add(&counts);
+        self.give_back(out);
+        written.map(|()| end)
+    }
+
+    async fn write(
+        &self,
+        stream: &mut TcpStream,
+        out: &mut Vec<u8>,
+        counts: &mut Counts,
+    ) -> io::Result<()> {
+        if !out.is_empty() {
+            counts.bytes_written += out.len() as u64;
+            stream.write_all(out).await?;
+            out.clear();
+        }
+        Ok(())
+    }
+
+    /// The requests that are about the server and not about a key.
+    fn answer_for_itself(&self, request: &Request<'_>, now: Timestamp, out: &mut Vec<u8>) {
+        match request {
+            Request::Version => Reply::Version(VERSION).write_to(out),
+            Request::Verbosity { noreply: false } => Reply::Ok.write_to(out),
+            Request::Stats { arg } => self.stats(arg, now, out),
+            _ => {}
+        }
+    }
+
+    fn stats(&self, arg: &[u8], now: Timestamp, out: &mut Vec<u8>) {
+        let sum = self.shared.tallies.sum();
+        let mut baseline =
+            self.shared.status.baseline.lock().unwrap_or_else(PoisonError::into_inner);
+        match arg {
+            b"" => self.stats_general(&sum.since(&baseline), now, out),
+            b"tallyd" => self.stats_tallyd(out),
+            b"settings" => self.stats_settings(out),
+            b"reset" => {
+                *baseline = sum;
+                return Reply::Reset.write_to(out);
+            }
+            // There are no slabs, so there is nothing to list.
+            b"items" | b"slabs" | b"sizes" => {}
+            _ => return Reply::Error(Error::Unknown).write_to(out),
+        }
+        Reply::End.write_to(out);
+    }
+
+    fn stats_general(&self, counts: &Counts, now: Timestamp, out: &mut Vec<u8>) {
+        let started = self.shared.engine.view(|view| view.started);
+        let counters = self.shared.engine.counters();
+        let status = &self.shared.status;
+        stat(out, "pid", u64::from(std::process::id()));
+        stat(out, "uptime", now.since(started).as_millis() / 1000);
+        stat(out, "time", now.as_secs());
+        text(out, "version", VERSION);
+        stat(out, "pointer_size", usize::BITS);
+        stat(out, "max_connections", status.max_connections.load(Relaxed));
+        stat(out, "curr_connections", status.connections.load(Relaxed));
+        stat(out, "total_connections", status.accepted.load(Relaxed));
+        stat(out, "rejected_connections", status.refused.load(Relaxed));
+        counts.each(|name, value| stat(out, name, value));
+        stat(out, "limit_maxbytes", counters.items().max_bytes());
+        stat(out, "threads", status.threads.load(Relaxed));
+        stat(out, "bytes", counters.items().used_bytes());
+        stat(out, "curr_items", counters.series() + counters.items().len());
+        stat(out, "evictions", 0_u64);
+    }
+
+    fn stats_tallyd(&self, out: &mut Vec<u8>) {
+        let counters = self.shared.engine.counters();
+        stat(out, "series", counters.series());
+        stat(out, "items", counters.items().len());
+        stat(out, "item_bytes", counters.items().used_bytes());
+        stat(out, "overflowed_increments", counters.overflowed());
+        self.shared.engine.view(|view| {
+            stat(out, "window_records", view.store.records());
+            stat(out, "window_records_dropped", view.store.dropped());
+            stat(out, "window_gaps", view.gaps);
+            stat(out, "incidents_open", view.incidents);
+            stat(out, "outbox_waiting", view.outbox.len());
+        });
+    }
+
+    fn stats_settings(&self, out: &mut Vec<u8>) {
+        stat(out, "maxbytes", self.shared.engine.counters().items().max_bytes());
+        stat(out, "maxconns", self.shared.status.max_connections.load(Relaxed));
+        stat(out, "item_size_max", self.limits.item_bytes);
+        stat(out, "num_threads", self.shared.status.threads.load(Relaxed));
+        stat(out, "idle_timeout", self.idle_timeout.as_millis() / 1000);
+        text(out, "evictions", "off");
+        text(out, "cas_enabled", "yes");
+        text(out, "binding_protocol", "ascii");
+    }
+
+    fn take_buffer(&self) -> Vec<u8> {
+        let pooled = self.pool.borrow_mut().pop();
+        pooled.unwrap_or_else(|| Vec::with_capacity(limits::READ_CHUNK_BYTES))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut pool = self.pool.borrow_mut();
+        if pool.len() < POOL && buffer.capacity() <= 2 * limits::REPLY_BUFFER_BYTES {
+            buffer.clear();
+            pool.push(buffer);
+        }
+    }
+}
+
+/// Between two reads of a connection.
+#[derive(Default)]
+struct Rest {
+    /// The beginning of a request that is not whole yet.
+    bytes: Vec<u8>,
+    /// How many bytes it takes to try again.
+    wanted: usize,
+    /// Bytes of a refused data block that are still to come.
+    to_swallow: usize,
+    /// How many of `bytes` were counted as read already.
+    seen: usize,
+}
+
+impl Rest {
+    /// How many of the bytes that are there now are swallowed.
+    fn swallow(&mut self, available: usize) -> usize {
+        let now = self.to_swallow.min(available);
+        self.to_swallow -= now;
+        now
+    }
+
+    fn newly(&mut self, available: usize) -> u64 {
+        available.saturating_sub(std::mem::take(&mut self.seen)) as u64
+    }
+}
+
+fn stat(out: &mut Vec<u8>, name: &str, value: impl itoa::Integer) {
+    text(out, name, itoa::Buffer::new().format(value));
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    Reply::Stat { name: name.as_bytes(), value: value.as_bytes() }.write_to(out);
+}
+
+/// The ways in which a client goes away.
+fn is_gone(kind: ErrorKind) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut)
+}
+
+/// Tells a client that there is no room for it, as far as that is possible without waiting.
+pub fn refuse(stream: &TcpStream) {
+    let mut line = Vec::new();
+    Reply::Error(Error::TooManyConnections).write_to(&mut line);
+    // Whether it arrives is up to the client: it is being turned away.
+    let _ = stream.try_write(&line);
+}

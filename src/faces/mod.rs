@@ -1,0 +1,79 @@
+//! The outward interfaces. They do not know each other, and all that they show is a view of the same
+//! engine.
+
+pub mod http;
+pub mod memcache;
+pub mod nagios;
+mod prometheus;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use crate::engine::Engine;
+use crate::engine::tally::{Counts, Tallies};
+use crate::time::Timestamp;
+use crate::time::clock::Clock;
+
+/// What every face is given.
+#[derive(Clone)]
+pub struct Shared {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What clients of the memcached port did.
+    pub tallies: Tallies,
+    /// How the process is.
+    pub status: Arc<Status>,
+}
+
+/// How the process is.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// Everything that is configured to listen does, and nothing is being shut down.
+    pub is_ready: AtomicBool,
+    /// Connections to the memcached port that are open.
+    pub connections: AtomicUsize,
+    /// Connections to it since the start.
+    pub accepted: AtomicUsize,
+    /// Connections that were refused for want of room.
+    pub refused: AtomicUsize,
+    /// Worker threads.
+    pub threads: AtomicUsize,
+    /// Connections allowed at once.
+    pub max_connections: AtomicUsize,
+    /// What `stats reset` takes away from the counts that `stats` shows, for all connections.
+    pub baseline: Mutex<Counts>,
+}
+
+impl Shared {
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether windows are being closed in time: the heart of the process beats.
+    #[must_use]
+    pub fn is_ticking(&self) -> bool {
+        let closed = self.engine.view(|view| view.closed);
+        self.now().since(closed).as_millis() < 1000 * nagios::STALE_SECS
+    }
+
+    /// Whether the process does all that it is configured to do.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status.is_ready.load(Relaxed)
+    }
+}
+
+/// Waits until the process is asked to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Where the sender is gone, the process is on its way out as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
