@@ -29,3 +29,7 @@ pub mod notify;
 pub mod engine;
 
 pub mod faces;
+
+pub mod daemon;
+
+pub mod cli;

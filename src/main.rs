@@ -1,2 +1,13 @@
-//! Placeholder.
-fn main() {}
+//! The `tallyd` program; everything is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // One TLS provider for the whole process; with none chosen, or two, rustls panics at run time.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        unreachable!("nothing runs before main");
+    }
+    tallyd::cli::run(tallyd::cli::Cli::parse())
+}

@@ -154,6 +154,10 @@ impl Worker {
                 }
                 Step::Request { request: Request::Quit, .. } => break Some(End::Closed),
                 Step::Request { request, consumed } => {
+                    if let Request::Stats { .. } = request {
+                        // What this batch did so far is to be in the figures.
+                        self.tally.add(&std::mem::take(&mut counts));
+                    }
                     apply(self.shared.engine.counters(), &request, now, &mut counts, &mut out);
                     self.answer_for_itself(&request, now, &mut out);
                     at += consumed;

@@ -2,10 +2,12 @@
 //!
 //! This module is told of changes of state; it does not know why a rule changed.
 
+mod courier;
 mod incidents;
 pub mod message;
 pub mod outbox;
 
+pub use courier::Couriers;
 pub use incidents::Incidents;
 pub use message::{Message, Notice, NoticeKind};
 pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Recipient, Verdict};

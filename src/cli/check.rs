@@ -1,0 +1,84 @@
+//! `tallyd check`: the Nagios plugin.
+//!
+//! The server writes the whole output; the plugin fetches and prints it, and takes its exit code from
+//! the word that it begins with. Whatever goes wrong on the way is UNKNOWN, on one line.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::CheckArgs;
+use crate::faces::VERSION;
+use crate::faces::nagios::{Check, unknown};
+use crate::limits;
+use crate::rules::Level;
+
+/// Prints the state of a rule; the exit code is that of a plugin.
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
+    let check = match ask(args) {
+        Ok(text) => match Level::of_output(&text) {
+            Some(level) => Check { level, text },
+            None => {
+                let first = text.lines().next().unwrap_or_default();
+                unknown(&args.rule, &format!("{} is not tallyd: {first}", args.server))
+            }
+        },
+        Err(reason) => unknown(&args.rule, &reason),
+    };
+    let _ = writeln!(io::stdout(), "{}", check.text.trim_end());
+    ExitCode::from(check.level.exit_code())
+}
+
+/// The answer of `/check/RULE`; `Err` says in plain words why there is none.
+fn ask(args: &CheckArgs) -> Result<String, String> {
+    let server = args.server.trim_end_matches('/');
+    let mut url =
+        reqwest::Url::parse(server).map_err(|error| format!("`{server}` is not a URL: {error}"))?;
+    url.path_segments_mut()
+        .map_err(|()| format!("`{server}` is not an http URL"))?
+        .pop_if_empty()
+        .extend(["check", &args.rule]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let timeout = Duration::from_secs(args.timeout);
+    match runtime.block_on(async { tokio::time::timeout(timeout, fetch(url)).await }) {
+        Ok(answer) => answer.map_err(|error| format!("tallyd at {server} {error}")),
+        Err(_) => Err(format!("tallyd at {server} did not answer within {} s", args.timeout)),
+    }
+}
+
+async fn fetch(url: reqwest::Url) -> Result<String, String> {
+    let mut client = reqwest::Client::builder()
+        .user_agent(format!("tallyd/{VERSION}"))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if url.scheme() == "http" {
+        // On a machine without CA certificates the client could not be built, for want of what it
+        // does not need here.
+        client = client.tls_certs_only([]);
+    }
+    let client = client
+        .build()
+        .map_err(|error| format!("cannot be asked: {}", chain(&error)))?;
+    let mut answer =
+        client.get(url).send().await.map_err(|error| format!("cannot be reached: {}", chain(&error)))?;
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) if body.len() < limits::NAGIOS_BYTES => body.extend_from_slice(&chunk),
+            Ok(_) => return Ok(String::from_utf8_lossy(&body).into_owned()),
+            Err(error) => return Err(format!("broke off: {}", chain(&error))),
+        }
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,89 @@
+//! Takes what is due out of the outbox, lets couriers deliver it, and reports how that ended.
+//!
+//! Deliveries run beside each other, up to a bound; one that hangs delays no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::faces::{Shared, stopped};
+use crate::limits;
+use crate::notify::{Couriers, Delivery, Outcome, Recipient, Verdict};
+use crate::time::Timestamp;
+
+/// Delivers until `stop` says that there will be no more messages; then once more what is due, and
+/// waits for what is on its way.
+pub(super) async fn drive(
+    shared: Shared,
+    couriers: Arc<Couriers>,
+    mail: Arc<Notify>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut under_way = JoinSet::new();
+    loop {
+        send_due(&shared, &couriers, &mut under_way);
+        let wait = until_due(&shared, under_way.len());
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            () = mail.notified() => {}
+            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    send_due(&shared, &couriers, &mut under_way);
+    while under_way.join_next().await.is_some() {}
+}
+
+fn send_due(shared: &Shared, couriers: &Arc<Couriers>, under_way: &mut JoinSet<()>) {
+    let room = limits::COURIERS.saturating_sub(under_way.len());
+    for delivery in shared.engine.due(shared.now(), room) {
+        let (shared, couriers) = (shared.clone(), Arc::clone(couriers));
+        under_way.spawn(async move {
+            let sent = shared.now();
+            let outcome = couriers.deliver(&delivery, sent).await;
+            let now = shared.now();
+            let verdict = shared.engine.settle(delivery.id, &outcome, now);
+            report(&delivery, &outcome, verdict, sent, now);
+        });
+    }
+}
+
+/// How long until something may be due: retries wait for seconds, so a second is soon enough.
+fn until_due(shared: &Shared, under_way: usize) -> Duration {
+    let next = shared.engine.view(|view| view.outbox.next_due());
+    match next {
+        // Held back behind another delivery, or for want of a courier: the end of one wakes us.
+        Some(due) if due <= shared.now() && under_way > 0 => Duration::from_secs(60),
+        Some(due) => due.since(shared.now()).to_std().max(Duration::from_millis(10)),
+        None => Duration::from_secs(60),
+    }
+}
+
+fn report(
+    delivery: &Delivery,
+    outcome: &Outcome,
+    verdict: Verdict,
+    sent: Timestamp,
+    now: Timestamp,
+) {
+    let (contact, message) = (&delivery.message.contact, &delivery.message.id);
+    let to = match &delivery.recipient {
+        Recipient::Email(address) => address.as_str(),
+        Recipient::Webhook(_) => "webhook",
+    };
+    let (attempt, took) = (delivery.attempt, now.since(sent));
+    match (outcome, verdict) {
+        (Outcome::Delivered, _) => {
+            tracing::info!(contact, to, message, attempt, %took, "delivered");
+        }
+        (Outcome::Later { reason, .. }, Verdict::Again(due)) => {
+            let again = due.since(now);
+            tracing::warn!(contact, to, message, attempt, %took, reason, %again, "not delivered yet");
+        }
+        (Outcome::Later { reason, .. } | Outcome::Refused { reason }, _) => {
+            tracing::error!(contact, to, message, attempt, %took, reason, "not delivered, given up");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Starts the threads, wires clock, sockets and couriers to the engine, and shuts down in order.
+//!
+//! One thread per worker serves the memcached port; one thread does nothing but tick, so that no
+//! request and no page can make a window late; everything else (accepting, HTTP, couriers, signals)
+//! runs on the main thread.
+
+mod accept;
+mod couriers;
+mod ticker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::tally::Tallies;
+use crate::faces::memcache::Worker;
+use crate::faces::{Shared, Status, VERSION, http};
+use crate::limits;
+use crate::notify::Couriers;
+use crate::protocol;
+use crate::time::clock::{Clock, SystemClock};
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where it cannot listen on an address, or start a thread.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_name("tallyd-blocking")
+        .build()
+        .context("cannot start the runtime")?;
+    let done = runtime.block_on(serve(config));
+    // Whatever still formats an answer on a blocking thread has nobody to send it to.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    // A reload is not there yet; without this line the signal would end the process.
+    let _hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+
+    let listeners = bind(&config.server.listen, "memcached").await?;
+    let http_listeners = bind(&config.server.http, "HTTP").await?;
+    if listeners.is_empty() && http_listeners.is_empty() {
+        bail!("nothing to do: both server.listen and server.http are empty");
+    }
+    let memcached = addresses(&listeners);
+    let http_addresses = addresses(&http_listeners);
+
+    let threads = match config.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let engine = Arc::new(Engine::new(config, clock.now()));
+    let (tallies, writers) = Tallies::new(threads);
+    let status = Arc::new(Status::default());
+    status.threads.store(threads, Relaxed);
+    status.max_connections.store(config.server.max_connections, Relaxed);
+    let shared = Shared { engine, clock, tallies, status };
+    let (stop, stopped) = watch::channel(false);
+
+    let mut workers = Vec::with_capacity(threads);
+    for (at, writer) in writers.into_iter().enumerate() {
+        let limits =
+            protocol::Limits { item_bytes: config.memcached.max_item_bytes, ..Default::default() };
+        let (shared, idle) = (shared.clone(), config.server.idle_timeout);
+        let make = move || Worker::new(shared, limits, idle, writer);
+        workers.push(accept::start_worker(at, make, stopped.clone())?);
+    }
+    let mail = Arc::new(Notify::new());
+    let ticker = ticker::start(shared.clone(), Arc::clone(&mail))?;
+
+    let mut accepting = JoinSet::new();
+    let hands = accept::Hands::new(&workers);
+    for listener in listeners {
+        accepting.spawn(accept::accept(listener, hands.clone(), shared.clone(), stopped.clone()));
+    }
+    let mut serving = JoinSet::new();
+    for listener in http_listeners {
+        serving.spawn(http::serve(listener, shared.clone(), stopped.clone()));
+    }
+    let couriers = Arc::new(Couriers::new(config));
+    // The couriers stop after the ticker, since its last tick may bring them something.
+    let (close_mail, last_call) = watch::channel(false);
+    let delivering =
+        tokio::spawn(couriers::drive(shared.clone(), couriers, mail, last_call));
+
+    shared.set_ready(true);
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(
+        memcached = memcached,
+        http = http_addresses,
+        threads,
+        rules = config.rules.len(),
+        contacts = config.contacts.len(),
+        "tallyd {VERSION} is ready"
+    );
+
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{name}: stopping");
+    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    shared.set_ready(false);
+    // Everyone hears it at once: acceptors close their sockets, workers answer what they have read,
+    // HTTP answers what it was asked, couriers finish what is on its way.
+    let _ = stop.send(true);
+    let orderly = async {
+        while accepting.join_next().await.is_some() {}
+        drop(hands);
+        for worker in workers {
+            worker.finished().await;
+        }
+        while serving.join_next().await.is_some() {}
+        // What the last requests counted is judged once more, and told.
+        ticker.finish().await;
+        let _ = close_mail.send(true);
+        if let Err(error) = delivering.await {
+            tracing::error!(%error, "the couriers ended with a panic");
+        }
+    };
+    let limit = Duration::from_secs(limits::SHUTDOWN_SECS);
+    if tokio::time::timeout(limit, orderly).await.is_err() {
+        tracing::warn!("some clients did not finish in {} s and were cut off", limit.as_secs());
+    }
+    let waiting = shared.engine.view(|view| view.outbox.len());
+    if waiting > 0 {
+        tracing::warn!(waiting, "messages were not delivered before the end");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Listens on every address, or says about each why not.
+async fn bind(addresses: &[SocketAddr], what: &str) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    let mut problems = Vec::new();
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => problems.push(format!("{address} for {what}: {error}")),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(listeners);
+    }
+    bail!("cannot listen on {}", problems.join("; "))
+}
+
+/// Where sockets really listen, also where port 0 was asked for.
+fn addresses(listeners: &[TcpListener]) -> String {
+    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    let texts: Vec<_> = addresses.map(|address| address.to_string()).collect();
+    if texts.is_empty() { "off".to_owned() } else { texts.join(",") }
+}
+
+/// As many descriptors as the system allows: each client takes one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Says how we are to whoever started us, where that is systemd.
+fn tell_systemd(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "cannot notify systemd");
+    }
+}

@@ -1,0 +1,94 @@
+//! The thread that ticks: it sleeps until a second of the wall clock is over, closes the window, and
+//! wakes the couriers when there is something to tell.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{Notify, oneshot};
+
+use crate::engine::Ticked;
+use crate::faces::Shared;
+use crate::time::{Span, Timestamp};
+
+/// The running ticker.
+pub(super) struct Ticker {
+    /// Dropped to end it.
+    alive: mpsc::Sender<()>,
+    done: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Ticker {
+    /// Lets it tick one last time and waits for the end.
+    pub(super) async fn finish(self) {
+        drop(self.alive);
+        let _ = self.done.await;
+        if self.thread.join().is_err() {
+            tracing::error!("the ticker ended with a panic");
+        }
+    }
+}
+
+/// Starts the ticker.
+pub(super) fn start(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Ticker> {
+    let (alive, life) = mpsc::channel::<()>();
+    let (finish, done) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("tallyd-tick".to_owned())
+        .spawn(move || {
+            let mut last = Vec::new();
+            while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(shared.now())) {
+                tick(&shared, &mail, &mut last);
+            }
+            tick(&shared, &mail, &mut last);
+            let _ = finish.send(());
+        })
+        .context("cannot start the ticker")?;
+    Ok(Ticker { alive, done, thread })
+}
+
+/// Time to the end of the second that holds `now`, and one millisecond so as not to be early.
+fn until_next(now: Timestamp) -> Duration {
+    let next = now.align_down(Span::SECOND) + Span::SECOND;
+    next.since(now).to_std() + Duration::from_millis(1)
+}
+
+fn tick(shared: &Shared, mail: &Notify, notes: &mut Vec<&'static str>) {
+    let ticked = shared.engine.tick(shared.now());
+    report(&ticked, notes);
+    if ticked.messages.is_empty() {
+        // A retry may have come due all the same.
+        return;
+    }
+    for message in &ticked.messages {
+        for notice in &message.notices {
+            tracing::info!(
+                rule = notice.title(),
+                from = notice.from.word(),
+                to = notice.level.word(),
+                value = notice.value,
+                contact = message.contact,
+                message = message.id,
+                "telling of a change of state"
+            );
+        }
+    }
+    mail.notify_one();
+}
+
+/// Says once when the clock misbehaves, and once when it is well again.
+fn report(ticked: &Ticked, notes: &mut Vec<&'static str>) {
+    if !ticked.gap.is_zero() && ticked.closed.is_some() {
+        tracing::warn!(gap = %ticked.gap, "the clock stepped forward or the machine stood still; that time counts as not covered");
+    }
+    let is_behind = ticked.behind > Span::SECOND;
+    if is_behind && notes.is_empty() {
+        notes.push("behind");
+        tracing::warn!(behind = %ticked.behind, "the clock was set back; windows go on when it has caught up");
+    } else if !is_behind && ticked.closed.is_some() {
+        notes.clear();
+    }
+}
