@@ -59,11 +59,12 @@ async fn fetch(url: reqwest::Url) -> Result<String, String> {
         // does not need here.
         client = client.tls_certs_only([]);
     }
-    let client = client
-        .build()
-        .map_err(|error| format!("cannot be asked: {}", chain(&error)))?;
-    let mut answer =
-        client.get(url).send().await.map_err(|error| format!("cannot be reached: {}", chain(&error)))?;
+    let client = client.build().map_err(|error| format!("cannot be asked: {}", chain(&error)))?;
+    let mut answer = client
+        .get(url)
+        .send()
+        .await
+        .map_err(|error| format!("cannot be reached: {}", chain(&error)))?;
     let mut body = Vec::new();
     loop {
         match answer.chunk().await {

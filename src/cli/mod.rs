@@ -34,14 +34,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    #[command(after_help = "SIGTERM and SIGINT stop it in order. TALLYD_LOG sets how much it logs to \
+    #[command(
+        after_help = "SIGTERM and SIGINT stop it in order. TALLYD_LOG sets how much it logs to \
                             standard error: error, warn, info (the default), debug or trace.\n\n\
-                            Example:\n  tallyd serve --config /etc/tallyd/tallyd.toml")]
+                            Example:\n  tallyd serve --config /etc/tallyd/tallyd.toml"
+    )]
     Serve(ServeArgs),
     /// Ask a running server for the state of a rule, as a Nagios plugin.
-    #[command(after_help = "Prints one line with performance data and exits with 0 OK, 1 WARNING, \
+    #[command(
+        after_help = "Prints one line with performance data and exits with 0 OK, 1 WARNING, \
                             2 CRITICAL or 3 UNKNOWN, which it also does when the server cannot be \
-                            reached.\n\nExample:\n  tallyd check errors-high")]
+                            reached.\n\nExample:\n  tallyd check errors-high"
+    )]
     Check(CheckArgs),
     /// Work with configuration files.
     #[command(subcommand)]
@@ -62,7 +66,12 @@ struct CheckArgs {
     /// The name of the rule.
     rule: String,
     /// Where the server answers HTTP.
-    #[arg(long, env = "TALLYD_SERVER", default_value = "http://127.0.0.1:8311", value_name = "URL")]
+    #[arg(
+        long,
+        env = "TALLYD_SERVER",
+        default_value = "http://127.0.0.1:8311",
+        value_name = "URL"
+    )]
     server: String,
     /// How long to wait for the answer, in seconds.
     #[arg(long, short, default_value_t = 10, value_name = "SECONDS",

@@ -12,7 +12,8 @@ use crate::daemon;
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(file: Option<&Path>) -> ExitCode {
-    let loaded = match file.map(|file| config::load(file, &Surroundings::of_process())).transpose() {
+    let loaded = match file.map(|file| config::load(file, &Surroundings::of_process())).transpose()
+    {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error);

@@ -97,8 +97,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let couriers = Arc::new(Couriers::new(config));
     // The couriers stop after the ticker, since its last tick may bring them something.
     let (close_mail, last_call) = watch::channel(false);
-    let delivering =
-        tokio::spawn(couriers::drive(shared.clone(), couriers, mail, last_call));
+    let delivering = tokio::spawn(couriers::drive(shared.clone(), couriers, mail, last_call));
 
     shared.set_ready(true);
     tell_systemd(&[sd_notify::NotifyState::Ready]);

@@ -114,7 +114,7 @@ impl Engine {
             store: MemoryStore::new(&config.tiers),
             catalogue: Catalogue::default(),
             series: Vec::new(),
-            rules: Rules::new(&config.rules),
+            rules: Rules::new(&config.rules, now),
             incidents: Incidents::new(config),
             outbox: Outbox::new(config.notify.give_up),
             closed: now.align_down(Span::SECOND),

@@ -1,11 +1,74 @@
-//! stub
-use super::*; use crate::config::Config; use crate::time::Timestamp;
-/// x
+//! Hands each delivery to the courier for its recipient, and cuts off whoever takes too long.
+//!
+//! Couriers keep nothing between two attempts: no connection, no order, no count. They may be used
+//! by many tasks at once. What an outcome means is the outbox's to say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::email::EmailCourier;
+use super::outbox::{Delivery, Outcome, Recipient};
+use super::reason;
+use super::webhook::WebhookCourier;
+use crate::config::Config;
+use crate::limits;
+use crate::time::Timestamp;
+
+/// One courier for mail, and one for each contact with a webhook.
 #[derive(Debug)]
-pub struct Couriers;
-impl Couriers {
-    /// x
-    #[must_use] pub fn new(_: &Config) -> Self { Self }
-    /// x
-    pub async fn deliver(&self, _: &Delivery, _: Timestamp) -> Outcome { Outcome::Delivered }
+pub struct Couriers {
+    email: EmailCourier,
+    webhooks: BTreeMap<String, WebhookCourier>,
+    /// How long one attempt may take.
+    patience: Duration,
 }
+
+impl Couriers {
+    /// Couriers for the contacts of a configuration. Nothing is opened before the first delivery,
+    /// so a machine without certificates or network still starts.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let webhooks = config.contacts.iter().filter_map(|contact| {
+            let webhook = contact.webhook.as_ref()?;
+            Some((contact.name.clone(), WebhookCourier::new(webhook)))
+        });
+        Self {
+            email: EmailCourier::new(&config.email),
+            webhooks: webhooks.collect(),
+            patience: Duration::from_secs(limits::COURIER_SECS),
+        }
+    }
+
+    /// Makes one attempt, at most [`limits::COURIER_SECS`] long. It must run inside a tokio runtime
+    /// with I/O and time. `now` is the time of this attempt.
+    pub async fn deliver(&self, delivery: &Delivery, now: Timestamp) -> Outcome {
+        let message = &delivery.message;
+        let attempt = async {
+            match &delivery.recipient {
+                Recipient::Email(address) => self.email.send(message, address).await,
+                Recipient::Webhook(contact) => match self.webhooks.get(contact) {
+                    Some(webhook) => webhook.send(message, now).await,
+                    None => reason::refused(format!("the contact `{contact}` has no webhook")),
+                },
+            }
+        };
+        tokio::time::timeout(self.patience, attempt).await.unwrap_or_else(|_| {
+            reason::later(format!("no answer within {} s", self.patience.as_secs_f64()))
+        })
+    }
+}
+
+#[cfg(test)]
+impl Couriers {
+    /// The same couriers, in more of a hurry.
+    pub(super) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+/// A future that is handed to a task has to be `Send`, and the couriers are shared.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Couriers>();
+};

@@ -2,15 +2,26 @@
 //!
 //! This module is told of changes of state; it does not know why a rule changed.
 
-mod courier;
-mod incidents;
+pub mod alertmanager;
+pub mod courier;
+pub mod mail;
 pub mod message;
 pub mod outbox;
+
+mod email;
+mod fingerprint;
+mod incidents;
+mod reason;
+mod redact;
+mod webhook;
+mod words;
 
 pub use courier::Couriers;
 pub use incidents::Incidents;
 pub use message::{Message, Notice, NoticeKind};
 pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Recipient, Verdict};
 
+#[cfg(test)]
+mod peer;
 #[cfg(test)]
 pub(crate) mod tests;

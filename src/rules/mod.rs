@@ -48,10 +48,12 @@ pub struct Event {
 }
 
 impl Rules {
-    /// Every rule without instances yet.
+    /// Every rule as it is before the first evaluation: one without `by` has its only instance,
+    /// which is ok since `now`, others have none yet.
     #[must_use]
-    pub fn new(rules: &[Rule]) -> Self {
-        Self { active: rules.iter().map(Active::new).collect(), evaluated: None }
+    pub fn new(rules: &[Rule], now: Timestamp) -> Self {
+        let active = rules.iter().map(|rule| Active::new(rule, now)).collect();
+        Self { active, evaluated: None }
     }
 
     /// Evaluates every rule at `instant`, the end of the base window that was just closed. Events
@@ -89,7 +91,7 @@ impl Rules {
 }
 
 impl Active {
-    fn new(rule: &Rule) -> Self {
+    fn new(rule: &Rule, now: Timestamp) -> Self {
         let question = Question {
             measure: rule.measure,
             per: rule.per,
@@ -99,13 +101,11 @@ impl Active {
             floor: rule.floor,
         };
         let by = rule.by.clone();
-        Self {
-            policy: Policy::of(rule),
-            question,
-            selection: Selection::new(rule.series.clone(), by, limits::RULE_INSTANCES),
-            states: BTreeMap::new(),
-            rule: Arc::new(rule.clone()),
-        }
+        let selection = Selection::new(rule.series.clone(), by, limits::RULE_INSTANCES);
+        let states =
+            selection.groups().map(|(group, _)| (group.clone(), State::new(now))).collect();
+        let policy = Policy::of(rule);
+        Self { policy, question, selection, states, rule: Arc::new(rule.clone()) }
     }
 
     fn evaluate(

@@ -3,9 +3,18 @@
 //! One binary, so that it is linked once. Tests that need something that is not Rust are ignored and
 //! say what they need; `tests/run` installs that and runs them.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "tests are clients: they connect, wait, read the clock and say what they saw"
+)]
+
 mod harness;
 
 mod hostile;
+mod hostile_clients;
 mod hostile_inputs;
 mod main_job;
 mod tidy;

@@ -1,0 +1,185 @@
+//! The courier that calls a webhook.
+//!
+//! Each attempt is one POST over a connection of its own, directly to the host in the URL: no
+//! redirect is followed, since it would carry the headers to whoever the answer names, and no proxy
+//! is taken from the environment. Of the URL only the origin is ever told, and a server's answer is
+//! told only where it repeats nothing secret.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+
+use super::alertmanager;
+use super::message::Message;
+use super::outbox::Outcome;
+use super::reason::{self, later, refused};
+use super::redact::Redact;
+use crate::config::{Webhook, WebhookFormat};
+use crate::limits;
+use crate::time::{Span, Timestamp};
+
+/// Calls one contact's webhook.
+pub(super) struct WebhookCourier {
+    webhook: Webhook,
+    redact: Redact,
+    /// Made when first needed, since that reads the system's certificates and may fail.
+    client: OnceLock<Client>,
+}
+
+/// Longest wait that a server may ask for.
+const RETRY_AFTER_MAX: Span = Span::from_secs(3600);
+
+/// For an answer's body; what it would add to the reason is not worth more.
+const REPLY_PATIENCE: Duration = Duration::from_secs(2);
+
+impl WebhookCourier {
+    pub(super) fn new(webhook: &Webhook) -> Self {
+        let mut redact = Redact::default();
+        if let Ok(url) = webhook.url.expose().parse() {
+            redact.add_url(&url);
+        }
+        webhook.headers.values().for_each(|value| redact.add_header(value));
+        Self { webhook: webhook.clone(), redact, client: OnceLock::new() }
+    }
+
+    /// One attempt, made at `now`.
+    pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Outcome {
+        let Ok(url) = self.webhook.url.expose().parse::<Url>() else {
+            return refused("the webhook's URL cannot be read");
+        };
+        let origin = url.origin().ascii_serialization();
+        let headers = match self.headers(message, now) {
+            Ok(headers) => headers,
+            Err(name) => return refused(format!("the header `{name}` cannot be sent")),
+        };
+        let client = match self.client(&url) {
+            Ok(client) => client,
+            Err(error) => {
+                let cause = reason::of(&error.without_url());
+                return later(format!("cannot prepare a call to {origin}: {cause}"));
+            }
+        };
+        let body = match self.webhook.format {
+            WebhookFormat::Alertmanager => alertmanager::body(message),
+        };
+        match client.post(url).headers(headers).body(body).send().await {
+            Ok(response) => self.judge(response, &origin, now).await,
+            Err(error) => {
+                let cause = reason::of(&error.without_url());
+                // Such a cause is not known to hold anything of the URL; this makes sure.
+                let cause = self.redact.cause(cause, "the call failed");
+                later(format!("{origin}: {cause}"))
+            }
+        }
+    }
+
+    /// All headers, or the name of one that is not well formed. The contact's own may replace the
+    /// first two, not those that identify the message.
+    fn headers(&self, message: &Message, now: Timestamp) -> Result<HeaderMap, String> {
+        const AGENT: &str = concat!("tallyd/", env!("CARGO_PKG_VERSION"));
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in &self.webhook.headers {
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| name.clone())?;
+            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| name.clone())?;
+            value.set_sensitive(true);
+            headers.insert(key, value);
+        }
+        let id = HeaderValue::from_str(&message.id).map_err(|_| "webhook-id".to_owned())?;
+        headers.insert("webhook-id", id);
+        headers.insert("webhook-timestamp", HeaderValue::from(now.as_secs()));
+        Ok(headers)
+    }
+
+    fn client(&self, url: &Url) -> reqwest::Result<&Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let mut builder = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            // Messages are rare: a connection that was kept would mostly be found dead.
+            .pool_max_idle_per_host(0);
+        if url.scheme() == "http" {
+            // So clear text works also where the system has no certificates at all.
+            builder = builder.tls_certs_only([]);
+        } else if let Some(pem) = &self.webhook.ca_pem {
+            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.text.as_bytes())?);
+        }
+        let client = builder.build()?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    async fn judge(&self, response: Response, origin: &str, now: Timestamp) -> Outcome {
+        let status = response.status();
+        if status.is_success() {
+            // Its body is not waited for: nothing in it could make the message undelivered.
+            return Outcome::Delivered;
+        }
+        let mut reason = format!("{origin} answered {}", words(status));
+        if status.is_redirection() {
+            reason.push_str("; redirects are not followed");
+            return refused(reason);
+        }
+        let after = retry_after(response.headers(), now);
+        if let Some(quote) = self.redact.quote(&reply(response).await) {
+            reason.push_str(": ");
+            reason.push_str(&quote);
+        }
+        let is_passing = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+        if is_passing { Outcome::Later { reason, after } } else { refused(reason) }
+    }
+}
+
+impl fmt::Debug for WebhookCourier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebhookCourier").field(&self.webhook).finish()
+    }
+}
+
+/// `404 Not Found`; the phrase is the standard's, not the server's.
+fn words(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(phrase) => format!("{} {phrase}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+/// The beginning of an answer's body, as far as it comes soon.
+async fn reply(mut response: Response) -> String {
+    let mut bytes = Vec::new();
+    let read = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = limits::WEBHOOK_REPLY_BYTES - bytes.len();
+            bytes.extend(chunk.iter().take(room));
+            if bytes.len() == limits::WEBHOOK_REPLY_BYTES {
+                break;
+            }
+        }
+    };
+    // What came until then is enough.
+    let _ = tokio::time::timeout(REPLY_PATIENCE, read).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How long the server asks to wait: seconds, or an HTTP date (RFC 9110, section 10.2.3), which is
+/// one of RFC 2822's forms. What cannot be read is as good as absent.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Span> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Too many digits for the type ask for more than the most that is granted.
+        Span::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Timestamp::from_millis(date.as_millisecond()).since(now)
+    };
+    (!text.is_empty()).then_some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests;

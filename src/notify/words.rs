@@ -1,0 +1,142 @@
+//! What a notice says, in the words that every form of a message shares.
+//!
+//! Names, tags and summaries come from configuration and from whoever increments a counter, so
+//! each is made one printable line before it stands between words of ours.
+
+use super::message::{Notice, NoticeKind};
+use crate::rules::{Level, wording};
+use crate::time::Span;
+
+/// Text on one line: control characters and those that break a line or turn its direction become
+/// spaces, and runs of space one.
+pub(super) fn one_line(text: &str) -> String {
+    let is_kept = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let flat: String = text.chars().map(|c| if is_kept(c) { c } else { ' ' }).collect();
+    flat.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// At most so many characters; `…` stands for what was cut off.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    kept.push('…');
+    kept
+}
+
+/// A rule with its instance, on one line.
+pub(super) fn title(notice: &Notice) -> String {
+    one_line(&notice.title())
+}
+
+/// The value now: `17 in 5s`. A recovery may have none where data never came back.
+pub(super) fn value(notice: &Notice) -> String {
+    match (notice.value, notice.kind) {
+        (Some(value), _) => wording::value(&notice.rule, value),
+        (None, NoticeKind::Recovered) => "recovered".to_owned(),
+        (None, _) => "no data".to_owned(),
+    }
+}
+
+/// What happened, as sentences.
+pub(super) fn happened(notice: &Notice) -> String {
+    let from = state(notice.from);
+    match (notice.kind, notice.level) {
+        (NoticeKind::Recovered, _) => {
+            let lasted = duration(notice.since.since(notice.opened));
+            format!("It has recovered. It was {from}, and lasted {lasted}.")
+        }
+        (NoticeKind::Firing, Level::Unknown) => {
+            "Data stopped coming, so nobody knows how it is.".to_owned()
+        }
+        (NoticeKind::Worse, Level::Unknown) => {
+            format!("Data stopped coming, so nobody knows how it is. It was {from}.")
+        }
+        (NoticeKind::Firing, Level::Warning) => "A warning began.".to_owned(),
+        (NoticeKind::Firing, level) => format!("It became {}.", state(level)),
+        (NoticeKind::Worse, level) => {
+            format!("It got worse: it was {from}, it is {} now.", state(level))
+        }
+    }
+}
+
+fn state(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "ok",
+        Level::Warning => "a warning",
+        Level::Unknown => "unknown",
+        Level::Critical => "critical",
+    }
+}
+
+/// The threshold that the notice is about, or every one of the rule where it is about none, as with
+/// missing data: `critical above 10, until at most 5`.
+pub(super) fn threshold(notice: &Notice) -> String {
+    let about = if notice.kind == NoticeKind::Recovered { notice.from } else { notice.level };
+    let rule = &notice.rule;
+    let all: Vec<_> = [(Level::Critical, &rule.critical), (Level::Warning, &rule.warning)]
+        .into_iter()
+        .filter_map(|(level, threshold)| threshold.as_ref().map(|threshold| (level, threshold)))
+        .map(|(level, threshold)| {
+            (level, format!("{} {}", level.word(), wording::threshold(threshold)))
+        })
+        .collect();
+    match all.iter().find(|(level, _)| *level == about) {
+        Some((_, text)) => text.clone(),
+        None => all.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// What has to be known about a value that rests on part of its window, if it does.
+pub(super) fn scaled(notice: &Notice) -> Option<&'static str> {
+    (notice.covered < 1.0 && notice.value.is_some())
+        .then_some("part of the window was not covered; the sum is scaled up")
+}
+
+/// A length of time in words, by its two largest units: `2 hours 5 minutes`.
+pub(super) fn duration(span: Span) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let mut rest = span.as_millis() / 1000;
+    let Some(first) = UNITS.iter().position(|(size, _)| rest >= *size) else {
+        return "less than a second".to_owned();
+    };
+    let mut parts = Vec::new();
+    for (size, name) in UNITS.iter().skip(first).take(2) {
+        let count = rest / size;
+        rest %= size;
+        if count > 0 {
+            parts.push(format!("{count} {name}{}", if count == 1 { "" } else { "s" }));
+        }
+    }
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_by_their_two_largest_units() {
+        let check = |secs: u64, expect: &str| assert_eq!(duration(Span::from_secs(secs)), expect);
+        check(0, "less than a second");
+        check(1, "1 second");
+        check(60, "1 minute");
+        check(3725, "1 hour 2 minutes");
+        check(3605, "1 hour");
+        check(90_000, "1 day 1 hour");
+        check(40 * 86_400, "40 days");
+    }
+
+    #[test]
+    fn hostile_text_becomes_one_plain_line() {
+        assert_eq!(one_line("a\r\nBcc: x\0y\u{2028}z \u{202e}b"), "a Bcc: x y z b");
+        assert_eq!(one_line("Zażółć — 北京"), "Zażółć — 北京");
+        assert_eq!(cut("Zażółć", 4), "Zaż…");
+        assert_eq!(cut("Zażó", 4), "Zażó");
+    }
+}
