@@ -22,6 +22,8 @@ pub mod store;
 
 pub mod query;
 
+pub mod chart;
+
 pub mod rules;
 
 pub mod notify;

@@ -16,17 +16,20 @@ use crate::rules::Level;
 /// Prints the state of a rule; the exit code is that of a plugin.
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
     let check = match ask(args) {
-        Ok(text) => match Level::of_output(&text) {
-            Some(level) => Check { level, text },
-            None => {
-                let first = text.lines().next().unwrap_or_default();
-                unknown(&args.rule, &format!("{} is not tallyd: {first}", args.server))
-            }
-        },
+        Ok(text) => judge(args, text),
         Err(reason) => unknown(&args.rule, &reason),
     };
     let _ = writeln!(io::stdout(), "{}", check.text.trim_end());
     ExitCode::from(check.level.exit_code())
+}
+
+/// The check that an answer holds; something else may listen there.
+fn judge(args: &CheckArgs, text: String) -> Check {
+    if let Some(level) = Level::of_output(&text) {
+        return Check { level, text };
+    }
+    let first = text.lines().next().unwrap_or_default();
+    unknown(&args.rule, &format!("{} is not tallyd: {first}", args.server))
 }
 
 /// The answer of `/check/RULE`; `Err` says in plain words why there is none.

@@ -91,6 +91,7 @@ fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Optio
     let (warning, critical) = thresholds(section, sink);
     let missing = missing(section);
     let told = section.list("notify", value::any);
+    let notify = told.map(|told| references(told, context.contacts, sink));
     section.hide_credentials("runbook");
     let runbook = section.text("runbook", value::open_url);
     Some(Rule {
@@ -107,7 +108,7 @@ fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Optio
         warning,
         critical,
         missing,
-        notify: told.map(|told| references(told, context.contacts, sink)),
+        notify,
         runbook: known(runbook),
     })
 }

@@ -307,16 +307,18 @@ proptest! {
         let (mut total, mut count) = (0, 0);
         for op in ops {
             match op {
-                Op::Incr(n) => match shown {
-                    Some(Err(_)) => prop_assert_eq!(incr(&counters, "k", n), Arithmetic::NotNumeric),
-                    Some(Ok(_)) | None => {
-                        let value = shown.map_or(0, |v| v.unwrap_or(0)) + n;
-                        prop_assert_eq!(incr(&counters, "k", n), Arithmetic::Value(value));
-                        shown = Some(Ok(value));
-                        total += n;
-                        count += 1;
-                    }
-                },
+                Op::Incr(n) => {
+                    let expect = match shown.unwrap_or(Ok(0)) {
+                        Err(_) => Arithmetic::NotNumeric,
+                        Ok(value) => {
+                            shown = Some(Ok(value + n));
+                            total += n;
+                            count += 1;
+                            Arithmetic::Value(value + n)
+                        }
+                    };
+                    prop_assert_eq!(incr(&counters, "k", n), expect);
+                }
                 Op::Decr(n) => {
                     let expect = match shown {
                         None => Arithmetic::NotFound,

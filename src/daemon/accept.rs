@@ -1,6 +1,6 @@
 //! One acceptor per address, which hands connections round to the workers.
 //!
-//! The kernel's own spreading (SO_REUSEPORT) goes by a hash of the addresses, and puts a few busy
+//! The kernel's own spreading (`SO_REUSEPORT`) goes by a hash of the addresses, and puts a few busy
 //! clients on one core as often as not; taking turns does not.
 
 use std::io;

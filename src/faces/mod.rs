@@ -4,6 +4,7 @@
 pub mod http;
 pub mod memcache;
 pub mod nagios;
+mod page;
 mod prometheus;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

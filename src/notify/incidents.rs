@@ -170,11 +170,11 @@ mod tests {
             email: email.iter().map(|&to| to.to_owned()).collect(),
             webhook: None,
         };
-        let mut config = Config::default();
-        config.contacts = vec![
+        let contacts = vec![
             contact("oncall", &["a@example.com", "b@example.com"]),
             contact("lead", &["l@example.com"]),
         ];
+        let mut config = Config { contacts, ..Config::default() };
         config.notify.default = vec!["oncall".to_owned()];
         Incidents::new(&config)
     }

@@ -122,6 +122,33 @@ impl Question {
     }
 }
 
+/// The most points that one line of a chart has.
+pub const POINTS_MAX: usize = 1000;
+
+/// A question at evenly spaced instants: `(first, first + step, …, last]`, at most [`POINTS_MAX`].
+/// `None` where nothing is known, or less than all.
+#[must_use]
+pub fn range(
+    question: &Question,
+    store: &dyn Store,
+    catalogue: &Catalogue,
+    series: &[SeriesId],
+    span: Window,
+    step: Span,
+) -> Vec<(Timestamp, Option<f64>)> {
+    let mut points = Vec::new();
+    let mut at = span.start + step;
+    while at <= span.end && points.len() < POINTS_MAX && !step.is_zero() {
+        let value = match question.ask(store, catalogue, series, at) {
+            Observation::Value { value, .. } if value.is_finite() => Some(value),
+            _ => None,
+        };
+        points.push((at, value));
+        at = at + step;
+    }
+    points
+}
+
 /// Percent: (now − then) ÷ then × 100; from nothing to something is +∞, from nothing to nothing 0.
 fn change(kind: Change, now: f64, then: f64) -> f64 {
     let difference = now - then;

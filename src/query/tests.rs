@@ -54,12 +54,15 @@ impl World {
     }
 
     /// Seconds of a counter, one increment of that much in each.
-    fn count(&mut self, id: SeriesId, sums: &[u64]) {
+    fn count(&mut self, id: SeriesId, sums: &[u32]) {
         for sum in sums {
             if *sum == 0 {
                 self.second(&[]);
             } else {
-                self.second(&[(id, Record::Counts(Counts::base(*sum, 1, Some(*sum as f64))))]);
+                self.second(&[(
+                    id,
+                    Record::Counts(Counts::base(u64::from(*sum), 1, Some(f64::from(*sum)))),
+                )]);
             }
         }
     }

@@ -137,6 +137,12 @@ impl Active {
         &self.rule
     }
 
+    /// What it asks of its series.
+    #[must_use]
+    pub fn question(&self) -> &Question {
+        &self.question
+    }
+
     /// The `by` tags with the values of a group.
     #[must_use]
     pub fn labels(&self, group: &Group) -> Vec<(String, String)> {

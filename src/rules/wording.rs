@@ -11,7 +11,7 @@ pub fn number(value: f64) -> String {
         "∞".to_owned()
     } else if size < 1e15 && size.fract() == 0.0 {
         format!("{size:.0}")
-    } else if size >= 1e15 || size < 1e-3 {
+    } else if !(1e-3..1e15).contains(&size) {
         format!("{size:.2e}")
     } else {
         let decimals = if size >= 1000.0 {
@@ -75,11 +75,8 @@ pub fn threshold(threshold: &Threshold) -> String {
     };
     let mut text = format!("{fires} {}{}", number(*value), hold(threshold.hold));
     if clear.total_cmp(value).is_ne() || !threshold.clear_hold.is_zero() {
-        text.push_str(&format!(
-            ", until {clears} {}{}",
-            number(*clear),
-            hold(threshold.clear_hold)
-        ));
+        let until = format!(", until {clears} {}{}", number(*clear), hold(threshold.clear_hold));
+        text.push_str(&until);
     }
     text
 }

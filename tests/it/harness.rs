@@ -230,7 +230,7 @@ impl Client {
     /// Reads until the server closes. A reset counts as closed.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.buffer);
-        let mut chunk = [0; 65536];
+        let mut chunk = vec![0; 65536];
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return all,

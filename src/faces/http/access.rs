@@ -39,7 +39,7 @@ fn judge(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Err(Problem::TooLarge);
     }
-    let length = text(headers, &CONTENT_LENGTH)?.map(|length| length.parse::<usize>());
+    let length = text(headers, &CONTENT_LENGTH)?.map(str::parse::<usize>);
     match length {
         None => Ok(()),
         Some(Ok(length)) if length <= limits::HTTP_BODY_BYTES => Ok(()),

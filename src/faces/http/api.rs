@@ -30,17 +30,17 @@ pub(super) async fn rules(State(shared): State<Shared>) -> Response {
             "lastEvaluation": evaluated,
         }] })
     });
-    success(data)
+    success(&data)
 }
 
 /// `GET /api/v1/alerts`
 pub(super) async fn alerts(State(shared): State<Shared>) -> Response {
     let alerts: Vec<_> =
         shared.engine.view(|view| view.rules.iter().flat_map(active_alerts).collect());
-    success(json!({ "alerts": alerts }))
+    success(&json!({ "alerts": alerts }))
 }
 
-fn success(data: Value) -> Response {
+fn success(data: &Value) -> Response {
     super::json(StatusCode::OK, &json!({ "status": "success", "data": data }))
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod chart;
 
 use std::convert::Infallible;
 use std::io;
@@ -16,7 +17,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -28,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Shared, nagios, prometheus, stopped};
+use super::{Shared, nagios, page, prometheus, stopped};
 use crate::limits;
 use crate::rules::Level;
 
@@ -93,6 +97,8 @@ async fn accept(
 /// All routes.
 fn router(shared: Shared) -> Router {
     Router::new()
+        .route("/", get(page))
+        .route("/chart.svg", get(chart::svg))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -113,6 +119,16 @@ async fn finish(request: Request, next: Next) -> Result<Response, Infallible> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
+}
+
+/// The page for people.
+async fn page(State(shared): State<Shared>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, page::POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, page::render(&shared)).into_response()
 }
 
 /// Whether the process is alive: windows are being closed.

@@ -1,0 +1,130 @@
+//! The page at `/`: every rule with its state and a picture, for a person in a browser.
+//!
+//! Made on the server, without scripts; it comes anew every ten seconds. Everything that a client
+//! or a file named is escaped by the template.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Shared, VERSION};
+use crate::engine::View;
+use crate::notify::message::title;
+use crate::query::Observation;
+use crate::rules::wording::{threshold, value};
+use crate::rules::{Active, Level, State};
+
+/// Rows of one rule that are shown; more are counted.
+const ROWS: usize = 50;
+
+/// Rules that have a picture; with more of them a page would ask for more than a browser shows.
+const PICTURES: usize = 30;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;font:15px/1.45 system-ui,sans-serif}
+body{max-width:60rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.3rem}h2{font-size:1.05rem;margin:1.6rem 0 .3rem}
+table{border-collapse:collapse;width:100%}td{padding:.15rem .6rem .15rem 0;vertical-align:top}
+.state{font-weight:600;white-space:nowrap}.ok{color:#2e7d32}.warning{color:#b26a00}
+.critical{color:#c62828}.unknown{color:#6a4fb3}.faint{opacity:.7}
+img{max-width:100%;height:auto}
+@media(prefers-color-scheme:dark){.ok{color:#81c784}.warning{color:#ffb74d}
+.critical{color:#ef9a9a}.unknown{color:#b39ddb}}";
+
+/// What a browser may do with the page: show it, with its own pictures.
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
+
+/// The whole page.
+pub(super) fn render(shared: &Shared) -> String {
+    let series = shared.engine.counters().series();
+    shared.engine.view(|view| page(view, series).into_string())
+}
+
+fn page(view: &View<'_>, series: usize) -> Markup {
+    let worst = view.rules.iter().map(Active::level).max().unwrap_or_default();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content="10";
+                title { (worst.name()) " – tallyd" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { "tallyd " span .state .(worst.word()) { (worst.name()) } }
+                p .faint {
+                    (series) " series, " (view.incidents) " incidents open, "
+                    (view.outbox.len()) " messages waiting; windows closed up to "
+                    (view.closed.in_system_zone())
+                }
+                @if view.rules.iter().next().is_none() {
+                    p { "There are no rules yet. Write one as a " code { "[[rule]]" }
+                        " in the configuration file, and start tallyd with "
+                        code { "--config FILE" } "." }
+                }
+                @for (at, active) in view.rules.iter().enumerate() {
+                    (rule(active, at < PICTURES))
+                }
+                p .faint { "tallyd " (VERSION) " · " a href="/metrics" { "metrics" } " · "
+                    a href="/api/v1/rules" { "rules as JSON" } }
+            }
+        }
+    }
+}
+
+fn rule(active: &Active, has_picture: bool) -> Markup {
+    let rule = active.rule();
+    let level = active.level();
+    let instances: Vec<_> = active.instances().collect();
+    html! {
+        h2 id=(rule.name) {
+            span .state .(level.word()) { (level.name()) } " " (rule.name)
+        }
+        @if !rule.summary.is_empty() { p { (rule.summary) } }
+        @if let Some(error) = active.error() { p .unknown { (error) } }
+        p .faint {
+            (rule.measure.name()) " of " code { (rule.series) } " over " (rule.window)
+            @if let Some(limit) = rule.warning { " · warning " (threshold(&limit)) }
+            @if let Some(limit) = rule.critical { " · critical " (threshold(&limit)) }
+            @if let Some(runbook) = &rule.runbook {
+                " · " a href=(runbook) rel="noreferrer" { "runbook" }
+            }
+        }
+        table {
+            @for (group, state) in instances.iter().take(ROWS) {
+                (instance(active, &title(&rule.name, &active.labels(group)), state))
+            }
+        }
+        @if instances.len() > ROWS { p .faint { "and " (instances.len() - ROWS) " more" } }
+        @if has_picture {
+            img loading="lazy" width="640" height="180" alt={ "the last hour of " (rule.name) }
+                src={ "/chart.svg?rule=" (rule.name) };
+        }
+    }
+}
+
+fn instance(active: &Active, name: &str, state: &State) -> Markup {
+    let rule = active.rule();
+    let seen = match state.observation {
+        Observation::Value { value: v, .. } => value(rule, v),
+        Observation::AtLeast(v) => format!("at least {}", value(rule, v)),
+        Observation::Missing => "no data in the window".to_owned(),
+        Observation::NeverSeen => "no data yet".to_owned(),
+        Observation::Unjudged(reason) => format!("not judged: {}", reason.text()),
+    };
+    html! {
+        tr {
+            td .state .(state.level.word()) { (state.level.name()) }
+            td { (name) }
+            td { (seen) }
+            td .faint {
+                @if let Some(level) = state.pending() { (level.word()) " pending" }
+                @else if state.level != Level::Ok {
+                    "since " (state.since.in_system_zone())
+                    @if let Some(worst) = state.worst { ", worst " (value(rule, worst)) }
+                }
+            }
+        }
+    }
+}
