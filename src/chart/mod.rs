@@ -100,7 +100,7 @@ impl Chart {
             Some((_, current)) => {
                 let current = current.map_or_else(|| "no data".to_owned(), short);
                 let (average, maximum) = (short(mean(&values)), short(greatest(&values)));
-                format!("current {current}   average {average}   maximum {maximum}   {}", self.unit)
+                format!("current {current} · average {average} · maximum {maximum} · {}", self.unit)
             }
             None => "no data".to_owned(),
         };
@@ -128,8 +128,10 @@ impl Scale {
         let values = || chart.points.iter().filter_map(|(_, value)| value.map(bounded));
         // Counts begin at zero, so that a small swing does not look like a large one.
         let low = values().fold(0.0, f64::min);
-        let high = values().fold(low, f64::max);
-        let high = if high - low > 1e-300 { round_up(high) } else { low + 1.0 };
+        let high = values().fold(0.0, f64::max);
+        let low = if low < -1e-300 { -round_up(-low) } else { 0.0 };
+        let high = if high > 1e-300 { round_up(high) } else { 0.0 };
+        let high = if high > low { high } else { low + 1.0 };
         let time =
             |point: Option<&(Timestamp, Option<f64>)>| point.map_or(0.0, |(at, _)| millis(*at));
         let (from, to) = (time(chart.points.first()), time(chart.points.last()));
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(svg.matches("<path").count(), 2);
         assert_eq!(svg.matches("<circle").count(), 1);
         assert_eq!(svg.matches("class=\"mark\"").count(), 1, "only what lies in the picture");
-        assert!(svg.contains("current 5   average 2.4   maximum 5   per minute"), "{svg}");
+        assert!(svg.contains("current 5 · average 2.4 · maximum 5 · per minute"), "{svg}");
     }
 
     #[test]
@@ -245,7 +247,7 @@ mod tests {
         assert!(chart(&[]).svg().contains(">no data<"));
         assert!(chart(&[None, None]).svg().contains(">no data<"));
         assert!(
-            chart(&[Some(1.0), None]).svg().contains("current no data   average 1   maximum 1")
+            chart(&[Some(1.0), None]).svg().contains("current no data · average 1 · maximum 1")
         );
     }
 

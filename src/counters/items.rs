@@ -3,7 +3,7 @@
 //! tallyd is not a cache: when the room is full a new value is refused, and nothing is evicted.
 //! This module knows nothing of series; the caller holds the lock of the key it works on.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
@@ -40,6 +40,8 @@ const OVERHEAD_BYTES: usize = 132;
 pub struct Items {
     table: DashMap<Box<[u8]>, Item, foldhash::fast::RandomState>,
     used_bytes: AtomicUsize,
+    /// No item expires before this, in milliseconds.
+    earliest: AtomicI64,
     max_bytes: usize,
 }
 
@@ -51,7 +53,12 @@ impl Items {
     /// An empty table with room for `max_bytes`, keys and overhead included.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self { table: DashMap::default(), used_bytes: AtomicUsize::new(0), max_bytes }
+        Self {
+            table: DashMap::default(),
+            used_bytes: AtomicUsize::new(0),
+            earliest: AtomicI64::new(i64::MAX),
+            max_bytes,
+        }
     }
 
     /// Puts a value in place of what was there.
@@ -67,6 +74,7 @@ impl Items {
                 (used <= self.max_bytes || new <= old).then_some(used)
             })
             .map_err(|_| Full)?;
+        self.note_expiry(&item);
         self.table.insert(key.into(), item);
         Ok(())
     }
@@ -85,7 +93,12 @@ impl Items {
         change: impl FnOnce(&mut Item) -> T,
     ) -> Option<T> {
         let mut item = self.table.get_mut(key)?;
-        (!item.is_expired(now)).then(|| change(&mut item))
+        if item.is_expired(now) {
+            return None;
+        }
+        let changed = change(&mut item);
+        self.note_expiry(&item);
+        Some(changed)
     }
 
     /// Takes a value out; whether one was there and live.
@@ -96,18 +109,40 @@ impl Items {
         })
     }
 
-    /// Takes out what `condemned` points at; how many went.
-    pub fn retain_not(&self, mut condemned: impl FnMut(&Item) -> bool) -> usize {
-        let mut gone = 0;
+    /// Takes out what has expired. It looks only when something may have.
+    pub fn sweep(&self, now: Timestamp) {
+        if self.earliest.load(Ordering::Relaxed) <= now.as_millis() {
+            // What is noted from here on is noted for the next time.
+            self.earliest.store(i64::MAX, Ordering::Relaxed);
+            self.remove_where(|item| {
+                let goes = item.is_expired(now);
+                if !goes {
+                    self.note_expiry(item);
+                }
+                goes
+            });
+        }
+    }
+
+    /// Takes everything out.
+    pub fn clear(&self) {
+        self.remove_where(|_| true);
+    }
+
+    fn note_expiry(&self, item: &Item) {
+        if let Some(at) = item.expires {
+            self.earliest.fetch_min(at.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    fn remove_where(&self, mut condemned: impl FnMut(&Item) -> bool) {
         self.table.retain(|key, item| {
             let goes = condemned(item);
             if goes {
-                gone += 1;
                 self.used_bytes.fetch_sub(cost(key, &item.value), Ordering::Relaxed);
             }
             !goes
         });
-        gone
     }
 
     /// How many there are, expired ones that were not swept yet included.
@@ -158,7 +193,8 @@ mod tests {
         assert_eq!(items.see(b"a", now, |i| i.value.to_vec()), Some(b"1".to_vec()));
         assert!(items.remove(b"b", now));
         assert_eq!(items.put(b"c", item("3")), Ok(()));
-        assert_eq!(items.retain_not(|_| true), 2);
+        items.clear();
+        assert!(items.is_empty());
         assert_eq!(items.used_bytes(), 0);
     }
 
@@ -171,5 +207,23 @@ mod tests {
         assert!(items.see(b"a", Timestamp::from_secs(10), |_| ()).is_none());
         assert!(!items.remove(b"a", Timestamp::from_secs(10)));
         assert_eq!(items.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_sweep_takes_what_has_expired_and_remembers_what_is_next() {
+        let items = Items::new(10_000);
+        for (key, secs) in [(b"a", 10), (b"b", 20), (b"c", 30)] {
+            let expires = Some(Timestamp::from_secs(secs));
+            items.put(key, Item { expires, ..item("1") }).unwrap();
+        }
+        items.put(b"d", item("1")).unwrap();
+        let left = |secs| {
+            items.sweep(Timestamp::from_secs(secs));
+            items.len()
+        };
+        assert_eq!([left(9), left(10), left(19), left(20)], [4, 3, 3, 2]);
+        let later = Some(Timestamp::from_secs(25));
+        items.alter(b"d", Timestamp::EPOCH, |item| item.expires = later);
+        assert_eq!([left(24), left(25), left(30)], [2, 1, 0]);
     }
 }

@@ -416,7 +416,7 @@ impl Counters {
             self.cells.mark(*id);
             true
         });
-        self.items.retain_not(|_| true);
+        self.items.clear();
     }
 
     /// Housekeeping, once a second: a delayed flush that is due, and items that have expired.
@@ -427,7 +427,7 @@ impl Counters {
         {
             self.flush_now();
         }
-        self.items.retain_not(|item| item.is_expired(now));
+        self.items.sweep(now);
     }
 
     /// Hands every cell that was touched since the last call to `each`, then the keys of cells that

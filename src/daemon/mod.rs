@@ -83,7 +83,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         workers.push(accept::start_worker(at, make, stopped.clone())?);
     }
     let mail = Arc::new(Notify::new());
-    let ticker = ticker::start(shared.clone(), Arc::clone(&mail))?;
+    let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail))?;
 
     let mut accepting = JoinSet::new();
     let hands = accept::Hands::new(&workers);
@@ -113,6 +113,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        // Nothing is judged any more. Whoever supervises the process had better start it anew.
+        () = ticker.ended() => bail!("the ticker ended with a panic"),
     };
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);

@@ -17,11 +17,17 @@ use crate::time::{Span, Timestamp};
 pub(super) struct Ticker {
     /// Dropped to end it.
     alive: mpsc::Sender<()>,
+    /// Answers, or is closed, when the thread is at its end.
     done: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
 }
 
 impl Ticker {
+    /// Comes back when the ticker has ended by itself, which it does only by a panic.
+    pub(super) async fn ended(&mut self) {
+        let _ = (&mut self.done).await;
+    }
+
     /// Lets it tick one last time and waits for the end.
     pub(super) async fn finish(self) {
         drop(self.alive);
@@ -59,24 +65,13 @@ fn until_next(now: Timestamp) -> Duration {
 fn tick(shared: &Shared, mail: &Notify, notes: &mut Vec<&'static str>) {
     let ticked = shared.engine.tick(shared.now());
     report(&ticked, notes);
-    if ticked.messages.is_empty() {
-        // A retry may have come due all the same.
-        return;
+    for change in &ticked.changes {
+        let (from, to) = (change.from.word(), change.to.word());
+        tracing::info!(rule = change.title, from, to, value = change.value, "change of state");
     }
-    for message in &ticked.messages {
-        for notice in &message.notices {
-            tracing::info!(
-                rule = notice.title(),
-                from = notice.from.word(),
-                to = notice.level.word(),
-                value = notice.value,
-                contact = message.contact,
-                message = message.id,
-                "telling of a change of state"
-            );
-        }
+    if !ticked.messages.is_empty() {
+        mail.notify_one();
     }
-    mail.notify_one();
 }
 
 /// Says once when the clock misbehaves, and once when it is well again.

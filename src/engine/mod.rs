@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Counters, Options};
+use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
 use crate::rollup::{Record, Rollup, SeriesId};
-use crate::rules::Rules;
+use crate::rules::{Event, Level, Rules};
 use crate::series::Series;
 use crate::store::{Catalogue, MemoryStore, Store};
 use crate::time::{Span, Timestamp, Window};
@@ -57,8 +58,23 @@ pub struct Ticked {
     pub gap: Span,
     /// How far the wall clock stands before the last closed window, having been set back.
     pub behind: Span,
+    /// Changes of state, told or not.
+    pub changes: Vec<StateChange>,
     /// Messages that were queued.
     pub messages: Vec<Arc<Message>>,
+}
+
+/// A change of state of one instance of a rule, for the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateChange {
+    /// The rule, with its instance behind it.
+    pub title: String,
+    /// The state before.
+    pub from: Level,
+    /// The state from now on.
+    pub to: Level,
+    /// The value at that time, where there was one.
+    pub value: Option<f64>,
 }
 
 /// The outcome of the last tick, under the lock.
@@ -147,9 +163,10 @@ impl Engine {
         state.close(&self.counters, base);
         let State { rules, store, catalogue, incidents, outbox, .. } = &mut *state;
         let events = rules.evaluate(store, catalogue, end);
+        let changes = events.iter().map(StateChange::of).collect();
         let messages = incidents.take(events, outbox, now);
         store.expire(now);
-        Ticked { closed: Some(base), gap, behind: Span::ZERO, messages }
+        Ticked { closed: Some(base), gap, behind: Span::ZERO, changes, messages }
     }
 
     /// Deliveries that are due, at most `room`; each is to be settled.
@@ -196,6 +213,19 @@ impl Engine {
         // A panic under the lock is a bug that the log shows; the state stays usable, and paging
         // goes on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateChange {
+    fn of(event: &Event) -> Self {
+        let labels: Vec<_> =
+            event.rule.by.iter().cloned().zip(event.group.iter().cloned()).collect();
+        Self {
+            title: title(&event.rule.name, &labels),
+            from: event.transition.from,
+            to: event.transition.to,
+            value: event.transition.value,
+        }
     }
 }
 

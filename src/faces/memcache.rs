@@ -99,7 +99,9 @@ impl Worker {
             self.give_back(input);
             return done;
         }
-        rest.bytes.reserve(rest.wanted.saturating_sub(rest.bytes.len()).max(limits::LINE_BYTES));
+        // A little at a time: memory is taken as bytes arrive, not as they are announced.
+        let missing = rest.wanted.saturating_sub(rest.bytes.len());
+        rest.bytes.reserve(missing.clamp(limits::LINE_BYTES, limits::READ_CHUNK_BYTES));
         if stream.try_read_buf(&mut rest.bytes)? == 0 {
             return Ok(Some(End::Closed));
         }
@@ -206,7 +208,13 @@ impl Worker {
     ) -> io::Result<()> {
         if !out.is_empty() {
             counts.bytes_written += out.len() as u64;
-            stream.write_all(out).await?;
+            if self.idle_timeout.is_zero() {
+                stream.write_all(out).await?;
+            } else {
+                // Who does not read is idle as well.
+                let writing = stream.write_all(out);
+                tokio::time::timeout(self.idle_timeout.to_std(), writing).await??;
+            }
             out.clear();
         }
         Ok(())

@@ -54,8 +54,8 @@ fn page(view: &View<'_>, series: usize) -> Markup {
             body {
                 h1 { "tallyd " span .state .(worst.word()) { (worst.name()) } }
                 p .faint {
-                    (series) " series, " (view.incidents) " incidents open, "
-                    (view.outbox.len()) " messages waiting; windows closed up to "
+                    (series) " series · open incidents: " (view.incidents)
+                    " · messages waiting: " (view.outbox.len()) " · windows closed up to "
                     (view.closed.in_system_zone())
                 }
                 @if view.rules.iter().next().is_none() {
