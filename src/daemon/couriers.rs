@@ -68,7 +68,7 @@ fn report(
     sent: Timestamp,
     now: Timestamp,
 ) {
-    let (contact, message) = (&delivery.message.contact, &delivery.message.id);
+    let (contact, message_id) = (&delivery.message.contact, &delivery.message.id);
     let to = match &delivery.recipient {
         Recipient::Email(address) => address.as_str(),
         Recipient::Webhook(_) => "webhook",
@@ -76,14 +76,14 @@ fn report(
     let (attempt, took) = (delivery.attempt, now.since(sent));
     match (outcome, verdict) {
         (Outcome::Delivered, _) => {
-            tracing::info!(contact, to, message, attempt, %took, "delivered");
+            tracing::info!(contact, to, message_id, attempt, %took, "delivered");
         }
         (Outcome::Later { reason, .. }, Verdict::Again(due)) => {
             let again = due.since(now);
-            tracing::warn!(contact, to, message, attempt, %took, reason, %again, "not delivered yet");
+            tracing::warn!(contact, to, message_id, attempt, %took, reason, %again, "not delivered yet");
         }
         (Outcome::Later { reason, .. } | Outcome::Refused { reason }, _) => {
-            tracing::error!(contact, to, message, attempt, %took, reason, "not delivered, given up");
+            tracing::error!(contact, to, message_id, attempt, %took, reason, "not delivered, given up");
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{Shared, VERSION, stopped};
+use super::{Shared, stopped};
 use crate::engine::tally::{Counts, Writer};
 use crate::engine::{apply, retrieve};
 use crate::limits;
@@ -30,6 +30,11 @@ pub struct Worker {
     /// Buffers that no connection uses at the moment.
     pool: RefCell<Vec<Vec<u8>>>,
 }
+
+/// What clients are told that they speak with: the memcached whose answers ours are held against,
+/// then ourselves. Clients judge by the leading number what a server can do; libmemcached, and so
+/// PHP's extension, takes a major version of 0 for a failed read.
+const VERSION: &str = concat!("1.6.18-tallyd-", env!("CARGO_PKG_VERSION"));
 
 /// Buffers that a worker keeps for later; more are given back to the allocator.
 const POOL: usize = 16;

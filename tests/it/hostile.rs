@@ -1,21 +1,17 @@
 //! Holds the table of hostile inputs against the real memcached.
 //!
-//! The table claims to say what memcached 1.6.18 answers. This asks one:
-//!
-//! ```text
-//! memcached -u root -l 127.0.0.1 -p 21211 -U 0 &
-//! MEMCACHED=127.0.0.1:21211 cargo test --test it -- --ignored memcached
-//! ```
+//! The table claims to say what memcached 1.6.18 answers. This asks the one that is installed.
 
 use crate::hostile_inputs::{CASES, Expect, PROBE, PROBE_REPLY, large};
+use crate::peers::Memcached;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 #[test]
-#[ignore = "needs a memcached 1.6.18; its address is read from MEMCACHED"]
+#[ignore = "needs memcached; run tests/run"]
 fn hostile_inputs_are_answered_by_memcached_as_the_table_says() {
-    let server = std::env::var("MEMCACHED").expect("MEMCACHED=host:port");
+    let memcached = Memcached::start();
     let table = CASES.iter().map(|(name, input, expect)| (*name, input.to_vec(), *expect));
     let mut wrong = Vec::new();
     for (name, input, expect) in table.chain(large()) {
@@ -24,7 +20,7 @@ fn hostile_inputs_are_answered_by_memcached_as_the_table_says() {
             Expect::Close(bytes) => (bytes.to_vec(), true),
             Expect::Differs { .. } => unreachable!("no difference is nested in another"),
         };
-        let got = converse(&server, &input, wanted.len(), closes);
+        let got = converse(memcached.address, &input, wanted.len(), closes);
         if got != wanted {
             wrong.push(format!(
                 "{name}: wanted {}, got {}",
@@ -38,8 +34,7 @@ fn hostile_inputs_are_answered_by_memcached_as_the_table_says() {
 
 /// Sends `input` and reads as much as is wanted, or to the end of the connection; less, if no more
 /// comes for a second.
-#[expect(clippy::disallowed_methods, reason = "this test is a client")]
-fn converse(server: &str, input: &[u8], wanted_bytes: usize, closes: bool) -> Vec<u8> {
+fn converse(server: SocketAddr, input: &[u8], wanted_bytes: usize, closes: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(server).expect("a memcached listens");
     stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout can be set");
     stream.write_all(input).expect("the input is taken");

@@ -17,4 +17,5 @@ mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
 mod main_job;
+mod peers;
 mod tidy;

@@ -30,7 +30,10 @@ fn counts_and_answers_as_memcached_does() {
     assert_eq!(client.ask("delete motd\r\n"), "DELETED");
     assert_eq!(client.ask("touch motd 10\r\n"), "NOT_FOUND");
     assert_eq!(client.ask("flush_all\r\n"), "OK");
-    assert_eq!(client.ask("version\r\n"), concat!("VERSION ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        client.ask("version\r\n"),
+        concat!("VERSION 1.6.18-tallyd-", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(client.ask("verbosity 1\r\n"), "OK");
     assert_eq!(
         client.ask("incr tallyd.x 1\r\n"),

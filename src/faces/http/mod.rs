@@ -2,7 +2,7 @@
 //!
 //! An accept loop of our own, because every bound is ours to keep: connections, time to send a
 //! request's head, size of a body. Without tokens only loopback is listened on, and a page from
-//! elsewhere must not reach it through the browser: see [`access`].
+//! elsewhere must not reach it through the browser: see `access`.
 
 mod access;
 mod api;
