@@ -6,9 +6,9 @@
 /// Keys of the section with that title, which this version does not have yet.
 const KEYS: [(&str, &[&str]); 9] = [
     ("", &["graphite", "http", "metric", "nrpe", "schedule", "statsd", "store"]),
-    ("[server]", &["data_dir", "tls_cert", "tls_key", "token_file"]),
+    ("[server]", &["tls_cert", "tls_key", "token_file"]),
     ("[memcached]", &["auth_file"]),
-    ("[counters]", &["idle_expiry", "sync"]),
+    ("[counters]", &["idle_expiry"]),
     (
         "[[rule]]",
         &[

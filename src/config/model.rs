@@ -40,6 +40,8 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Addresses of the HTTP port, loopback only while no token is configured; may be empty.
     pub http: Vec<SocketAddr>,
+    /// Where what was counted is kept; relative to the directory that the server is started in.
+    pub data_dir: PathBuf,
     /// Worker threads; 0 means one per core.
     pub threads: usize,
     /// Connections to the memcached port at once.
@@ -73,6 +75,8 @@ pub enum MissingIncr {
 pub struct Counters {
     /// Series at most; increments of further ones fold into `tallyd.overflow`.
     pub max_series: usize,
+    /// How often what was counted is brought to the medium; at least 100 ms.
+    pub sync: Span,
 }
 
 /// One resolution of history.
@@ -403,6 +407,7 @@ impl Default for Config {
             server: Server {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 11311))],
                 http: vec![SocketAddr::from(([127, 0, 0, 1], 8311))],
+                data_dir: PathBuf::from("data"),
                 threads: 0,
                 max_connections: 10_000,
                 idle_timeout: Span::ZERO,
@@ -412,7 +417,7 @@ impl Default for Config {
                 items_bytes: 64 * mib,
                 max_item_bytes: mib,
             },
-            counters: Counters { max_series: 1_000_000 },
+            counters: Counters { max_series: 1_000_000, sync: Span::from_secs(5) },
             tiers: [("1s", "2h"), ("10s", "3d"), ("1m", "40d"), ("1h", "1825d")]
                 .map(|(window, keep)| Tier { window: known(window), keep: known(keep) })
                 .to_vec(),

@@ -75,6 +75,7 @@ fn server(root: &mut Section<'_>, default: Server, sink: &Sink) -> Server {
     Server {
         listen: listen.map_or(default.listen, values),
         http: http.map_or(default.http, values),
+        data_dir: or(section.text("data_dir", value::path), default.data_dir),
         threads: or(section.integer("threads", 0..=1024), default.threads),
         max_connections: or(
             section.integer("max_connections", 1..=1_000_000),
@@ -117,7 +118,10 @@ fn memcached(root: &mut Section<'_>, default: Memcached, sink: &Sink) -> Memcach
 
 fn counters(root: &mut Section<'_>, default: Counters) -> Counters {
     let Some(mut section) = root.table("counters", "[counters]") else { return default };
-    Counters { max_series: or(section.integer("max_series", 1..=100_000_000), default.max_series) }
+    Counters {
+        max_series: or(section.integer("max_series", 1..=100_000_000), default.max_series),
+        sync: or(section.text("sync", value::pause), default.sync),
+    }
 }
 
 fn notify(root: &mut Section<'_>, default: Notify, contacts: &Contacts, sink: &Sink) -> Notify {

@@ -4,6 +4,7 @@
 //! stands; those that may meet a secret never repeat the text in their message.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use lettre::message::Mailbox;
 use reqwest::Url;
@@ -35,6 +36,23 @@ pub(super) fn span(text: &str) -> Result<Span, Fault> {
             .label(error.to_string())
             .help("write it like \"30s\", \"5m\", \"1h30m\" or \"7d\"")
     })
+}
+
+/// The time between two of something that costs: a tenth of a second to an hour.
+pub(super) fn pause(text: &str) -> Result<Span, Fault> {
+    let span = span(text)?;
+    if (Span::from_millis(100)..=Span::from_secs(3600)).contains(&span) {
+        return Ok(span);
+    }
+    Err(Fault::new(format!("{} is out of range", shown(text))).label("must be 100ms to 1h"))
+}
+
+/// A path of a directory.
+pub(super) fn path(text: &str) -> Result<PathBuf, Fault> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Fault::new(format!("{} is not a path", shown(text))));
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// `64 MiB`, in bytes.

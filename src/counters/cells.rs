@@ -1,18 +1,37 @@
 //! The cells: one cache line of atomics per series, in segments that never move.
 //!
 //! A cell's address stays the same for the life of the process, so a reader needs no lock to follow
-//! an id. Segments have a fixed size and are allocated whole before the first id in them is handed
-//! out; they are the seam where memory gives way to a mapped file, which has the same shape. This
-//! module knows nothing of keys; who may write which word is said at the word.
+//! an id. A segment has a fixed size, is allocated whole before the first id in it is handed out, and
+//! is never moved. It lies in a shared mapping of a file, so what was written survives the end of
+//! the process without a system call; or, without a directory, in memory. This module knows nothing
+//! of keys; who may write which word is said at the word.
+//!
+//! Layout of `cells-NNNN.map`: a page whose first 16 bytes are magic and version, then the cells, 64
+//! bytes each, in the machine's byte order (the magic tells which).
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use rustix::fs::FallocateFlags;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+use super::journal::{OpenError, check_header, header, open_file};
+
 /// Which cell; dense from zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellId(u32);
 
 impl CellId {
+    /// The number that files know it by.
+    #[must_use]
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
     /// Position in a dense table beside the cells.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -43,8 +62,9 @@ pub struct Cell {
     /// The unique number that `gets` answers, less `count`, wrapping: so that an increment changes
     /// the unique number without writing here.
     pub unique_offset: AtomicU64,
-    /// Keeps the cell at one cache line.
-    _spare: AtomicU64,
+    /// A checksum of the key, never zero once the cell is in use: what tells, after the power was
+    /// lost, a cell that was not written back from one that was.
+    pub identity: AtomicU64,
 }
 
 /// The rarely written part of a cell, packed into one word.
@@ -120,11 +140,17 @@ impl Face {
 const SEGMENT: usize = 1 << 16;
 const SEGMENT_SHIFT: u32 = SEGMENT.trailing_zeros();
 
+/// Where the cells begin in their file: behind a page, so that the mapping is aligned.
+const DATA_OFFSET: u64 = 4096;
+const SEGMENT_BYTES: usize = SEGMENT * size_of::<Cell>();
+const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"tallyCEL" } else { *b"tallyCEB" };
+
 #[derive(Debug)]
 struct Segment {
-    cells: Box<[Cell]>,
+    cells: Mapping,
     /// One bit per cell that was written since the last drain.
     dirty: Box<[AtomicU64]>,
+    file: Option<File>,
 }
 
 /// All cells, and which of them were touched.
@@ -133,35 +159,91 @@ pub struct Cells {
     segments: Box<[OnceLock<Segment>]>,
     next: AtomicU32,
     max: u32,
+    dir: Option<PathBuf>,
 }
 
 impl Cells {
-    /// Room for `max` cells; memory is taken a segment at a time.
+    /// Room for `max` cells; memory is taken a segment at a time, in files of `dir` where there is
+    /// one. What such files hold already comes back by [`adopt`].
+    ///
+    /// [`adopt`]: Self::adopt
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub fn new(max: usize, dir: Option<&Path>) -> Self {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         let segments = (max as usize).div_ceil(SEGMENT);
         Self {
             segments: (0..segments).map(|_| OnceLock::new()).collect(),
             next: AtomicU32::new(0),
             max,
+            dir: dir.map(Path::to_owned),
         }
     }
 
-    /// A fresh cell, all zero; `None` when there is no room left.
+    /// A fresh cell, all zero; `None` when there is no room left, in the table or on the disk.
     pub fn allocate(&self) -> Option<CellId> {
-        let id = self
-            .next
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < self.max).then_some(n + 1))
-            .ok()?;
-        self.segments.get(id as usize >> SEGMENT_SHIFT)?.get_or_init(Segment::new);
-        Some(CellId(id))
+        loop {
+            let next = self.next.load(Ordering::Acquire);
+            if next >= self.max || self.prepare(next).is_err() {
+                return None;
+            }
+            let taken =
+                self.next.compare_exchange(next, next + 1, Ordering::AcqRel, Ordering::Acquire);
+            if taken.is_ok() {
+                return Some(CellId(next));
+            }
+        }
+    }
+
+    /// Takes a cell back into use that an earlier process handed out for a key with this checksum.
+    /// Whether what it holds is what was counted under that key; it is zeroed where it is not.
+    ///
+    /// # Errors
+    /// [`OpenError`], where its file cannot be used, or it does not fit into the table.
+    pub fn adopt(&self, id: u32, identity: u64) -> Result<Option<(CellId, bool)>, OpenError> {
+        if id >= self.max {
+            return Ok(None);
+        }
+        self.prepare(id)?;
+        self.next.fetch_max(id + 1, Ordering::AcqRel);
+        let cell = self.get(CellId(id));
+        let is_kept = cell.identity.load(Ordering::Relaxed) == identity;
+        if !is_kept {
+            cell.renew(identity);
+        }
+        Ok(Some((CellId(id), is_kept)))
+    }
+
+    /// Puts the segment in place that holds an id.
+    fn prepare(&self, id: u32) -> Result<(), OpenError> {
+        let at = id as usize >> SEGMENT_SHIFT;
+        let Some(slot) = self.segments.get(at) else { return Ok(()) };
+        if slot.get().is_none() {
+            // Two threads may come here at once; the one that is late drops its mapping again.
+            let segment = match &self.dir {
+                Some(dir) => Segment::in_file(&dir.join(format!("cells-{at:04}.map")))?,
+                None => Segment::in_memory()?,
+            };
+            let _ = slot.set(segment);
+        }
+        Ok(())
+    }
+
+    /// Handles of the files that the cells lie in, to sync through.
+    pub(super) fn handles(&self) -> Vec<std::io::Result<File>> {
+        let files = self.segments.iter().map_while(OnceLock::get);
+        files.filter_map(|segment| segment.file.as_ref()).map(File::try_clone).collect()
     }
 
     /// Cells handed out so far.
     #[must_use]
     pub fn len(&self) -> usize {
         self.next.load(Ordering::Acquire) as usize
+    }
+
+    /// The cell that was handed out as the `at`-th, for tests.
+    #[cfg(test)]
+    pub(super) fn nth(at: usize) -> CellId {
+        CellId(u32::try_from(at).expect("a test has few"))
     }
 
     /// Whether none was handed out.
@@ -174,9 +256,8 @@ impl Cells {
     #[inline]
     #[must_use]
     pub fn get(&self, id: CellId) -> &Cell {
-        self.segment(id)
-            .and_then(|segment| segment.cells.get(id.index() % SEGMENT))
-            .expect("an id is handed out after its segment is in place")
+        let segment = self.segment(id).expect("an id is handed out after its segment is in place");
+        segment.cells.get(id.index() % SEGMENT)
     }
 
     /// Notes that a cell was written. Call it after the write.
@@ -220,10 +301,116 @@ impl Cells {
 }
 
 impl Segment {
-    fn new() -> Self {
-        Self {
-            cells: (0..SEGMENT).map(|_| Cell::default()).collect(),
-            dirty: (0..SEGMENT / 64).map(|_| AtomicU64::new(0)).collect(),
+    fn in_memory() -> Result<Self, OpenError> {
+        let cells = Mapping::anonymous().map_err(OpenError::io(Path::new("memory")))?;
+        Ok(Self { cells, dirty: clean(), file: None })
+    }
+
+    fn in_file(path: &Path) -> Result<Self, OpenError> {
+        let file = open_file(path)?;
+        let len = file.metadata().map_err(OpenError::io(path))?.len();
+        if len == 0 {
+            file.write_all_at(&header(MAGIC), 0).map_err(OpenError::io(path))?;
+        } else {
+            let mut first = [0; 16];
+            let read = file.read_at(&mut first, 0).map_err(OpenError::io(path))?;
+            check_header(path, MAGIC, first.get(..read).unwrap_or_default())?;
+        }
+        // Every block is there before the first write through the mapping: a write into a hole of a
+        // full disk would end the process.
+        let whole = DATA_OFFSET + SEGMENT_BYTES as u64;
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, whole)
+            .map_err(|error| OpenError::io(path)(error.into()))?;
+        let cells = Mapping::of_file(&file).map_err(OpenError::io(path))?;
+        Ok(Self { cells, dirty: clean(), file: Some(file) })
+    }
+}
+
+fn clean() -> Box<[AtomicU64]> {
+    (0..SEGMENT / 64).map(|_| AtomicU64::new(0)).collect()
+}
+
+impl Cell {
+    /// Zero but for the checksum of its key.
+    pub(super) fn renew(&self, identity: u64) {
+        self.zero();
+        self.identity.store(identity, Ordering::Relaxed);
+    }
+
+    fn zero(&self) {
+        let Self { total, count, offset, decrements, face, expires, unique_offset, identity } =
+            self;
+        for word in [total, count, offset, decrements, face, expires, unique_offset, identity] {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// [`SEGMENT`] cells in mapped memory.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<Cell>,
+}
+
+#[expect(unsafe_code, reason = "the one place where memory is taken from a mapping")]
+mod mapping {
+    use super::{
+        Cell, DATA_OFFSET, File, MapFlags, Mapping, NonNull, ProtFlags, SEGMENT, SEGMENT_BYTES,
+        mmap, mmap_anonymous, munmap,
+    };
+    use std::io;
+
+    // SAFETY: a mapping owns its memory until it is dropped, and hands out nothing but shared
+    // references to atomics, so it may be used from any thread and moved to any.
+    unsafe impl Send for Mapping {}
+    // SAFETY: as above.
+    unsafe impl Sync for Mapping {}
+
+    impl Mapping {
+        /// Zeroed memory that belongs to this process.
+        pub(super) fn anonymous() -> io::Result<Self> {
+            let (read_write, private) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+            // SAFETY: without a wish for an address, a new mapping overlaps nothing.
+            let start =
+                unsafe { mmap_anonymous(std::ptr::null_mut(), SEGMENT_BYTES, read_write, private) };
+            Self::checked(start?)
+        }
+
+        /// The cells of a file that is at least as long as they are.
+        pub(super) fn of_file(file: &File) -> io::Result<Self> {
+            let (read_write, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+            // SAFETY: without a wish for an address, a new mapping overlaps nothing. The file stays
+            // as long as it is: the lock of the directory keeps other tallyds away, and this one
+            // never shortens it.
+            let start = unsafe {
+                mmap(std::ptr::null_mut(), SEGMENT_BYTES, read_write, shared, file, DATA_OFFSET)
+            };
+            Self::checked(start?)
+        }
+
+        fn checked(start: *mut core::ffi::c_void) -> io::Result<Self> {
+            let start = NonNull::new(start.cast::<Cell>()).ok_or(io::ErrorKind::OutOfMemory)?;
+            assert!(start.is_aligned(), "a mapping begins at a page");
+            Ok(Self { start })
+        }
+
+        /// A cell by its place.
+        #[inline]
+        pub(super) fn get(&self, at: usize) -> &Cell {
+            assert!(at < SEGMENT, "a remainder is in range");
+            // SAFETY: `at` is in range, so the cell lies inside the mapping, which lives as long as
+            // `self`. It is aligned, since the mapping is and a cell is one cache line long. It
+            // consists of atomics alone, for which every pattern of bits is a value, and which may
+            // be written by anybody at any time.
+            unsafe { self.start.add(at).as_ref() }
+        }
+    }
+
+    impl Drop for Mapping {
+        fn drop(&mut self) {
+            // SAFETY: the memory was mapped with this length and nothing refers to it any more. An
+            // error would mean that it was not, and would leave it mapped, which is harmless.
+            let _ = unsafe { munmap(self.start.as_ptr().cast(), SEGMENT_BYTES) };
         }
     }
 }
@@ -249,7 +436,7 @@ mod tests {
 
     #[test]
     fn drains_each_marked_cell_once() {
-        let cells = Cells::new(SEGMENT + 10);
+        let cells = Cells::new(SEGMENT + 10, None);
         let ids: Vec<_> = std::iter::from_fn(|| cells.allocate()).collect();
         assert_eq!(ids.len(), SEGMENT + 10);
         let marked = [0, 63, 64, SEGMENT - 1, SEGMENT, SEGMENT + 9].map(|at| ids[at]);
@@ -261,5 +448,35 @@ mod tests {
         cells.drain(|id| seen.push(id));
         assert_eq!(seen, marked);
         cells.drain(|id| panic!("{id:?} was drained twice"));
+    }
+
+    #[test]
+    fn what_was_written_to_a_file_is_there_again() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let cells = Cells::new(100, Some(dir.path()));
+            let id = cells.allocate().unwrap();
+            cells.get(id).identity.store(7, Ordering::Relaxed);
+            cells.get(id).total.store(42, Ordering::Relaxed);
+        }
+        let cells = Cells::new(100, Some(dir.path()));
+        let (id, is_kept) = cells.adopt(0, 7).unwrap().unwrap();
+        assert!(is_kept);
+        assert_eq!(cells.get(id).total.load(Ordering::Relaxed), 42);
+        assert_ne!(cells.allocate(), Some(id));
+        let (id, is_kept) = cells.adopt(0, 8).unwrap().unwrap();
+        assert!(!is_kept, "another key's");
+        assert_eq!(cells.get(id).total.load(Ordering::Relaxed), 0);
+        assert_eq!(cells.adopt(100, 1).unwrap(), None, "past the table");
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cells-0000.map");
+        open_file(&path).unwrap().write_all_at(b"something else entirely", 0).unwrap();
+        let cells = Cells::new(100, Some(dir.path()));
+        assert!(matches!(cells.adopt(0, 1), Err(OpenError::Foreign { .. })));
+        assert_eq!(cells.allocate(), None);
     }
 }

@@ -1,12 +1,17 @@
 //! Values that are not numbers, kept and returned byte for byte.
 //!
-//! tallyd is not a cache: when the room is full a new value is refused, and nothing is evicted.
+//! tallyd is not a cache: when the room is full a new value is refused, and nothing is evicted. With
+//! a log, every change is in it before it is made, and so before it is acknowledged.
 //! This module knows nothing of series; the caller holds the lock of the key it works on.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
+use super::item_log::{Change, ItemLog};
+use super::journal::{Found, OpenError};
 use crate::time::Timestamp;
 
 /// One value.
@@ -43,9 +48,12 @@ pub struct Items {
     /// No item expires before this, in milliseconds.
     earliest: AtomicI64,
     max_bytes: usize,
+    log: Option<ItemLog>,
+    /// Changes that could not be logged, and would come undone with the process.
+    unlogged: AtomicU64,
 }
 
-/// There is no room for the value; nothing was changed.
+/// There is no room for the value, in memory or on the disk; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -58,6 +66,74 @@ impl Items {
             used_bytes: AtomicUsize::new(0),
             earliest: AtomicI64::new(i64::MAX),
             max_bytes,
+            log: None,
+            unlogged: AtomicU64::new(0),
+        }
+    }
+
+    /// The table as the log in `dir` tells it. What has expired by `now` is left out; what does not
+    /// fit any more, since the room was made smaller, stays all the same.
+    ///
+    /// # Errors
+    /// [`OpenError`], where the log cannot be used.
+    pub(super) fn open(max_bytes: usize, dir: &Path) -> Result<(Self, Found), OpenError> {
+        let mut items = Self::new(max_bytes);
+        let (log, found) = ItemLog::open(dir, |change| match change {
+            Change::Put(key, item) => items.replace(key, item),
+            Change::Remove(key) => items.forget(key),
+            Change::Clear => items.remove_where(|_| true),
+        })?;
+        items.log = Some(log);
+        Ok((items, found))
+    }
+
+    /// Brings the log to the medium, and writes it anew when most of it is past.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        if log.is_worth_rewriting(self.used_bytes()) {
+            log.rewrite(|| {
+                // A shard's guard is held while its items are written, so none of them changes
+                // between being read and being written.
+                self.table.iter().try_for_each(|entry| log.put(entry.key(), entry.value()))
+            })?;
+        }
+        log.sync()
+    }
+
+    /// Changes that could not be logged for want of room on the disk.
+    #[must_use]
+    pub fn unlogged(&self) -> u64 {
+        self.unlogged.load(Ordering::Relaxed)
+    }
+
+    /// The greatest unique number of all items.
+    pub(super) fn unique_max(&self) -> u64 {
+        self.table.iter().map(|item| item.unique).max().unwrap_or(0)
+    }
+
+    /// Puts a value in place of what was there, whether there is room or not.
+    fn replace(&self, key: &[u8], item: Item) {
+        self.note_expiry(&item);
+        let new = cost(key, &item.value);
+        let old = self.table.insert(key.into(), item).map_or(0, |old| cost(key, &old.value));
+        self.used_bytes.fetch_add(new, Ordering::Relaxed);
+        self.used_bytes.fetch_sub(old, Ordering::Relaxed);
+    }
+
+    /// Takes a value out of memory alone.
+    pub(super) fn forget(&self, key: &[u8]) {
+        if let Some((key, item)) = self.table.remove(key) {
+            self.used_bytes.fetch_sub(cost(&key, &item.value), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes in the log what cannot be refused any more.
+    fn note(&self, write: impl FnOnce(&ItemLog) -> io::Result<()>) {
+        if self.log.as_ref().is_some_and(|log| write(log).is_err()) {
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -74,6 +150,11 @@ impl Items {
                 (used <= self.max_bytes || new <= old).then_some(used)
             })
             .map_err(|_| Full)?;
+        if self.log.as_ref().is_some_and(|log| log.put(key, &item).is_err()) {
+            self.used_bytes.fetch_add(old, Ordering::Relaxed);
+            self.used_bytes.fetch_sub(new, Ordering::Relaxed);
+            return Err(Full);
+        }
         self.note_expiry(&item);
         self.table.insert(key.into(), item);
         Ok(())
@@ -98,11 +179,16 @@ impl Items {
         }
         let changed = change(&mut item);
         self.note_expiry(&item);
+        self.note(|log| log.put(key, &item));
         Some(changed)
     }
 
     /// Takes a value out; whether one was there and live.
     pub fn remove(&self, key: &[u8], now: Timestamp) -> bool {
+        if !self.table.contains_key(key) {
+            return false;
+        }
+        self.note(|log| log.remove(key));
         self.table.remove(key).is_some_and(|(key, item)| {
             self.used_bytes.fetch_sub(cost(&key, &item.value), Ordering::Relaxed);
             !item.is_expired(now)
@@ -126,6 +212,7 @@ impl Items {
 
     /// Takes everything out.
     pub fn clear(&self) {
+        self.note(ItemLog::clear);
         self.remove_where(|_| true);
     }
 

@@ -10,11 +10,16 @@
 //! the item table and the gauge windows may be locked, never the other way round.
 
 pub mod cells;
+mod disk;
 mod gauges;
+mod item_log;
 pub mod items;
+mod journal;
 mod number;
 
 use std::hash::BuildHasher;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, PoisonError};
@@ -26,9 +31,11 @@ use crate::series;
 use crate::time::Timestamp;
 
 use cells::{Cell, CellId, Cells, Face, Kind, Shown};
+use disk::Disk;
 use gauges::Gauges;
 pub use gauges::Observed;
 use items::{Full, Item, Items};
+pub use journal::OpenError;
 use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width, numeric};
 
 type Hasher = foldhash::fast::RandomState;
@@ -54,6 +61,8 @@ pub struct Counters {
     keys: DashMap<Key, CellId, Hasher>,
     cells: Cells,
     items: Items,
+    /// Where it survives the end of the process; `None`: nowhere.
+    disk: Option<Disk>,
     gauges: Gauges,
     /// Cells made since the last drain, with the key that made them.
     births: Mutex<Vec<(CellId, Key)>>,
@@ -64,6 +73,23 @@ pub struct Counters {
     unique: AtomicU64,
     /// When a delayed `flush_all` is due, in milliseconds; `i64::MAX` for none.
     flush_due: AtomicI64,
+}
+
+/// What was found in a data directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Series that were taken over, our own included.
+    pub series: usize,
+    /// Items that were taken over.
+    pub items: usize,
+    /// Series whose cell was not written back before the power was lost: they begin at zero.
+    pub reset: usize,
+    /// Series that `max_series` has no room for; they stay in the files.
+    pub beyond_room: usize,
+    /// Bytes of torn records at the ends of logs: changes that nobody was told of.
+    pub torn_bytes: usize,
+    /// Bytes in the middle of logs that are damaged.
+    pub damaged_bytes: usize,
 }
 
 /// What `incr` and `decr` did.
@@ -147,27 +173,116 @@ pub struct Drained {
 }
 
 impl Counters {
-    /// An empty table.
+    /// An empty table that ends with the process.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let cells = Cells::new(options.max_series.saturating_add(1));
-        let overflow = cells.allocate().expect("there is room for one cell at least");
-        let face = Face { kind: Kind::Counter, shown: Shown::Nothing, width: 0, flags: 0 };
-        cells.get(overflow).face.store(face.pack(), Relaxed);
-        let counters = Self {
+        let cells = Cells::new(options.max_series.saturating_add(1), None);
+        let mut counters = Self::over(options, cells, Items::new(options.items_bytes));
+        counters.overflow = counters.ensure_overflow();
+        counters
+    }
+
+    /// The table as `dir` holds it; the directory is made where there is none. What was acknowledged
+    /// before the last process ended, however it ended, is there.
+    ///
+    /// # Errors
+    /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
+    pub fn open(options: Options, dir: &Path) -> Result<(Self, Recovered), OpenError> {
+        let mut recovered = Recovered::default();
+        let mut births = Vec::new();
+        let (disk, keys) = Disk::open(dir, |number, key| births.push((number, Key::from(key))))?;
+        let (items, found) = Items::open(options.items_bytes, dir)?;
+        recovered.damaged_bytes = keys.damaged_bytes + found.damaged_bytes;
+        recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
+        recovered.items = items.len();
+        let cells = Cells::new(options.max_series.saturating_add(1), Some(dir));
+        let mut unique = items.unique_max();
+        let mut counters = Self::over(options, cells, items);
+        counters.disk = Some(disk);
+        for (number, key) in births {
+            match counters.cells.adopt(number, disk::identity(&key))? {
+                Some((id, is_kept)) => {
+                    let cell = counters.cells.get(id);
+                    unique = unique.max(cell.unique());
+                    recovered.series += 1;
+                    recovered.reset += usize::from(!is_kept);
+                    if counters.face(id).shown != Shown::Text {
+                        // Left over from a change that was under way when the process ended.
+                        counters.items.forget(&key);
+                    }
+                    counters.adopt(id, key);
+                }
+                None => recovered.beyond_room += 1,
+            }
+        }
+        counters.unique.store(unique + 1, Relaxed);
+        counters.overflow = counters.ensure_overflow();
+        Ok((counters, recovered))
+    }
+
+    fn over(options: Options, cells: Cells, items: Items) -> Self {
+        Self {
             keys: DashMap::with_hasher(Hasher::default()),
             cells,
-            items: Items::new(options.items_bytes),
+            items,
+            disk: None,
             gauges: Gauges::default(),
-            births: Mutex::new(vec![(overflow, OVERFLOW_KEY.into())]),
+            births: Mutex::default(),
             missing_incr: options.missing_incr,
-            overflow,
+            overflow: CellId::default(),
             overflowed: AtomicU64::new(0),
             unique: AtomicU64::new(1),
             flush_due: AtomicI64::new(i64::MAX),
-        };
-        counters.keys.insert(OVERFLOW_KEY.into(), overflow);
-        counters
+        }
+    }
+
+    /// Takes a key of an earlier process in.
+    fn adopt(&self, id: CellId, key: Key) {
+        let hash = self.keys.hasher().hash_one(&*key);
+        self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.clone()));
+        let mut shard = self.shard(hash).write();
+        let entry = (key, SharedValue::new(id));
+        shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+    }
+
+    /// The cell of the overflow series. There is room for it: the table has one more than it gives
+    /// to clients, and this is the first to ask.
+    fn ensure_overflow(&self) -> CellId {
+        let hash = self.keys.hasher().hash_one(OVERFLOW_KEY);
+        let id = self.with_write(hash, OVERFLOW_KEY, |slot| {
+            slot.id.or_else(|| self.birth(slot, hash, OVERFLOW_KEY))
+        });
+        let id = id.unwrap_or_default();
+        let face = Face { kind: Kind::Counter, ..self.face(id) };
+        self.cells.get(id).face.store(face.pack(), Relaxed);
+        id
+    }
+
+    /// Brings what was counted to the medium, so that it survives the loss of power as well. It may
+    /// take as long as the disk likes; nobody waits for it.
+    ///
+    /// # Errors
+    /// What the system says; everything is tried all the same.
+    pub fn sync(&self) -> io::Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        // Keys before cells: a cell without its key would be nobody's.
+        let keys = disk.sync();
+        let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync_data());
+        keys.and(cells).and(self.items.sync())
+    }
+
+    /// Keys that are not on the disk yet, since it is full; they would be lost with the process.
+    #[must_use]
+    pub fn unsaved_keys(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::waiting)
+    }
+
+    /// What kind of series a cell is, and the value that it shows, where that is a number.
+    #[must_use]
+    pub fn look(&self, id: CellId) -> (Kind, Option<f64>) {
+        let cell = self.cells.get(id);
+        let face = self.face(id);
+        (face.kind, cell.shown_f64(face, cell.total.load(Relaxed)))
     }
 
     /// Adds to a counter. The hot path: one look-up, two additions.
@@ -208,15 +323,17 @@ impl Counters {
                 return Arithmetic::Value(self.add_overflow(delta));
             };
             let cell = self.cells.get(id);
+            let was_text = slot.id.is_none() || self.face(id).shown == Shown::Text;
             let flags = if is_new {
                 cell.set_expires(None);
                 0
             } else {
-                self.take_over_text(cell, key, now)
+                self.adopt_attributes(cell, was_text, key, now)
             };
             cell.show(value);
             let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
             cell.face.store(face.pack(), Relaxed);
+            self.drop_text(was_text, key, now);
             self.renew_unique(cell);
             Arithmetic::Value(self.add(id, cell, delta))
         })
@@ -239,14 +356,16 @@ impl Counters {
                 return Arithmetic::Full;
             };
             let cell = self.cells.get(id);
-            let flags = self.take_over_text(cell, key, now);
-            let kind = self.face(id).kind;
+            let Face { kind, shown, .. } = self.face(id);
+            let was_text = slot.id.is_none() || shown == Shown::Text;
+            let flags = self.adopt_attributes(cell, was_text, key, now);
             let left = value.saturating_sub(delta);
             cell.decrements.fetch_add(value - left, Relaxed);
             cell.show(left);
             let width = width.max(decimal_width(value));
             let face = Face { kind, shown: Shown::Integer, width, flags };
             cell.face.store(face.pack(), Relaxed);
+            self.drop_text(was_text, key, now);
             self.renew_unique(cell);
             self.observe(id, kind, left);
             self.cells.mark(id);
@@ -328,10 +447,10 @@ impl Counters {
             }
         };
         if shown != Shown::Text {
-            self.items.remove(entry.key, now);
             cell.set_expires(entry.expires);
         }
         cell.face.store(Face { shown, width, flags: entry.flags, ..face }.pack(), Relaxed);
+        self.drop_text(shown != Shown::Text, entry.key, now);
         self.renew_unique(cell);
         if face.kind == Kind::Gauge {
             self.gauges.observe(id, number.value);
@@ -500,6 +619,12 @@ impl Counters {
     /// Makes a cell for a key that has none; `None` when the table is full.
     fn birth(&self, slot: &mut Slot<'_>, hash: u64, key: &[u8]) -> Option<CellId> {
         let id = self.cells.allocate()?;
+        // An earlier process may have used the cell for a key that never reached the disk.
+        self.cells.get(id).renew(disk::identity(key));
+        // In the log before anything can be counted in it.
+        if let Some(disk) = &self.disk {
+            disk.birth(id, key);
+        }
         self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.into()));
         let entry = (key.into(), SharedValue::new(id));
         slot.shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
@@ -551,15 +676,23 @@ impl Counters {
     }
 
     /// A number is about to be shown by the cell: where a text showed it until now, the cell takes
-    /// its expiry, and the text goes. Gives the flags that the value had.
-    fn take_over_text(&self, cell: &Cell, key: &[u8], now: Timestamp) -> u32 {
-        match self.items.see(key, now, |item| (item.flags, item.expires)) {
+    /// over its expiry. Gives the flags that the value had.
+    fn adopt_attributes(&self, cell: &Cell, was_text: bool, key: &[u8], now: Timestamp) -> u32 {
+        let text = was_text.then(|| self.items.see(key, now, |item| (item.flags, item.expires)));
+        match text.flatten() {
             Some((flags, expires)) => {
-                self.items.remove(key, now);
                 cell.set_expires(expires);
                 flags
             }
             None => Face::unpack(cell.face.load(Relaxed)).flags,
+        }
+    }
+
+    /// Takes the text out that a number has replaced. It goes last: whenever the process ends, one
+    /// of the two is there.
+    fn drop_text(&self, was_text: bool, key: &[u8], now: Timestamp) {
+        if was_text {
+            self.items.remove(key, now);
         }
     }
 

@@ -357,3 +357,193 @@ proptest! {
         prop_assert_eq!(got, (total, count));
     }
 }
+
+/// A table on a disk, that can be dropped and opened again. What is dropped unsynced is in the
+/// system's page cache, as after a kill.
+struct OnDisk {
+    dir: tempfile::TempDir,
+    counters: Option<Counters>,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let mut disk = Self { dir: tempfile::tempdir().unwrap(), counters: None };
+        disk.reopen();
+        disk
+    }
+
+    fn reopen(&mut self) -> Recovered {
+        self.counters = None;
+        let options =
+            Options { missing_incr: MissingIncr::Create, max_series: 1000, items_bytes: 100_000 };
+        let (counters, recovered) = Counters::open(options, self.dir.path()).unwrap();
+        self.counters = Some(counters);
+        recovered
+    }
+
+    fn get(&self) -> &Counters {
+        self.counters.as_ref().unwrap()
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+#[test]
+fn everything_is_there_again_after_the_end_of_the_process() {
+    let mut disk = OnDisk::new();
+    incr(disk.get(), "a", 5);
+    set(disk.get(), "a", "100");
+    set(disk.get(), "g", "21.5");
+    set(disk.get(), "t", "text");
+    set(disk.get(), "gone", "text");
+    store(disk.get(), "soon", "text", Condition::Always, Some(later(10)));
+    set(disk.get(), "number-now", "text");
+    set(disk.get(), "number-now", "7");
+    set(disk.get(), "text-now", "7");
+    set(disk.get(), "text-now", "text");
+    assert!(disk.get().delete(b"gone", NOW));
+    let unique = disk.get().get(b"t", NOW, |view| view.unique).unwrap();
+    let recovered = disk.reopen();
+    assert_eq!((recovered.series, recovered.items), (5, 3));
+    let counters = disk.get();
+    for (key, expect) in [
+        ("a", Some("100")),
+        ("g", Some("21.5")),
+        ("t", Some("text")),
+        ("gone", None),
+        ("number-now", Some("7")),
+        ("text-now", Some("text")),
+        ("soon", Some("text")),
+    ] {
+        assert_eq!(get(counters, key).as_deref(), expect, "{key}");
+    }
+    assert_eq!(get_at(counters, "soon", later(10)), None);
+    assert_eq!(incr(counters, "a", 1), Arithmetic::Value(101));
+    let a = drain(counters).0.into_iter().find(|cell| cell.count == 2);
+    assert_eq!(a.map(|cell| cell.total), Some(6));
+    assert_eq!(counters.get(b"t", NOW, |view| view.unique), Some(unique));
+    set(counters, "new", "text");
+    assert!(counters.get(b"new", NOW, |view| view.unique).unwrap() > unique);
+}
+
+#[test]
+fn a_directory_has_one_master() {
+    let disk = OnDisk::new();
+    let options = Options { missing_incr: MissingIncr::Create, max_series: 10, items_bytes: 1000 };
+    let error = Counters::open(options, disk.dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }));
+    assert!(error.to_string().starts_with("another tallyd works on"), "{error}");
+}
+
+#[test]
+fn the_item_log_is_rewritten_when_most_of_it_is_past() {
+    let mut disk = OnDisk::new();
+    let long = "x".repeat(50_000);
+    for _ in 0..40 {
+        set(disk.get(), "a", &long);
+    }
+    set(disk.get(), "b", "kept");
+    let before = std::fs::metadata(disk.path("items-000000.log")).unwrap().len();
+    assert!(before > 2_000_000);
+    disk.get().sync().unwrap();
+    assert!(!disk.path("items-000000.log").exists());
+    assert!(std::fs::metadata(disk.path("items-000001.log")).unwrap().len() < 60_000);
+    set(disk.get(), "c", "after");
+    disk.reopen();
+    for (key, expect) in [("a", long.as_str()), ("b", "kept"), ("c", "after")] {
+        assert_eq!(get(disk.get(), key).as_deref(), Some(expect));
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test garbles files")]
+fn damage_is_reported_and_the_rest_is_kept() {
+    let mut disk = OnDisk::new();
+    for key in ["a", "b", "c"] {
+        incr(disk.get(), key, 5);
+        set(disk.get(), &format!("item-{key}"), "text");
+    }
+    disk.counters = None;
+    // The second key's record, and a byte of the second item's.
+    for (file, needle) in [("keys.log", &b"\x01\x02\0\0\0b"[..]), ("items-000000.log", b"item-b")] {
+        let mut bytes = std::fs::read(disk.path(file)).unwrap();
+        let at = memchr::memmem::find(&bytes, needle).expect(file);
+        bytes[at] ^= 0xff;
+        std::fs::write(disk.path(file), bytes).unwrap();
+    }
+    let recovered = disk.reopen();
+    assert!(recovered.damaged_bytes > 0);
+    let shown = |key: &str| get(disk.get(), key);
+    assert_eq!([shown("a"), shown("b"), shown("c")], [Some("5".into()), None, Some("5".into())]);
+    assert_eq!([shown("item-a"), shown("item-b")], [Some("text".into()), None]);
+    assert_eq!(
+        incr(disk.get(), "b", 1),
+        Arithmetic::Value(1),
+        "a cell of its own, not the old one"
+    );
+    assert_eq!(incr(disk.get(), "d", 1), Arithmetic::Value(1));
+}
+
+#[test]
+fn cells_that_were_not_written_back_begin_at_zero_and_are_reported() {
+    let mut disk = OnDisk::new();
+    incr(disk.get(), "a", 5);
+    disk.counters = None;
+    std::fs::remove_file(disk.path("cells-0000.map")).unwrap();
+    let recovered = disk.reopen();
+    assert_eq!((recovered.series, recovered.reset), (2, 2));
+    assert_eq!(incr(disk.get(), "a", 1), Arithmetic::Value(1));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test garbles files")]
+fn files_of_a_newer_version_are_refused() {
+    for file in ["keys.log", "items-000000.log", "cells-0000.map"] {
+        let mut disk = OnDisk::new();
+        incr(disk.get(), "a", 5);
+        disk.counters = None;
+        let mut bytes = std::fs::read(disk.path(file)).unwrap();
+        bytes[8] = 9;
+        std::fs::write(disk.path(file), bytes).unwrap();
+        let options =
+            Options { missing_incr: MissingIncr::Create, max_series: 10, items_bytes: 1000 };
+        let error = Counters::open(options, disk.dir.path()).unwrap_err();
+        assert!(error.to_string().contains("newer tallyd (format 9"), "{file}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// With the process ended at any moment between two requests, what is there afterwards is what
+    /// was there before.
+    #[test]
+    fn survives_the_end_of_the_process_at_any_time(ops in prop::collection::vec(
+        (0..6_u8, 0..5_u8, 0..100_u64), 1..80,
+    )) {
+        let mut disk = OnDisk::new();
+        for (op, key, n) in ops {
+            let key = format!("k{key}");
+            match op {
+                0 | 1 => { incr(disk.get(), &key, n); }
+                2 => { set(disk.get(), &key, &n.to_string()); }
+                3 => { set(disk.get(), &key, &format!("text{n}")); }
+                4 => { disk.get().delete(key.as_bytes(), NOW); }
+                _ => {
+                    let see = |disk: &OnDisk| -> Vec<_> {
+                        (0..5).map(|key| get(disk.get(), &format!("k{key}"))).collect()
+                    };
+                    let totals = |disk: &OnDisk| -> Vec<_> {
+                        let cells = 0..disk.get().cells.len();
+                        cells.map(|at| disk.get().totals(Cells::nth(at))).collect()
+                    };
+                    let before = (see(&disk), totals(&disk));
+                    let recovered = disk.reopen();
+                    prop_assert_eq!(recovered.reset + recovered.damaged_bytes, 0);
+                    prop_assert_eq!((see(&disk), totals(&disk)), before);
+                }
+            }
+        }
+    }
+}

@@ -6,9 +6,11 @@
 
 mod accept;
 mod couriers;
+mod keeper;
 mod ticker;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -20,8 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::engine::tally::Tallies;
+use crate::engine::{Engine, Recovered};
 use crate::faces::memcache::Worker;
 use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
@@ -66,7 +68,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         threads => threads,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let engine = Arc::new(Engine::new(config, clock.now()));
+    let (engine, recovered) = Engine::open(config, &config.server.data_dir, clock.now())?;
+    report(&recovered, &config.server.data_dir);
+    let engine = Arc::new(engine);
     let (tallies, writers) = Tallies::new(threads);
     let status = Arc::new(Status::default());
     status.threads.store(threads, Relaxed);
@@ -83,6 +87,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         workers.push(accept::start_worker(at, make, stopped.clone())?);
     }
     let mail = Arc::new(Notify::new());
+    let keeper = keeper::start(shared.clone(), config.counters.sync)?;
     let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail))?;
 
     let mut accepting = JoinSet::new();
@@ -104,6 +109,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     tracing::info!(
         memcached = memcached,
         http = http_addresses,
+        data = %config.server.data_dir.display(),
         threads,
         rules = config.rules.len(),
         contacts = config.contacts.len(),
@@ -132,6 +138,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         // What the last requests counted is judged once more, and told.
         ticker.finish().await;
         let _ = close_mail.send(true);
+        keeper.finish().await;
         if let Err(error) = delivering.await {
             tracing::error!(%error, "the couriers ended with a panic");
         }
@@ -146,6 +153,36 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says what was found in the data directory, and loudly what was not.
+fn report(recovered: &Recovered, dir: &Path) {
+    let Recovered { series, items, reset, beyond_room, torn_bytes, damaged_bytes } = *recovered;
+    let dir = dir.display();
+    if series > 0 || items > 0 {
+        tracing::info!(series, items, "took over {dir}");
+    }
+    if torn_bytes > 0 {
+        tracing::info!(
+            torn_bytes,
+            "cut off changes that were not finished, nor acknowledged, in {dir}"
+        );
+    }
+    if reset > 0 {
+        tracing::error!(
+            series = reset,
+            "some series begin at zero: {dir} lacks what they had counted"
+        );
+    }
+    if damaged_bytes > 0 {
+        tracing::error!(damaged_bytes, "a log in {dir} is damaged; the rest of it was taken over");
+    }
+    if beyond_room > 0 {
+        tracing::error!(
+            series = beyond_room,
+            "counters.max_series is too small for what {dir} holds"
+        );
+    }
 }
 
 /// Listens on every address, or says about each why not.

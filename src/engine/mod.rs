@@ -9,11 +9,13 @@
 mod apply;
 pub mod tally;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Counters, Options};
+pub use crate::counters::{OpenError, Recovered};
 use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
 use crate::rollup::{Record, Rollup, SeriesId};
@@ -117,14 +119,28 @@ pub enum FigureValue {
 }
 
 impl Engine {
-    /// An engine that has seen nothing. The base window that holds `now` is open.
+    /// An engine over the counters that `dir` holds. Their windows begin anew.
+    ///
+    /// # Errors
+    /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
+    pub fn open(
+        config: &Config,
+        dir: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let (counters, recovered) = Counters::open(options(config), dir)?;
+        let engine = Self::over(config, counters, now);
+        Ok((engine, recovered))
+    }
+
+    /// An engine that has seen nothing, and ends with the process. The base window that holds `now`
+    /// is open.
     #[must_use]
     pub fn new(config: &Config, now: Timestamp) -> Self {
-        let counters = Counters::new(Options {
-            missing_incr: config.memcached.missing_incr,
-            max_series: config.counters.max_series,
-            items_bytes: config.memcached.items_bytes,
-        });
+        Self::over(config, Counters::new(options(config)), now)
+    }
+
+    fn over(config: &Config, counters: Counters, now: Timestamp) -> Self {
         let state = State {
             rollup: Rollup::new(&config.tiers),
             store: MemoryStore::new(&config.tiers),
@@ -137,7 +153,9 @@ impl Engine {
             started: now,
             gaps: 0,
         };
-        Self { counters, state: Mutex::new(state) }
+        let engine = Self { counters, state: Mutex::new(state) };
+        engine.state().take_over(&engine.counters, now);
+        engine
     }
 
     /// The live table.
@@ -229,7 +247,30 @@ impl StateChange {
     }
 }
 
+fn options(config: &Config) -> Options {
+    Options {
+        missing_incr: config.memcached.missing_incr,
+        max_series: config.counters.max_series,
+        items_bytes: config.memcached.items_bytes,
+    }
+}
+
 impl State {
+    /// Takes in the cells that an earlier process has left. What they hold was counted before.
+    fn take_over(&mut self, counters: &Counters, now: Timestamp) {
+        let base = Window::holding(now, Span::SECOND);
+        let births = counters.drain(|_| {});
+        for (cell, key) in births {
+            let series = self.learn(cell, &key, base);
+            let (total, count) = counters.totals(cell);
+            self.rollup.prime(cell, total, count);
+            let (kind, shown) = counters.look(cell);
+            let known = self.catalogue.get_mut(series);
+            known.kind = kind;
+            known.last = shown;
+        }
+    }
+
     /// Drains the live table into the base window `base`.
     fn close(&mut self, counters: &Counters, base: Window) {
         let mut drained = Vec::new();
@@ -261,7 +302,7 @@ impl State {
         self.closed = base.end;
     }
 
-    fn learn(&mut self, cell: CellId, key: &[u8], base: Window) {
+    fn learn(&mut self, cell: CellId, key: &[u8], base: Window) -> SeriesId {
         let id = self.catalogue.register(Series::from_key(key), cell, base.start);
         if self.series.len() <= cell.index() {
             // Births come in no particular order; what is skipped here is filled by its own.
@@ -270,6 +311,7 @@ impl State {
         if let Some(series) = self.series.get_mut(cell.index()) {
             *series = id;
         }
+        id
     }
 }
 

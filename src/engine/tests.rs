@@ -211,7 +211,11 @@ fn totals_and_gauges_are_shown_as_they_are() {
         .collect();
     assert_eq!(
         figures,
-        [("a;x=1".to_owned(), FigureValue::Total(5)), ("g".to_owned(), FigureValue::Gauge(21.5)),]
+        [
+            ("tallyd.overflow".to_owned(), FigureValue::Total(0)),
+            ("a;x=1".to_owned(), FigureValue::Total(5)),
+            ("g".to_owned(), FigureValue::Gauge(21.5)),
+        ]
     );
 }
 
@@ -243,4 +247,22 @@ fn windows_add_up_to_the_total() {
         sum
     });
     assert_eq!(stored, sent);
+}
+
+#[test]
+fn what_was_counted_before_the_start_is_shown_and_did_not_happen_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Timestamp::from_secs(1_767_571_200);
+    let open = |now| Engine::open(&config(vec![errors_high()]), dir.path(), now).unwrap().0;
+    {
+        let world = World { engine: open(now), now };
+        world.send("incr errors 50\r\nset g 0 0 4\r\n21.5\r\n");
+    }
+    let now = now + Span::from_secs(60);
+    let mut world = World { engine: open(now), now };
+    assert_eq!(world.seconds(10, ""), [], "fifty long past errors wake nobody");
+    let figures: Vec<_> = world.engine.figures().into_iter().map(|figure| figure.value).collect();
+    assert_eq!(figures[1..], [FigureValue::Total(50), FigureValue::Gauge(21.5)]);
+    world.send("incr errors 11\r\n");
+    assert_eq!(world.second(), ["Firing errors-high critical"]);
 }

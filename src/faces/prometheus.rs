@@ -149,6 +149,18 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
         counters.overflowed(),
     );
     one(
+        "unsaved_keys",
+        gauge,
+        "Keys that are not on the disk yet, since it is full.",
+        counters.unsaved_keys(),
+    );
+    one(
+        "unlogged_item_changes_total",
+        counter,
+        "Changes of items that could not be logged, since the disk is full.",
+        counters.items().unlogged(),
+    );
+    one(
         "connections",
         gauge,
         "Connections to the memcached port.",
@@ -169,6 +181,24 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
     shared.tallies.sum().each(|name, value| {
         one(&format!("memcached_{name}_total"), counter, "As memcached's stats counts it.", value);
     });
+    outcome(shared, &mut one);
+    one(
+        "metric_name_collisions",
+        gauge,
+        "Series kept apart by a label because their names fall together.",
+        collisions as u64,
+    );
+    let _ = write!(
+        out,
+        "# HELP tallyd_build_info The version.\n# TYPE tallyd_build_info gauge\n\
+         tallyd_build_info{{version=\"{}\"}} 1\n",
+        super::VERSION
+    );
+}
+
+/// What the last tick left.
+fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
+    let (gauge, counter) = ("gauge", "counter");
     shared.engine.view(|view| {
         let tally = view.outbox.tally();
         one("window_records", gauge, "Window records held in memory.", view.store.records() as u64);
@@ -208,18 +238,6 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
         let started = view.started.as_secs().unsigned_abs();
         one("start_time_seconds", gauge, "When the process began, as Unix time.", started);
     });
-    one(
-        "metric_name_collisions",
-        gauge,
-        "Series kept apart by a label because their names fall together.",
-        collisions as u64,
-    );
-    let _ = write!(
-        out,
-        "# HELP tallyd_build_info The version.\n# TYPE tallyd_build_info gauge\n\
-         tallyd_build_info{{version=\"{}\"}} 1\n",
-        super::VERSION
-    );
 }
 
 #[cfg(test)]

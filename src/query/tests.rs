@@ -23,7 +23,7 @@ impl World {
             store: MemoryStore::new(tiers),
             catalogue: Catalogue::default(),
             rollup: Rollup::new(tiers),
-            cells: Cells::new(100),
+            cells: Cells::new(100, None),
             clock: 0,
         }
     }

@@ -65,6 +65,11 @@ impl Rollup {
         Self { seen: Vec::new(), coarse: tiers.iter().skip(1).map(coarse).collect() }
     }
 
+    /// Notes what a cell holds already, so that it is not taken for something that happened now.
+    pub fn prime(&mut self, cell: CellId, total: u64, count: u64) {
+        *self.seen_mut(cell) = (total, count);
+    }
+
     /// What happened in a cell since it was last asked about here; `None` when nothing did.
     pub fn delta(&mut self, drained: Drained) -> Option<Record> {
         let seen = self.seen_mut(drained.cell);

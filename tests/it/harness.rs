@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub struct Server {
     pub memcached: SocketAddr,
     /// Where it answers HTTP.
     pub http: SocketAddr,
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 impl Server {
@@ -41,6 +42,15 @@ impl Server {
         rest: &str,
         env: &[(&str, &str)],
     ) -> Self {
+        Self::launch(Arc::new(dir), server, rest, env)
+    }
+
+    /// Starts another server in the directory of this one, which has to be at its end.
+    pub fn again(&self, server: &str, rest: &str) -> Self {
+        Self::launch(Arc::clone(&self.dir), server, rest, &[])
+    }
+
+    fn launch(dir: Arc<tempfile::TempDir>, server: &str, rest: &str, env: &[(&str, &str)]) -> Self {
         let config = dir.path().join("tallyd.toml");
         let text = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nthreads = 2\n{server}\n{rest}"
@@ -150,6 +160,12 @@ impl Server {
         self.child.try_wait().expect("it can be asked").is_none()
     }
 
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is there");
+        self.child.wait().expect("it ends");
+    }
+
     /// Waits for its end, and takes in the rest of its log.
     pub fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
@@ -250,6 +266,11 @@ pub fn binary() -> PathBuf {
 /// Runs a command of it to the end.
 pub fn tallyd(args: &[&str]) -> Output {
     Command::new(binary()).args(args).env_remove("TALLYD_SERVER").output().expect("tallyd runs")
+}
+
+/// The same, in a directory.
+pub fn tallyd_in(dir: &Path, args: &[&str]) -> Output {
+    Command::new(binary()).args(args).current_dir(dir).output().expect("tallyd runs")
 }
 
 /// Bytes as text.
