@@ -11,6 +11,7 @@
 
 pub mod cells;
 mod disk;
+mod expiring;
 mod gauges;
 mod item_log;
 pub mod items;
@@ -32,6 +33,7 @@ use crate::time::Timestamp;
 
 use cells::{Cell, CellId, Cells, Face, Kind, Shown};
 use disk::Disk;
+use expiring::Expiring;
 use gauges::Gauges;
 pub use gauges::Observed;
 use items::{Full, Item, Items};
@@ -73,6 +75,8 @@ pub struct Counters {
     unique: AtomicU64,
     /// When a delayed `flush_all` is due, in milliseconds; `i64::MAX` for none.
     flush_due: AtomicI64,
+    /// Cells whose value will expire.
+    expiring: Expiring,
 }
 
 /// What was found in a data directory.
@@ -166,10 +170,32 @@ pub struct Drained {
     pub total: u64,
     /// Number of increments ever.
     pub count: u64,
-    /// The value shown, where it is a number.
-    pub shown: Option<f64>,
+    /// What a client sees at that time.
+    pub shown: ShownNow,
     /// What a gauge was set to since the last close.
     pub observed: Option<Observed>,
+}
+
+/// What a client sees of a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ShownNow {
+    /// No value: deleted, expired, or not set yet.
+    Nothing,
+    /// A number.
+    Number(f64),
+    /// A text in the table of items; it may well be one that is a number.
+    Text,
+}
+
+impl ShownNow {
+    /// The number, where it is one.
+    #[must_use]
+    pub const fn number(self) -> Option<f64> {
+        match self {
+            Self::Number(value) => Some(value),
+            Self::Nothing | Self::Text => None,
+        }
+    }
 }
 
 impl Counters {
@@ -204,6 +230,7 @@ impl Counters {
                 Some((id, is_kept)) => {
                     let cell = counters.cells.get(id);
                     unique = unique.max(cell.unique());
+                    counters.expiring.note(id, cell.expires());
                     recovered.series += 1;
                     recovered.reset += usize::from(!is_kept);
                     if counters.face(id).shown != Shown::Text {
@@ -233,6 +260,7 @@ impl Counters {
             overflowed: AtomicU64::new(0),
             unique: AtomicU64::new(1),
             flush_due: AtomicI64::new(i64::MAX),
+            expiring: Expiring::default(),
         }
     }
 
@@ -279,10 +307,10 @@ impl Counters {
 
     /// What kind of series a cell is, and the value that it shows, where that is a number.
     #[must_use]
-    pub fn look(&self, id: CellId) -> (Kind, Option<f64>) {
+    pub fn look(&self, id: CellId, now: Timestamp) -> (Kind, ShownNow) {
         let cell = self.cells.get(id);
         let face = self.face(id);
-        (face.kind, cell.shown_f64(face, cell.total.load(Relaxed)))
+        (face.kind, cell.shown_now(face, cell.total.load(Relaxed), now))
     }
 
     /// Adds to a counter. The hot path: one look-up, two additions.
@@ -328,7 +356,7 @@ impl Counters {
                 cell.set_expires(None);
                 0
             } else {
-                self.adopt_attributes(cell, was_text, key, now)
+                self.adopt_attributes(id, was_text, key, now)
             };
             cell.show(value);
             let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
@@ -358,7 +386,7 @@ impl Counters {
             let cell = self.cells.get(id);
             let Face { kind, shown, .. } = self.face(id);
             let was_text = slot.id.is_none() || shown == Shown::Text;
-            let flags = self.adopt_attributes(cell, was_text, key, now);
+            let flags = self.adopt_attributes(id, was_text, key, now);
             let left = value.saturating_sub(delta);
             cell.decrements.fetch_add(value - left, Relaxed);
             cell.show(left);
@@ -403,17 +431,16 @@ impl Counters {
 
     fn store_text(&self, id: Option<CellId>, entry: Entry<'_>) -> Stored {
         let Entry { key, value, flags, expires } = entry;
-        let unique = match id.map(|id| self.cells.get(id)) {
-            Some(cell) => self.renew_unique(cell),
-            None => self.next_unique(),
-        };
+        // A refused value leaves the old one as it is, its unique number too.
+        let cell = id.map(|id| self.cells.get(id));
+        let unique = cell.map_or_else(|| self.next_unique(), |cell| self.fresh_unique(cell));
         let item = Item { value: value.into(), flags, expires, unique };
         if self.items.put(key, item) == Err(Full) {
             return Stored::Full;
         }
-        if let Some(id) = id {
-            let cell = self.cells.get(id);
+        if let Some(cell) = cell {
             let face = Face::unpack(cell.face.load(Relaxed));
+            cell.set_unique(unique);
             cell.set_expires(None);
             cell.face.store(Face { shown: Shown::Text, ..face }.pack(), Relaxed);
         }
@@ -447,7 +474,7 @@ impl Counters {
             }
         };
         if shown != Shown::Text {
-            cell.set_expires(entry.expires);
+            self.set_expires(id, entry.expires);
         }
         cell.face.store(Face { shown, width, flags: entry.flags, ..face }.pack(), Relaxed);
         self.drop_text(shown != Shown::Text, entry.key, now);
@@ -510,7 +537,7 @@ impl Counters {
             if self.items.alter(key, now, |item| item.expires = expires).is_none()
                 && let Some(id) = slot.id
             {
-                self.cells.get(id).set_expires(expires);
+                self.set_expires(id, expires);
             }
             true
         })
@@ -549,9 +576,21 @@ impl Counters {
         self.items.sweep(now);
     }
 
-    /// Hands every cell that was touched since the last call to `each`, then the keys of cells that
-    /// are new since then. A cell that is seen for the first time has its key in the answer.
-    pub fn drain(&self, mut each: impl FnMut(Drained)) -> Vec<(CellId, Box<[u8]>)> {
+    /// Hands every cell that was touched since the last call, or whose value has expired since, to
+    /// `each`; then the keys of cells that are new since then. A cell that is seen for the first time
+    /// has its key in the answer.
+    pub fn drain(
+        &self,
+        now: Timestamp,
+        mut each: impl FnMut(Drained),
+    ) -> Vec<(CellId, Box<[u8]>)> {
+        self.expiring.sweep(now, |id| {
+            let cell = self.cells.get(id);
+            if !cell.is_live(now) {
+                self.cells.mark(id);
+            }
+            cell.expires()
+        });
         self.cells.drain(|id| {
             let cell = self.cells.get(id);
             let face = Face::unpack(cell.face.load(SeqCst));
@@ -559,7 +598,7 @@ impl Counters {
             // of this window and in the count of the next, and neither is lost.
             let count = cell.count.load(SeqCst);
             let total = cell.total.load(SeqCst);
-            let shown = cell.shown_f64(face, total);
+            let shown = cell.shown_now(face, total, now);
             let observed = self.gauges.take(id).filter(|_| face.kind == Kind::Gauge);
             each(Drained { cell: id, kind: face.kind, total, count, shown, observed });
         });
@@ -572,14 +611,6 @@ impl Counters {
     pub fn totals(&self, id: CellId) -> (u64, u64) {
         let cell = self.cells.get(id);
         (cell.total.load(Relaxed), cell.count.load(Relaxed))
-    }
-
-    /// The value shown of a cell, where it is a number.
-    #[must_use]
-    pub fn shown(&self, id: CellId, now: Timestamp) -> Option<f64> {
-        let cell = self.cells.get(id);
-        let face = Face::unpack(cell.face.load(Relaxed));
-        cell.is_live(now).then(|| cell.shown_f64(face, cell.total.load(Relaxed)))?
     }
 
     /// Series known, our own not counted.
@@ -677,14 +708,14 @@ impl Counters {
 
     /// A number is about to be shown by the cell: where a text showed it until now, the cell takes
     /// over its expiry. Gives the flags that the value had.
-    fn adopt_attributes(&self, cell: &Cell, was_text: bool, key: &[u8], now: Timestamp) -> u32 {
+    fn adopt_attributes(&self, id: CellId, was_text: bool, key: &[u8], now: Timestamp) -> u32 {
         let text = was_text.then(|| self.items.see(key, now, |item| (item.flags, item.expires)));
         match text.flatten() {
             Some((flags, expires)) => {
-                cell.set_expires(expires);
+                self.set_expires(id, expires);
                 flags
             }
-            None => Face::unpack(cell.face.load(Relaxed)).flags,
+            None => self.face(id).flags,
         }
     }
 
@@ -704,6 +735,11 @@ impl Counters {
         }
     }
 
+    fn set_expires(&self, id: CellId, expires: Option<Timestamp>) {
+        self.cells.get(id).set_expires(expires);
+        self.expiring.note(id, expires);
+    }
+
     fn face(&self, id: CellId) -> Face {
         Face::unpack(self.cells.get(id).face.load(Relaxed))
     }
@@ -713,10 +749,12 @@ impl Counters {
     }
 
     /// A new unique number, greater than every one that this cell has had.
-    fn renew_unique(&self, cell: &Cell) -> u64 {
-        let unique = self.next_unique().max(cell.unique().wrapping_add(1));
-        cell.unique_offset.store(unique.wrapping_sub(cell.count.load(Relaxed)), Relaxed);
-        unique
+    fn fresh_unique(&self, cell: &Cell) -> u64 {
+        self.next_unique().max(cell.unique().wrapping_add(1))
+    }
+
+    fn renew_unique(&self, cell: &Cell) {
+        cell.set_unique(self.fresh_unique(cell));
     }
 }
 
@@ -757,6 +795,10 @@ impl Cell {
         self.total.load(Relaxed).wrapping_add(self.offset.load(Relaxed))
     }
 
+    fn set_unique(&self, unique: u64) {
+        self.unique_offset.store(unique.wrapping_sub(self.count.load(Relaxed)), Relaxed);
+    }
+
     fn unique(&self) -> u64 {
         self.unique_offset.load(Relaxed).wrapping_add(self.count.load(Relaxed))
     }
@@ -772,12 +814,22 @@ impl Cell {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "windows hold doubles")]
-    fn shown_f64(&self, face: Face, total: u64) -> Option<f64> {
+    fn shown_now(&self, face: Face, total: u64, now: Timestamp) -> ShownNow {
         let offset = self.offset.load(Relaxed);
         match face.shown {
-            Shown::Integer => Some(total.wrapping_add(offset) as f64),
-            Shown::Float => Some(f64::from_bits(offset)),
-            Shown::Nothing | Shown::Text => None,
+            Shown::Nothing => ShownNow::Nothing,
+            Shown::Text => ShownNow::Text,
+            _ if !self.is_live(now) => ShownNow::Nothing,
+            Shown::Integer => ShownNow::Number(total.wrapping_add(offset) as f64),
+            Shown::Float => ShownNow::Number(f64::from_bits(offset)),
+        }
+    }
+
+    /// When the value shown expires, where it does.
+    fn expires(&self) -> Option<Timestamp> {
+        match self.expires.load(Relaxed) {
+            0 => None,
+            millis => Some(Timestamp::from_millis(millis.cast_signed())),
         }
     }
 }

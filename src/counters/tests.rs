@@ -49,7 +49,7 @@ fn incr(counters: &Counters, key: &str, delta: u64) -> Arithmetic {
 /// The drained cell of one key, with the keys that were born on the way.
 fn drain(counters: &Counters) -> (Vec<Drained>, Vec<String>) {
     let mut cells = Vec::new();
-    let births = counters.drain(|drained| cells.push(drained));
+    let births = counters.drain(NOW, |drained| cells.push(drained));
     let name = |(_, key): (CellId, Box<[u8]>)| String::from_utf8_lossy(&key).into_owned();
     (cells, births.into_iter().map(name).collect())
 }
@@ -72,7 +72,7 @@ fn set_moves_what_is_shown_and_never_the_total() {
     assert_eq!(incr(&counters, "a", 1), Arithmetic::Value(101));
     let (cells, _) = drain(&counters);
     assert_eq!((cells[0].kind, cells[0].total, cells[0].count), (Kind::Counter, 6, 2));
-    assert_eq!(cells[0].shown, Some(101.0));
+    assert_eq!(cells[0].shown, ShownNow::Number(101.0));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_gauge_keeps_the_summary_of_what_it_was_set_to() {
     assert_eq!(drain(&counters).0, []);
     incr(&counters, "g", 1);
     let (cells, _) = drain(&counters);
-    assert_eq!((cells[0].kind, cells[0].total, cells[0].shown), (Kind::Counter, 1, Some(3.0)));
+    assert_eq!((cells[0].kind, cells[0].total, cells[0].shown), (Kind::Counter, 1, ShownNow::Number(3.0)));
 }
 
 #[test]
@@ -274,9 +274,9 @@ fn increments_from_many_threads_all_arrive() {
             totals.insert(drained.cell, drained.total);
         };
         while adders.iter().any(|adder| !adder.is_finished()) {
-            counters.drain(&mut note);
+            counters.drain(NOW, &mut note);
         }
-        counters.drain(&mut note);
+        counters.drain(NOW, &mut note);
         assert_eq!(totals.values().sum::<u64>(), 160_000);
     });
 }
@@ -546,4 +546,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_value_that_expires_is_drained_once_as_gone() {
+    let counters = counters();
+    incr(&counters, "a", 5);
+    incr(&counters, "b", 5);
+    assert!(counters.touch(b"a", Some(later(10)), NOW));
+    assert!(counters.touch(b"b", Some(later(10)), NOW));
+    assert!(counters.touch(b"b", None, NOW));
+    drain(&counters);
+    let at = |secs| {
+        let mut cells = Vec::new();
+        counters.drain(later(secs), |drained| cells.push((drained.total, drained.shown)));
+        cells
+    };
+    assert_eq!(at(9), []);
+    assert_eq!(at(10), [(5, ShownNow::Nothing)]);
+    assert_eq!(at(11), []);
+}
+
+#[test]
+fn a_refused_value_leaves_the_old_one_with_its_unique_number() {
+    let counters = counters();
+    incr(&counters, "a", 5);
+    let unique = || counters.get(b"a", NOW, |view| view.unique);
+    let before = unique();
+    assert_eq!(set(&counters, "a", &"x".repeat(20_000)), Stored::Full);
+    assert_eq!((unique(), get(&counters, "a").as_deref()), (before, Some("5")));
 }

@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
-use crate::counters::{Counters, Options};
+use crate::counters::{Counters, Options, ShownNow};
 pub use crate::counters::{OpenError, Recovered};
 use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
-use crate::rollup::{Record, Rollup, SeriesId};
+use crate::rollup::{Rollup, SeriesId};
 use crate::rules::{Event, Level, Rules};
 use crate::series::Series;
 use crate::store::{Catalogue, MemoryStore, Store};
@@ -178,7 +178,7 @@ impl Engine {
         let base = Window::ending(end, Span::SECOND);
         let gap = base.start.since(state.closed);
         self.counters.sweep(now);
-        state.close(&self.counters, base);
+        state.close(&self.counters, base, now);
         let State { rules, store, catalogue, incidents, outbox, .. } = &mut *state;
         let events = rules.evaluate(store, catalogue, end);
         let changes = events.iter().map(StateChange::of).collect();
@@ -259,36 +259,40 @@ impl State {
     /// Takes in the cells that an earlier process has left. What they hold was counted before.
     fn take_over(&mut self, counters: &Counters, now: Timestamp) {
         let base = Window::holding(now, Span::SECOND);
-        let births = counters.drain(|_| {});
+        let births = counters.drain(now, |_| {});
         for (cell, key) in births {
             let series = self.learn(cell, &key, base);
             let (total, count) = counters.totals(cell);
             self.rollup.prime(cell, total, count);
-            let (kind, shown) = counters.look(cell);
+            let (kind, shown) = counters.look(cell, now);
             let known = self.catalogue.get_mut(series);
             known.kind = kind;
-            known.last = shown;
+            known.last = shown.number();
         }
     }
 
     /// Drains the live table into the base window `base`.
-    fn close(&mut self, counters: &Counters, base: Window) {
+    fn close(&mut self, counters: &Counters, base: Window, now: Timestamp) {
         let mut drained = Vec::new();
-        for (cell, key) in counters.drain(|one| drained.push(one)) {
+        for (cell, key) in counters.drain(now, |one| drained.push(one)) {
             self.learn(cell, &key, base);
         }
         let mut records = Vec::with_capacity(drained.len());
         for one in drained {
             let Some(series) = self.series.get(one.cell.index()).copied() else { continue };
-            let Some(record) = self.rollup.delta(one) else { continue };
             let known = self.catalogue.get_mut(series);
             known.kind = one.kind;
-            known.updated = base.end;
-            known.last = match record {
-                Record::Counts(counts) => counts.last,
-                Record::Values(values) => Some(values.last),
+            known.last = match (one.shown, one.observed) {
+                (ShownNow::Nothing, _) => None,
+                (ShownNow::Number(value), _) => Some(value),
+                // A text that is a number: a gauge was set to it, now or before.
+                (ShownNow::Text, Some(observed)) => Some(observed.last),
+                (ShownNow::Text, None) => known.last.filter(|_| one.kind == Kind::Gauge),
             };
-            records.push((series, record));
+            if let Some(record) = self.rollup.delta(one) {
+                known.updated = base.end;
+                records.push((series, record));
+            }
         }
         let store = &mut self.store;
         self.rollup.close(base, &records, |closed| store.append(closed));

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{self, Contact, Rule};
 use crate::notify::NoticeKind;
 use crate::protocol::{Limits, Step, parse};
+use crate::rollup::Record;
 use crate::rules::Level;
 
 /// A config of rules written as a file would.

@@ -6,15 +6,17 @@
 //! the answers reach a bound they are written out before the next request is looked at.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{Shared, stopped};
+use super::{Shared, Status, stopped};
 use crate::engine::tally::{Counts, Writer};
 use crate::engine::{apply, retrieve};
 use crate::limits;
@@ -38,6 +40,10 @@ const VERSION: &str = concat!("1.6.18-tallyd-", env!("CARGO_PKG_VERSION"));
 
 /// Buffers that a worker keeps for later; more are given back to the allocator.
 const POOL: usize = 16;
+
+/// What a client may have read of it before the others on its worker have their turn, in bytes.
+/// About a thousand increments: a tenth of a millisecond.
+const TURN_BYTES: usize = 16 * 1024;
 
 /// Why a connection ends.
 enum End {
@@ -66,63 +72,92 @@ impl Worker {
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let mut rest = Rest::default();
+        let mut since_yield = 0;
         loop {
-            let is_readable = async {
-                if self.idle_timeout.is_zero() {
-                    return stream.readable().await.map(|()| true);
-                }
-                let idle = tokio::time::timeout(self.idle_timeout.to_std(), stream.readable());
-                idle.await.map_or(Ok(false), |ready| ready.map(|()| true))
-            };
-            tokio::select! {
+            let read = tokio::select! {
                 biased;
-                ready = is_readable => if !ready? { return Ok(()) },
                 () = stopped(&mut stop) => return Ok(()),
-            }
-            match self.turn(&mut stream, &mut rest).await {
-                Ok(None) => {}
-                Ok(Some(End::Closed | End::Refused)) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read = self.read(&mut stream, &mut rest) => read,
+            };
+            let (mut input, read) = match read {
+                Ok((_, 0)) => return Ok(()),
+                Ok(read) => read,
                 Err(error) if is_gone(error.kind()) => return Ok(()),
                 Err(error) => return Err(error),
+            };
+            let answered = if input.len() < rest.wanted {
+                Ok(None)
+            } else {
+                self.answer(&mut stream, &mut input, &mut rest).await
+            };
+            self.keep(input, &mut rest);
+            match answered {
+                Ok(None) => {}
+                Ok(Some(End::Closed | End::Refused)) => return Ok(()),
+                Err(error) if is_gone(error.kind()) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            // A client that sends without pause always has something to read; the others on this
+            // worker are to have their turn all the same.
+            since_yield += read;
+            if since_yield >= TURN_BYTES {
+                since_yield = 0;
+                tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Reads once, and answers all whole requests that are there.
-    async fn turn(&self, stream: &mut TcpStream, rest: &mut Rest) -> io::Result<Option<End>> {
-        if rest.bytes.is_empty() {
-            // The usual case: nothing is left over, so the worker's buffer will do.
-            let mut input = self.take_buffer();
-            let read = stream.try_read_buf(&mut input);
-            let done = match read {
-                Ok(0) => Ok(Some(End::Closed)),
-                Ok(_) => self.answer(stream, &mut input, rest).await,
-                Err(error) => Err(error),
-            };
-            rest.bytes.extend_from_slice(&input);
-            self.give_back(input);
-            return done;
-        }
-        // A little at a time: memory is taken as bytes arrive, not as they are announced.
-        let missing = rest.wanted.saturating_sub(rest.bytes.len());
-        rest.bytes.reserve(missing.clamp(limits::LINE_BYTES, limits::READ_CHUNK_BYTES));
-        if stream.try_read_buf(&mut rest.bytes)? == 0 {
-            return Ok(Some(End::Closed));
-        }
-        if rest.bytes.len() < rest.wanted {
-            return Ok(None);
-        }
-        let mut input = std::mem::take(&mut rest.bytes);
-        let done = self.answer(stream, &mut input, rest).await;
-        if !input.is_empty() {
-            // A long value may have made the buffer long; a few bytes need not keep it.
-            if input.capacity() > limits::READ_CHUNK_BYTES && input.len() < limits::LINE_BYTES {
-                input.shrink_to_fit();
+    /// Reads once, behind what is left of the last time; the bytes, and how many of them are new. A
+    /// buffer is taken when there is something to read, not while there is not.
+    async fn read(&self, stream: &mut TcpStream, rest: &mut Rest) -> io::Result<(Vec<u8>, usize)> {
+        let reading = std::future::poll_fn(|context| {
+            std::task::ready!(stream.poll_read_ready(context))?;
+            let mut input = self.buffer_for(rest);
+            let before = input.len();
+            // A future that reads is made, asked once and dropped: it holds nothing between.
+            let polled = std::pin::pin!(stream.read_buf(&mut input)).poll(context);
+            match polled {
+                Poll::Ready(Ok(_)) => {
+                    let read = input.len() - before;
+                    Poll::Ready(Ok((input, read)))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.keep(input, rest);
+                    Poll::Pending
+                }
             }
+        });
+        if self.idle_timeout.is_zero() {
+            return reading.await;
+        }
+        tokio::time::timeout(self.idle_timeout.to_std(), reading).await?
+    }
+
+    /// The bytes of a request that is not whole yet, with room for more of it; an empty buffer of
+    /// the worker where there is none.
+    fn buffer_for(&self, rest: &mut Rest) -> Vec<u8> {
+        if rest.bytes.is_empty() {
+            return self.take_buffer();
+        }
+        let mut bytes = std::mem::take(&mut rest.bytes);
+        // A little at a time: memory is taken as bytes arrive, not as they are announced.
+        let missing = rest.wanted.saturating_sub(bytes.len());
+        bytes.reserve(missing.clamp(limits::LINE_BYTES, limits::READ_CHUNK_BYTES));
+        bytes
+    }
+
+    /// Keeps what is not answered yet with the connection, and gives the buffer back where that is
+    /// nothing, or a few bytes in a long buffer.
+    fn keep(&self, input: Vec<u8>, rest: &mut Rest) {
+        if input.is_empty() {
+            self.give_back(input);
+        } else if input.capacity() > 4 * input.len().max(limits::LINE_BYTES) {
+            rest.bytes = input.as_slice().into();
+            self.give_back(input);
+        } else {
             rest.bytes = input;
         }
-        done
     }
 
     /// Answers the whole requests in `input`, and takes them out of it.
@@ -132,77 +167,122 @@ impl Worker {
         input: &mut Vec<u8>,
         rest: &mut Rest,
     ) -> io::Result<Option<End>> {
-        let now = self.shared.now();
         let mut out = self.take_buffer();
         let mut counts = Counts { bytes_read: rest.newly(input.len()), ..Counts::default() };
         let mut at = rest.swallow(input.len());
-        let end = loop {
-            let Some(bytes) = input.get(at..).filter(|bytes| !bytes.is_empty()) else {
+        let mut end = self.answer_from(stream, input, &mut at, rest, &mut counts, &mut out).await;
+        input.drain(..at);
+        rest.seen = input.len();
+        if end.is_ok()
+            && let Err(error) = self.write(stream, &mut out, &mut counts).await
+        {
+            end = Err(error);
+        }
+        // What was done counts, also where nobody is there any more to read the answer.
+        self.tally.add(&counts);
+        self.give_back(out);
+        end
+    }
+
+    /// The same from `at` on, which moves along; answers that are left are in `out`.
+    async fn answer_from(
+        &self,
+        stream: &mut TcpStream,
+        input: &[u8],
+        at: &mut usize,
+        rest: &mut Rest,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Option<End>> {
+        let now = self.shared.now();
+        loop {
+            let Some(bytes) = input.get(*at..).filter(|bytes| !bytes.is_empty()) else {
                 rest.wanted = 0;
-                break None;
+                rest.charge = None;
+                return Ok(None);
             };
             match parse(bytes, &self.limits) {
                 Step::Request { request: Request::Get { keys, cas }, consumed } => {
                     for key in keys.iter() {
-                        retrieve(
-                            self.shared.engine.counters(),
-                            key,
-                            cas,
-                            now,
-                            &mut counts,
-                            &mut out,
-                        );
-                        if out.len() >= limits::REPLY_BUFFER_BYTES {
-                            self.write(stream, &mut out, &mut counts).await?;
-                        }
+                        retrieve(self.shared.engine.counters(), key, cas, now, counts, out);
+                        self.write_if_much(stream, out, counts).await?;
                     }
-                    Reply::End.write_to(&mut out);
-                    at += consumed;
+                    Reply::End.write_to(out);
+                    *at += consumed;
                 }
-                Step::Request { request: Request::Quit, .. } => break Some(End::Closed),
+                Step::Request { request: Request::Quit, .. } => return Ok(Some(End::Closed)),
                 Step::Request { request, consumed } => {
                     if let Request::Stats { .. } = request {
                         // What this batch did so far is to be in the figures.
-                        self.tally.add(&std::mem::take(&mut counts));
+                        self.tally.add(&std::mem::take(counts));
                     }
-                    apply(self.shared.engine.counters(), &request, now, &mut counts, &mut out);
-                    self.answer_for_itself(&request, now, &mut out);
-                    at += consumed;
+                    apply(self.shared.engine.counters(), &request, now, counts, out);
+                    self.answer_for_itself(&request, now, out);
+                    *at += consumed;
                 }
                 Step::NeedMore { at_least } => {
                     rest.wanted = at_least;
-                    break None;
+                    if self.charge(rest, at_least) {
+                        return Ok(None);
+                    }
+                    // No room for what is coming: refused before it is gathered.
+                    rest.wanted = 0;
+                    counts.errors += 1;
+                    if !is_noreply(bytes) {
+                        Reply::Error(Error::OutOfMemory).write_to(out);
+                    }
+                    rest.to_swallow = at_least;
+                    *at += rest.swallow(bytes.len());
                 }
                 Step::Refuse { error, consumed, swallow, forget } => {
                     if let Some(key) = forget {
                         self.shared.engine.counters().delete(key, now);
                     }
                     if let Some(error) = error {
-                        Reply::Error(error).write_to(&mut out);
+                        Reply::Error(error).write_to(out);
                     }
                     counts.errors += 1;
                     rest.to_swallow = swallow;
-                    at += consumed;
-                    at += rest.swallow(input.len() - at);
+                    *at += consumed;
+                    *at += rest.swallow(input.len() - *at);
                 }
                 Step::Close { error } => {
                     if let Some(error) = error {
-                        Reply::Error(error).write_to(&mut out);
+                        Reply::Error(error).write_to(out);
                     }
                     counts.errors += 1;
-                    break Some(End::Refused);
+                    return Ok(Some(End::Refused));
                 }
             }
-            if out.len() >= limits::REPLY_BUFFER_BYTES {
-                self.write(stream, &mut out, &mut counts).await?;
-            }
-        };
-        input.drain(..at);
-        rest.seen = input.len();
-        let written = self.write(stream, &mut out, &mut counts).await;
-        self.tally.add(&counts);
-        self.give_back(out);
-        written.map(|()| end)
+            self.write_if_much(stream, out, counts).await?;
+        }
+    }
+
+    /// Whether there is room to gather a request of so many bytes. Long ones are charged to the room
+    /// for items while they are gathered, so that many half-sent values cannot take more than that.
+    fn charge(&self, rest: &mut Rest, bytes: usize) -> bool {
+        if rest.charge.as_ref().is_some_and(|charge| charge.bytes == bytes) {
+            return true;
+        }
+        rest.charge = None;
+        if bytes <= limits::READ_CHUNK_BYTES {
+            return true;
+        }
+        let max = self.shared.engine.counters().items().max_bytes();
+        rest.charge = Charge::new(&self.shared.status, bytes, max.max(self.limits.item_bytes));
+        rest.charge.is_some()
+    }
+
+    async fn write_if_much(
+        &self,
+        stream: &mut TcpStream,
+        out: &mut Vec<u8>,
+        counts: &mut Counts,
+    ) -> io::Result<()> {
+        if out.len() >= limits::REPLY_BUFFER_BYTES {
+            self.write(stream, out, counts).await?;
+        }
+        Ok(())
     }
 
     async fn write(
@@ -326,6 +406,29 @@ struct Rest {
     to_swallow: usize,
     /// How many of `bytes` were counted as read already.
     seen: usize,
+    /// The room that the request is gathered in, where it is long.
+    charge: Option<Charge>,
+}
+
+/// Room that is taken as long as this lives.
+struct Charge {
+    status: Arc<Status>,
+    bytes: usize,
+}
+
+impl Charge {
+    fn new(status: &Arc<Status>, bytes: usize, max: usize) -> Option<Self> {
+        let taken = status.gathering_bytes.fetch_update(Relaxed, Relaxed, |taken| {
+            taken.checked_add(bytes).filter(|taken| *taken <= max)
+        });
+        taken.ok().map(|_| Self { status: Arc::clone(status), bytes })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.status.gathering_bytes.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 impl Rest {
@@ -339,6 +442,12 @@ impl Rest {
     fn newly(&mut self, available: usize) -> u64 {
         available.saturating_sub(std::mem::take(&mut self.seen)) as u64
     }
+}
+
+/// Whether the first line of a request asks for silence.
+fn is_noreply(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.trim_ascii_end().ends_with(b" noreply")
 }
 
 fn stat(out: &mut Vec<u8>, name: &str, value: impl itoa::Integer) {

@@ -41,6 +41,8 @@ pub struct Status {
     pub accepted: AtomicUsize,
     /// Connections that were refused for want of room.
     pub refused: AtomicUsize,
+    /// Room that long requests take while they are gathered, in bytes.
+    pub gathering_bytes: AtomicUsize,
     /// Worker threads.
     pub threads: AtomicUsize,
     /// Connections allowed at once.

@@ -78,7 +78,11 @@ impl Rollup {
         let count = drained.count.wrapping_sub(seen.1);
         *seen = (drained.total, drained.count);
         match (drained.kind, drained.observed) {
-            (Kind::Counter, _) => Some(Record::Counts(Counts::base(sum, count, drained.shown))),
+            // A value that was set, deleted or has expired is no increment, and no update.
+            (Kind::Counter, _) if sum == 0 && count == 0 => None,
+            (Kind::Counter, _) => {
+                Some(Record::Counts(Counts::base(sum, count, drained.shown.number())))
+            }
             (Kind::Gauge, Some(o)) => Some(Record::Values(Values {
                 sum: o.sum,
                 count: o.count,

@@ -88,10 +88,12 @@ impl fmt::Display for Series {
 }
 
 /// Text for any key: itself where it is UTF-8, otherwise with each stray byte written `\xNN`.
+///
+/// A key that holds `\\x` itself has its backslash written out too, so that no two keys read alike.
 fn printable(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len());
     for chunk in key.utf8_chunks() {
-        text.push_str(chunk.valid());
+        text.push_str(&chunk.valid().replace("\\x", "\\x5cx"));
         for byte in chunk.invalid() {
             // Writing to a String cannot fail.
             let _ = write!(text, "\\x{byte:02x}");
@@ -167,6 +169,7 @@ mod tests {
     fn stray_bytes_are_written_out() {
         assert_eq!(Series::from_key(b"caf\xe9").name(), "caf\\xe9");
         assert_eq!(Series::from_key("café".as_bytes()).name(), "café");
+        assert_eq!(Series::from_key(b"caf\\xe9").name(), "caf\\x5cxe9", "not the same series");
     }
 
     #[test]
