@@ -32,9 +32,10 @@ pub const NUMBER_BYTES: usize = 32;
 /// Tags in one series.
 pub const SERIES_TAGS: usize = 32;
 
-/// Window records that the in-memory store keeps over all series and tiers. At about 64 bytes each
-/// this is 256 MiB; beyond it the oldest records of the finest tier go first, and are counted.
-pub const WINDOW_RECORDS: usize = 4 * 1024 * 1024;
+/// Window records that the in-memory store keeps over all series and tiers, at about 72 bytes each:
+/// 576 MiB when full. Half of them are base windows, seven minutes of ten thousand series that are
+/// touched every second.
+pub const WINDOW_RECORDS: usize = 8 * 1024 * 1024;
 
 /// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
 pub const RULE_INSTANCES: usize = 1000;

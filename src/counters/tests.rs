@@ -161,7 +161,10 @@ fn a_gauge_keeps_the_summary_of_what_it_was_set_to() {
     assert_eq!(drain(&counters).0, []);
     incr(&counters, "g", 1);
     let (cells, _) = drain(&counters);
-    assert_eq!((cells[0].kind, cells[0].total, cells[0].shown), (Kind::Counter, 1, ShownNow::Number(3.0)));
+    assert_eq!(
+        (cells[0].kind, cells[0].total, cells[0].shown),
+        (Kind::Counter, 1, ShownNow::Number(3.0))
+    );
 }
 
 #[test]

@@ -32,8 +32,12 @@ pub(super) async fn drive(
             () = tokio::time::sleep(wait) => {}
         }
     }
+    // As long as the end of one makes room for another that is due; what is to be tried again later
+    // is left.
     send_due(&shared, &couriers, &mut under_way);
-    while under_way.join_next().await.is_some() {}
+    while under_way.join_next().await.is_some() {
+        send_due(&shared, &couriers, &mut under_way);
+    }
 }
 
 fn send_due(shared: &Shared, couriers: &Arc<Couriers>, under_way: &mut JoinSet<()>) {
@@ -50,14 +54,15 @@ fn send_due(shared: &Shared, couriers: &Arc<Couriers>, under_way: &mut JoinSet<(
     }
 }
 
-/// How long until something may be due: retries wait for seconds, so a second is soon enough.
+/// How long until something may be due. What is held back behind another delivery, or for want of a
+/// courier, waits for the end of one, which wakes the driver by itself.
 fn until_due(shared: &Shared, under_way: usize) -> Duration {
     let next = shared.engine.view(|view| view.outbox.next_due());
     match next {
-        // Held back behind another delivery, or for want of a courier: the end of one wakes us.
-        Some(due) if due <= shared.now() && under_way > 0 => Duration::from_secs(60),
-        Some(due) => due.since(shared.now()).to_std().max(Duration::from_millis(10)),
-        None => Duration::from_secs(60),
+        Some(due) if under_way < limits::COURIERS => {
+            due.since(shared.now()).to_std().max(Duration::from_millis(10))
+        }
+        _ => Duration::from_secs(60),
     }
 }
 

@@ -128,14 +128,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Everyone hears it at once: acceptors close their sockets, workers answer what they have read,
     // HTTP answers what it was asked, couriers finish what is on its way.
     let _ = stop.send(true);
-    let orderly = async {
+    // Half of the time is the clients', the rest is for what they counted.
+    let share = Duration::from_millis(limits::SHUTDOWN_SECS * 500);
+    let clients = async {
         while accepting.join_next().await.is_some() {}
         drop(hands);
         for worker in workers {
             worker.finished().await;
         }
         while serving.join_next().await.is_some() {}
-        // What the last requests counted is judged once more, and told.
+    };
+    if tokio::time::timeout(share, clients).await.is_err() {
+        tracing::warn!("some clients did not finish in {} s and were cut off", share.as_secs());
+    }
+    let last = async {
+        // What the last requests counted is judged and told, though their second is not over.
         ticker.finish().await;
         let _ = close_mail.send(true);
         keeper.finish().await;
@@ -143,9 +150,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             tracing::error!(%error, "the couriers ended with a panic");
         }
     };
-    let limit = Duration::from_secs(limits::SHUTDOWN_SECS);
-    if tokio::time::timeout(limit, orderly).await.is_err() {
-        tracing::warn!("some clients did not finish in {} s and were cut off", limit.as_secs());
+    if tokio::time::timeout(share, last).await.is_err() {
+        tracing::warn!("the last messages or the last sync took longer than {} s", share.as_secs());
     }
     let waiting = shared.engine.view(|view| view.outbox.len());
     if waiting > 0 {

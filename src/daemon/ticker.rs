@@ -45,11 +45,15 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Ticker>
     let thread = std::thread::Builder::new()
         .name("tallyd-tick".to_owned())
         .spawn(move || {
-            let mut last = Vec::new();
+            let mut notes = Vec::new();
             while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(shared.now())) {
-                tick(&shared, &mail, &mut last);
+                let ticked = shared.engine.tick(shared.now());
+                tell(&ticked, &mail, &mut notes);
             }
-            tick(&shared, &mail, &mut last);
+            let now = shared.now();
+            for last in [shared.engine.tick(now), shared.engine.finish(now)] {
+                tell(&last, &mail, &mut notes);
+            }
             let _ = finish.send(());
         })
         .context("cannot start the ticker")?;
@@ -62,9 +66,9 @@ fn until_next(now: Timestamp) -> Duration {
     next.since(now).to_std() + Duration::from_millis(1)
 }
 
-fn tick(shared: &Shared, mail: &Notify, notes: &mut Vec<&'static str>) {
-    let ticked = shared.engine.tick(shared.now());
-    report(&ticked, notes);
+/// Logs what a tick did, and wakes the couriers where it brought them something.
+fn tell(ticked: &Ticked, mail: &Notify, notes: &mut Vec<&'static str>) {
+    report(ticked, notes);
     for change in &ticked.changes {
         let (from, to) = (change.from.word(), change.to.word());
         tracing::info!(rule = change.title, from, to, value = change.value, "change of state");
@@ -77,7 +81,7 @@ fn tick(shared: &Shared, mail: &Notify, notes: &mut Vec<&'static str>) {
 /// Says once when the clock misbehaves, and once when it is well again.
 fn report(ticked: &Ticked, notes: &mut Vec<&'static str>) {
     if !ticked.gap.is_zero() && ticked.closed.is_some() {
-        tracing::warn!(gap = %ticked.gap, "the clock stepped forward or the machine stood still; that time counts as not covered");
+        tracing::warn!(gap = %ticked.gap, "windows passed without being closed in time: the clock stepped forward, or the machine or a long reading held the ticker up; that time counts as not covered");
     }
     let is_behind = ticked.behind > Span::SECOND;
     if is_behind && notes.is_empty() {

@@ -170,21 +170,32 @@ impl Engine {
     /// Windows that passed in between are left out as a gap: what was counted in them cannot be told
     /// apart, so it belongs to the one that is closed now, and nobody takes them for idle.
     pub fn tick(&self, now: Timestamp) -> Ticked {
+        let base = Window::ending(now.align_down(Span::SECOND), Span::SECOND);
+        self.tick_at(base, now, true)
+    }
+
+    fn tick_at(&self, base: Window, now: Timestamp, is_over: bool) -> Ticked {
         let mut state = self.state();
-        let end = now.align_down(Span::SECOND);
+        let end = base.end;
         if end <= state.closed {
             return Ticked { behind: state.closed.since(now), ..Ticked::default() };
         }
-        let base = Window::ending(end, Span::SECOND);
         let gap = base.start.since(state.closed);
         self.counters.sweep(now);
-        state.close(&self.counters, base, now);
+        state.close(&self.counters, base, now, is_over);
         let State { rules, store, catalogue, incidents, outbox, .. } = &mut *state;
         let events = rules.evaluate(store, catalogue, end);
         let changes = events.iter().map(StateChange::of).collect();
         let messages = incidents.take(events, outbox, now);
         store.expire(now);
         Ticked { closed: Some(base), gap, behind: Span::ZERO, changes, messages }
+    }
+
+    /// Closes the base window that holds `now` before its end, because there will be no other: what
+    /// the last requests counted is judged as well. It is not covered, so it can fire `above`, and
+    /// nothing else follows from it.
+    pub fn finish(&self, now: Timestamp) -> Ticked {
+        self.tick_at(Window::holding(now, Span::SECOND), now, false)
     }
 
     /// Deliveries that are due, at most `room`; each is to be settled.
@@ -236,10 +247,8 @@ impl Engine {
 
 impl StateChange {
     fn of(event: &Event) -> Self {
-        let labels: Vec<_> =
-            event.rule.by.iter().cloned().zip(event.group.iter().cloned()).collect();
         Self {
-            title: title(&event.rule.name, &labels),
+            title: title(&event.rule.name, &event.labels()),
             from: event.transition.from,
             to: event.transition.to,
             value: event.transition.value,
@@ -272,7 +281,7 @@ impl State {
     }
 
     /// Drains the live table into the base window `base`.
-    fn close(&mut self, counters: &Counters, base: Window, now: Timestamp) {
+    fn close(&mut self, counters: &Counters, base: Window, now: Timestamp, is_over: bool) {
         let mut drained = Vec::new();
         for (cell, key) in counters.drain(now, |one| drained.push(one)) {
             self.learn(cell, &key, base);
@@ -296,8 +305,9 @@ impl State {
         }
         let store = &mut self.store;
         self.rollup.close(base, &records, |closed| store.append(closed));
-        // The second in which the engine was made was not covered from its beginning.
-        if base.start >= self.started {
+        // The second in which the engine was made was not covered from its beginning, nor is the one
+        // in which it ends covered to its end.
+        if base.start >= self.started && is_over {
             self.store.cover(base);
         }
         if base.start > self.closed {

@@ -267,3 +267,72 @@ fn what_was_counted_before_the_start_is_shown_and_did_not_happen_now() {
     world.send("incr errors 11\r\n");
     assert_eq!(world.second(), ["Firing errors-high critical"]);
 }
+
+#[test]
+fn the_last_requests_are_judged_before_the_end() {
+    let world = World::new(vec![errors_high()]);
+    world.send("incr errors 11\r\n");
+    let ticked = world.engine.finish(world.now + Span::from_millis(300));
+    let notices: Vec<_> = ticked.messages.iter().flat_map(|message| &message.notices).collect();
+    assert_eq!(notices.len(), 1);
+    assert!(notices[0].is_at_least);
+    assert_eq!(world.engine.due(world.now + Span::SECOND, 10).len(), 1);
+}
+
+#[test]
+fn only_an_increment_is_an_update_of_a_counter() {
+    let old = Rule {
+        name: "stale".to_owned(),
+        measure: config::Measure::Age,
+        critical: errors_high().critical.map(|c| config::Threshold { value: 5.0, clear: 5.0, ..c }),
+        ..errors_high()
+    };
+    let mut world = World::new(vec![old]);
+    world.send("incr errors 1\r\n");
+    assert_eq!(world.seconds(7, ""), [(7, "Firing stale critical".to_owned())]);
+    world.send("flush_all\r\nset errors 0 0 1\r\n0\r\ndelete errors\r\n");
+    assert_eq!(world.seconds(3, ""), [], "nothing was counted");
+    assert_eq!(world.seconds(1, "incr errors 1\r\n"), [(1, "Recovered stale ok".to_owned())]);
+}
+
+#[test]
+fn the_value_shown_is_gone_when_it_has_expired() {
+    let shown = Rule {
+        name: "shown".to_owned(),
+        measure: config::Measure::Last,
+        critical: errors_high().critical.map(|c| config::Threshold {
+            value: 100.0,
+            clear: 100.0,
+            ..c
+        }),
+        missing: Some(config::Missing {
+            after: Span::from_secs(2),
+            state: config::MissingState::Ok,
+        }),
+        ..errors_high()
+    };
+    let mut world = World::new(vec![shown]);
+    world.send("incr errors 500\r\ntouch errors 3\r\n");
+    let told = world.seconds(10, "");
+    let expect = [(1, "Firing shown critical".to_owned()), (5, "Recovered shown ok".to_owned())];
+    assert_eq!(told, expect);
+    world.send("set g 0 0 1\r\n9\r\n");
+    world.second();
+    let gauges = |world: &World| {
+        world.engine.figures().iter().filter(|f| matches!(f.value, FigureValue::Gauge(_))).count()
+    };
+    assert_eq!(gauges(&world), 1);
+    world.send("delete g\r\n");
+    world.second();
+    assert_eq!(gauges(&world), 0);
+}
+
+#[test]
+fn a_rule_that_cannot_work_is_told_and_so_is_its_mending() {
+    let mut world = World::new(vec![errors_high()]);
+    world.send("set errors 0 0 1\r\n5\r\n");
+    let told = world.seconds(2, "");
+    assert_eq!(told, [(1, "Firing errors-high unknown".to_owned())], "a gauge has no sum");
+    let told = world.seconds(6, "incr errors 1\r\n");
+    assert_eq!(told, [(1, "Recovered errors-high ok".to_owned())], "now it is a counter");
+}

@@ -8,8 +8,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -11,7 +11,8 @@ use super::message::{Message, Notice, NoticeKind};
 use super::outbox::{Outbox, Recipient};
 use crate::config::{Config, Contact};
 use crate::query::{Group, Observation};
-use crate::rules::{Event, Level};
+use crate::rules::state::worse;
+use crate::rules::{Event, Level, Policy, Transition};
 use crate::time::Timestamp;
 
 /// Open incidents, and who is told of them.
@@ -93,60 +94,76 @@ impl Incidents {
 
     /// The incident of an event and whom to tell; `None` where nobody is told.
     fn note(&mut self, event: Event, now: Timestamp) -> Option<(Notice, Vec<String>)> {
-        let Event { rule, group, transition, state } = event;
-        let key = (rule.name.clone(), group.clone());
-        let covered = match state.observation {
-            Observation::Value { covered, .. } => covered,
-            _ => 1.0,
-        };
-        let labels = rule.by.iter().cloned().zip(group).collect();
-        let notice = |incident: &Incident, kind| Notice {
-            incident: Arc::clone(&incident.id),
-            opened: incident.opened,
-            kind,
-            rule: Arc::clone(&rule),
-            labels,
-            from: transition.from,
-            level: transition.to,
-            since: transition.at,
-            began: incident.began,
-            worst: incident.worst,
-            value: transition.value,
-            covered,
-        };
-        if transition.to == Level::Ok {
-            let mut incident = self.open.remove(&key)?;
-            incident.worst = transition.worst.or(incident.worst);
-            let told = incident.audience.iter().cloned().collect();
-            return Some((notice(&incident, NoticeKind::Recovered), told));
-        }
+        let labels = event.labels();
+        let Event { rule, group, transition, state, problem } = event;
+        let Transition { from, to, at, value, worst, .. } = transition;
+        let key = (rule.name.clone(), group);
+        let is_over = to == Level::Ok;
         let contacts = rule.notify.as_ref().unwrap_or(&self.default).clone();
-        if !self.open.contains_key(&key) {
-            let incident = Incident {
-                id: self.next_id('i', now),
-                opened: transition.at,
-                began: transition.value,
-                worst: transition.value,
-                told: transition.to,
-                audience: contacts.iter().cloned().collect(),
-            };
-            let notice = notice(&incident, NoticeKind::Firing);
-            self.open.insert(key, incident);
-            return Some((notice, contacts));
-        }
-        let incident = self.open.get_mut(&key)?;
-        incident.worst = transition.value.or(incident.worst);
-        if transition.to <= incident.told {
+        let is_new = !self.open.contains_key(&key);
+        if is_new && is_over {
             return None;
         }
-        incident.told = transition.to;
-        incident.audience.extend(contacts.iter().cloned());
-        Some((notice(incident, NoticeKind::Worse), contacts))
+        if is_new {
+            let id = self.next_id('i', now);
+            self.open.insert(key.clone(), Incident::new(id, at, value));
+        }
+        let incident = self.open.get_mut(&key)?;
+        let policy = Policy::of(&rule);
+        // What the state before came to, then what this one begins with.
+        incident.worst = worse(&policy, from, incident.worst, worst);
+        let audience = if is_over {
+            incident.audience.iter().cloned().collect()
+        } else {
+            incident.worst = worse(&policy, to, incident.worst, value);
+            if to <= incident.told {
+                return None;
+            }
+            incident.told = to;
+            incident.audience.extend(contacts.iter().cloned());
+            contacts
+        };
+        let (covered, is_at_least) = match state.observation {
+            Observation::Value { covered, .. } => (covered, false),
+            Observation::AtLeast(_) => (1.0, true),
+            _ => (1.0, false),
+        };
+        let notice = Notice {
+            incident: Arc::clone(&incident.id),
+            opened: incident.opened,
+            kind: match (is_over, is_new) {
+                (true, _) => NoticeKind::Recovered,
+                (false, true) => NoticeKind::Firing,
+                (false, false) => NoticeKind::Worse,
+            },
+            rule,
+            labels,
+            from: if is_over { incident.told } else { from },
+            level: to,
+            since: at,
+            began: incident.began,
+            worst: incident.worst,
+            value,
+            covered,
+            is_at_least,
+            problem,
+        };
+        if is_over {
+            self.open.remove(&key);
+        }
+        Some((notice, audience))
     }
 
     fn next_id(&mut self, kind: char, now: Timestamp) -> Arc<str> {
         self.serial += 1;
         format!("{kind}{:x}-{:x}", now.as_millis(), self.serial).into()
+    }
+}
+
+impl Incident {
+    fn new(id: Arc<str>, opened: Timestamp, began: Option<f64>) -> Self {
+        let audience = BTreeSet::new();
+        Self { id, opened, began, worst: began, told: Level::Ok, audience }
     }
 }
 
@@ -161,7 +178,7 @@ mod tests {
     use super::*;
     use crate::notify::tests::rule;
     use crate::query::Reason;
-    use crate::rules::{State, Transition};
+    use crate::rules::State;
     use crate::time::Span;
 
     fn incidents() -> Incidents {
@@ -192,6 +209,7 @@ mod tests {
                 level: to,
                 ..State::new(at)
             },
+            problem: None,
         }
     }
 
@@ -267,5 +285,37 @@ mod tests {
         let notice = &messages[0].notices[0];
         assert_eq!((notice.opened, notice.worst), (Timestamp::from_secs(1), Some(30.0)));
         assert_eq!(incidents.open(), 1);
+    }
+
+    #[test]
+    fn a_recovery_tells_the_worst_of_the_whole_incident() {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let mut change = |secs, from, to, value, worst| {
+            let mut event = event("r", None, secs, from, to);
+            event.transition.value = Some(value);
+            event.transition.worst = worst;
+            incidents.take(vec![event], &mut outbox, Timestamp::from_secs(secs))
+        };
+        change(1, Ok, Critical, 500.0, None);
+        assert!(change(5, Critical, Warning, 7.0, Some(1000.0)).is_empty());
+        let messages = change(9, Warning, Ok, 2.0, Some(8.0));
+        let notice = &messages[0].notices[0];
+        assert_eq!(
+            (notice.began, notice.worst, notice.value),
+            (Some(500.0), Some(1000.0), Some(2.0))
+        );
+        assert_eq!(notice.from, Critical, "what was told");
+    }
+
+    #[test]
+    fn a_lower_bound_is_told_as_one() {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let mut event = event("r", None, 1, Ok, Critical);
+        event.state.observation = Observation::AtLeast(17.0);
+        let messages = incidents.take(vec![event], &mut outbox, Timestamp::from_secs(1));
+        let mail = crate::notify::mail::compose(&messages[0], Timestamp::rfc3339);
+        assert_eq!(mail.subject, "[CRITICAL] r: at least 17 in 5s");
     }
 }

@@ -36,7 +36,7 @@ pub struct Notice {
     pub rule: Arc<Rule>,
     /// The `by` tags with their values; a series without the tag has the empty value.
     pub labels: Vec<(String, String)>,
-    /// The state before.
+    /// The state before; in a recovery the worst state of the incident.
     pub from: Level,
     /// The state now.
     pub level: Level,
@@ -50,6 +50,10 @@ pub struct Notice {
     pub value: Option<f64>,
     /// The share of the window that was covered: below 1 the value was scaled up.
     pub covered: f64,
+    /// The value is a lower bound: what is missing of the window may have held more.
+    pub is_at_least: bool,
+    /// What is wrong with the rule itself, where the notice is about that.
+    pub problem: Option<String>,
 }
 
 /// What happened to an incident.

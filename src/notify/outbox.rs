@@ -128,25 +128,15 @@ impl Outbox {
     ///
     /// [`settle`]: Self::settle
     pub fn due(&mut self, now: Timestamp, room: usize) -> Vec<Delivery> {
-        let mut out = Vec::new();
-        // Incidents with an earlier delivery to the same recipient that has not been settled.
-        let mut held: HashSet<(&Recipient, &str)> = HashSet::new();
-        for (id, entry) in &self.waiting {
-            if out.len() == room {
-                break;
-            }
-            let incidents = || entry.message.notices.iter().map(|notice| &*notice.incident);
-            let is_held = incidents().any(|incident| held.contains(&(&entry.recipient, incident)));
-            held.extend(incidents().map(|incident| (&entry.recipient, incident)));
-            if !entry.is_out && !is_held && entry.due <= now {
-                out.push(Delivery {
-                    id: *id,
-                    message: Arc::clone(&entry.message),
-                    recipient: entry.recipient.clone(),
-                    attempt: entry.attempts + 1,
-                });
-            }
-        }
+        let ready = self.free().filter(|(_, entry)| entry.due <= now).take(room);
+        let out: Vec<_> = ready
+            .map(|(id, entry)| Delivery {
+                id,
+                message: Arc::clone(&entry.message),
+                recipient: entry.recipient.clone(),
+                attempt: entry.attempts + 1,
+            })
+            .collect();
         for delivery in &out {
             if let Some(entry) = self.waiting.get_mut(&delivery.id) {
                 entry.is_out = true;
@@ -186,10 +176,23 @@ impl Outbox {
     }
 
     /// When something will be due next, as far as is known now; `None` while nothing waits but what
-    /// is with couriers.
+    /// is with couriers, or held back behind something that is.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.waiting.values().filter(|entry| !entry.is_out).map(|entry| entry.due).min()
+        self.free().map(|(_, entry)| entry.due).min()
+    }
+
+    /// What nothing but its time keeps from being handed out: it is not with a courier, and no
+    /// earlier delivery to the same recipient about one of its incidents is unsettled.
+    fn free(&self) -> impl Iterator<Item = (DeliveryId, &Entry)> {
+        let mut unsettled: HashSet<(&Recipient, &str)> = HashSet::new();
+        self.waiting.iter().filter_map(move |(id, entry)| {
+            let incidents = || entry.message.notices.iter().map(|notice| &*notice.incident);
+            let of_this = incidents().map(|incident| (&entry.recipient, incident));
+            let is_held = of_this.clone().any(|one| unsettled.contains(&one));
+            unsettled.extend(of_this);
+            (!is_held && !entry.is_out).then_some((*id, entry))
+        })
     }
 
     /// Deliveries that wait or are under way.
@@ -271,7 +274,9 @@ mod tests {
         outbox.settle(DeliveryId(1), &later(), at(0));
         assert_eq!(due(&mut outbox, 1), [0; 0], "the second waits for the first to be tried again");
         outbox.settle(DeliveryId(3), &Outcome::Delivered, at(1));
+        assert_eq!(outbox.next_due().map(Timestamp::as_secs), Some(0), "the fifth is free now");
         assert_eq!(due(&mut outbox, 10), [1, 5]);
+        assert_eq!(outbox.next_due(), None, "the second is held back, and has no time of its own");
         outbox.settle(DeliveryId(1), &Outcome::Delivered, at(10));
         assert_eq!(due(&mut outbox, 10), [2]);
     }

@@ -49,6 +49,8 @@ pub(crate) fn notice(rule: Rule, incident: &str) -> Notice {
         worst: Some(17.0),
         value: Some(17.0),
         covered: 1.0,
+        is_at_least: false,
+        problem: None,
     }
 }
 

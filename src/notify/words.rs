@@ -36,7 +36,11 @@ pub(super) fn title(notice: &Notice) -> String {
 /// The value now: `17 in 5s`. A recovery may have none where data never came back.
 pub(super) fn value(notice: &Notice) -> String {
     match (notice.value, notice.kind) {
+        (Some(value), _) if notice.is_at_least => {
+            format!("at least {}", wording::value(&notice.rule, value))
+        }
         (Some(value), _) => wording::value(&notice.rule, value),
+        (None, _) if notice.problem.is_some() => "not judged".to_owned(),
         (None, NoticeKind::Recovered) => "recovered".to_owned(),
         (None, _) => "no data".to_owned(),
     }
@@ -45,6 +49,9 @@ pub(super) fn value(notice: &Notice) -> String {
 /// What happened, as sentences.
 pub(super) fn happened(notice: &Notice) -> String {
     let from = state(notice.from);
+    if let Some(problem) = &notice.problem {
+        return format!("The rule itself has a problem: {}.", one_line(problem));
+    }
     match (notice.kind, notice.level) {
         (NoticeKind::Recovered, _) => {
             let lasted = duration(notice.since.since(notice.opened));

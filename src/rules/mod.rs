@@ -32,6 +32,8 @@ pub struct Active {
     question: Question,
     selection: Selection,
     states: BTreeMap<Group, State>,
+    /// The state of the rule itself: unknown since it has a problem.
+    own: State,
 }
 
 /// A change of state of one instance, with all that a message needs.
@@ -45,6 +47,18 @@ pub struct Event {
     pub transition: Transition,
     /// The state that it led to.
     pub state: State,
+    /// What is wrong with the rule itself, where the event is about that and no instance.
+    pub problem: Option<String>,
+}
+
+impl Event {
+    /// The `by` tags with their values; none where the event is about the rule itself.
+    #[must_use]
+    pub fn labels(&self) -> Vec<(String, String)> {
+        let is_instance = self.group.len() == self.rule.by.len();
+        let tags = self.rule.by.iter().cloned().zip(self.group.iter().cloned());
+        tags.filter(|_| is_instance).collect()
+    }
 }
 
 impl Rules {
@@ -105,7 +119,8 @@ impl Active {
         let states =
             selection.groups().map(|(group, _)| (group.clone(), State::new(now))).collect();
         let policy = Policy::of(rule);
-        Self { policy, question, selection, states, rule: Arc::new(rule.clone()) }
+        let own = State::new(now);
+        Self { policy, question, selection, states, own, rule: Arc::new(rule.clone()) }
     }
 
     fn evaluate(
@@ -126,9 +141,26 @@ impl Active {
             *state = next;
             if let Some(transition) = transition {
                 let (rule, group) = (Arc::clone(&self.rule), group.clone());
-                events.push(Event { rule, group, transition, state: next });
+                events.push(Event { rule, group, transition, state: next, problem: None });
             }
         }
+        events.extend(self.judge_itself(instant));
+    }
+
+    /// The event that the rule itself begins or ceases to have a problem.
+    fn judge_itself(&mut self, now: Timestamp) -> Option<Event> {
+        let problem = self.error();
+        let to = if problem.is_some() { Level::Unknown } else { Level::Ok };
+        let State { level: from, since, .. } = self.own;
+        if to == from {
+            return None;
+        }
+        self.own = State { level: to, ..State::new(now) };
+        let transition = Transition { from, to, at: now, value: None, worst: None, since };
+        // One value more than there are tags: no instance has such a group.
+        let group = vec![String::new(); self.rule.by.len() + 1];
+        let rule = Arc::clone(&self.rule);
+        Some(Event { rule, group, transition, state: self.own, problem })
     }
 
     /// The rule as it was written.

@@ -278,7 +278,8 @@ impl Threshold {
 
 /// The worse of two values in the eyes of a level's threshold; of the rule's other one where the
 /// level has none of its own.
-fn worse(policy: &Policy, level: Level, a: Option<f64>, b: Option<f64>) -> Option<f64> {
+#[must_use]
+pub fn worse(policy: &Policy, level: Level, a: Option<f64>, b: Option<f64>) -> Option<f64> {
     let side = policy.threshold(level).or(policy.critical).or(policy.warning).map(|t| t.side);
     match (a, b) {
         (Some(a), Some(b)) if side == Some(Side::Below) => Some(a.min(b)),

@@ -1,7 +1,8 @@
 //! The store in memory: sparse windows per series and tier, bounded in number.
 //!
-//! It forgets everything when the process ends. When it is full, the oldest part of the finest tier
-//! goes first; what went counts as not covered, so nobody takes a hole for a zero.
+//! It forgets everything when the process ends. Half of the room is the base tier's, the other tiers
+//! share the rest, so none can crowd another out. Where a tier's share is full its own oldest part
+//! goes; what went counts as not covered, so nobody takes a hole for a zero.
 
 use std::collections::VecDeque;
 
@@ -20,8 +21,6 @@ pub struct MemoryStore {
     tiers: Vec<Shelf>,
     specs: Vec<Tier>,
     coverage: Coverage,
-    records: usize,
-    records_max: usize,
     dropped: u64,
     /// Where the next slice of [`Store::expire`] begins.
     hand: usize,
@@ -31,6 +30,8 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Shelf {
     tier: Tier,
+    records: usize,
+    records_max: usize,
     series: Vec<VecDeque<(Timestamp, Record)>>,
     /// Everything that began before this was dropped for want of room.
     horizon: Timestamp,
@@ -45,41 +46,40 @@ impl MemoryStore {
 
     fn with_room(tiers: &[Tier], records_max: usize) -> Self {
         let horizon = Timestamp::from_millis(i64::MIN);
-        let shelf = |tier: &Tier| Shelf { tier: *tier, series: Vec::new(), horizon };
+        let others = tiers.len().saturating_sub(1).max(1);
+        let shelf = |(at, tier): (usize, &Tier)| Shelf {
+            tier: *tier,
+            records: 0,
+            records_max: (records_max / if at == 0 { 2 } else { 2 * others }).max(1),
+            series: Vec::new(),
+            horizon,
+        };
         Self {
-            tiers: tiers.iter().map(shelf).collect(),
+            tiers: tiers.iter().enumerate().map(shelf).collect(),
             specs: tiers.to_vec(),
             coverage: Coverage::default(),
-            records: 0,
-            records_max: records_max.max(1),
             dropped: 0,
             hand: 0,
-        }
-    }
-
-    /// Drops an eighth of the finest tier that holds anything, the oldest part, so that the work is
-    /// spread over what it gains.
-    fn make_room(&mut self) {
-        for shelf in &mut self.tiers {
-            let fronts = shelf.series.iter().filter_map(|windows| windows.front());
-            let backs = shelf.series.iter().filter_map(|windows| windows.back());
-            let (Some(oldest), Some(newest)) =
-                (fronts.map(|(at, _)| *at).min(), backs.map(|(at, _)| *at).max())
-            else {
-                continue;
-            };
-            let eighth = Span::from_millis(newest.since(oldest).as_millis() / 8);
-            let horizon = (oldest + eighth.plus(shelf.tier.window)).align_down(shelf.tier.window);
-            let gone = shelf.drop_before(horizon, 0, usize::MAX);
-            shelf.horizon = shelf.horizon.max(horizon);
-            self.records -= gone;
-            self.dropped += gone as u64;
-            return;
         }
     }
 }
 
 impl Shelf {
+    /// Drops the oldest eighth, so that the work is spread over what it gains; how many records.
+    fn make_room(&mut self) -> usize {
+        let fronts = self.series.iter().filter_map(|windows| windows.front());
+        let backs = self.series.iter().filter_map(|windows| windows.back());
+        let (Some(oldest), Some(newest)) =
+            (fronts.map(|(at, _)| *at).min(), backs.map(|(at, _)| *at).max())
+        else {
+            return 0;
+        };
+        let eighth = Span::from_millis(newest.since(oldest).as_millis() / 8);
+        let horizon = (oldest + eighth.plus(self.tier.window)).align_down(self.tier.window);
+        self.horizon = self.horizon.max(horizon);
+        self.drop_before(horizon, 0, usize::MAX)
+    }
+
     fn windows(&self, series: SeriesId) -> Option<&VecDeque<(Timestamp, Record)>> {
         self.series.get(series.index())
     }
@@ -95,6 +95,7 @@ impl Shelf {
                 windows.shrink_to_fit();
             }
         }
+        self.records -= gone;
         gone
     }
 }
@@ -105,16 +106,16 @@ impl Store for MemoryStore {
     }
 
     fn append(&mut self, closed: Closed) {
-        if self.records >= self.records_max {
-            self.make_room();
-        }
         let Some(shelf) = self.tiers.get_mut(closed.tier) else { return };
+        if shelf.records >= shelf.records_max {
+            self.dropped += shelf.make_room() as u64;
+        }
         if shelf.series.len() <= closed.series.index() {
             shelf.series.resize_with(closed.series.index() + 1, VecDeque::new);
         }
         if let Some(windows) = shelf.series.get_mut(closed.series.index()) {
             windows.push_back((closed.window.start, closed.record));
-            self.records += 1;
+            shelf.records += 1;
         }
     }
 
@@ -153,7 +154,7 @@ impl Store for MemoryStore {
         let longest = self.tiers.iter().map(|shelf| shelf.series.len()).max().unwrap_or(0);
         for shelf in &mut self.tiers {
             let horizon = (now - shelf.tier.keep).align_down(shelf.tier.window);
-            self.records -= shelf.drop_before(horizon, self.hand, EXPIRE_SLICE);
+            shelf.drop_before(horizon, self.hand, EXPIRE_SLICE);
         }
         self.hand = if self.hand + EXPIRE_SLICE >= longest { 0 } else { self.hand + EXPIRE_SLICE };
         if let Some(coarsest) = self.tiers.last() {
@@ -162,7 +163,7 @@ impl Store for MemoryStore {
     }
 
     fn records(&self) -> usize {
-        self.records
+        self.tiers.iter().map(|shelf| shelf.records).sum()
     }
 
     fn dropped(&self) -> u64 {
@@ -222,8 +223,27 @@ mod tests {
     }
 
     #[test]
+    fn a_long_life_of_coarse_windows_does_not_crowd_the_base_out() {
+        let tiers = &Config::default().tiers;
+        let mut store = MemoryStore::with_room(tiers, 1200);
+        let mut rollup = crate::rollup::Rollup::new(tiers);
+        // Ten hours of one busy series; the base keeps six hundred seconds of it throughout.
+        for at in 0..36_000 {
+            let record = Record::Counts(Counts::base(1, 1, None));
+            rollup.close(second(at), &[(SERIES, record)], |closed| store.append(closed));
+            store.cover(second(at));
+            assert!(store.records() <= 1200);
+            if at > 600 {
+                let last = Window::ending(Timestamp::from_secs(at + 1), Span::from_secs(500));
+                assert_eq!(store.covered(0, last), Span::from_secs(500), "at {at}");
+            }
+        }
+        assert!(store.dropped() > 0);
+    }
+
+    #[test]
     fn when_full_the_oldest_goes_and_no_longer_counts_as_covered() {
-        let mut store = MemoryStore::with_room(&Config::default().tiers, 100);
+        let mut store = MemoryStore::with_room(&Config::default().tiers, 200);
         for at in 0..150 {
             append(&mut store, at);
         }
