@@ -225,6 +225,7 @@ impl Counters {
         let mut unique = items.unique_max();
         let mut counters = Self::over(options, cells, items);
         counters.disk = Some(disk);
+        counters.reserve(births.len());
         for (number, key) in births {
             match counters.cells.adopt(number, disk::identity(&key))? {
                 Some((id, is_kept)) => {
@@ -261,6 +262,16 @@ impl Counters {
             unique: AtomicU64::new(1),
             flush_due: AtomicI64::new(i64::MAX),
             expiring: Expiring::default(),
+        }
+    }
+
+    /// Makes the key table large enough at once, instead of a little at a time.
+    fn reserve(&self, keys: usize) {
+        let shards = self.keys.shards();
+        // Hashes do not spread quite evenly.
+        let each = keys / shards.len().max(1) * 17 / 16;
+        for shard in shards {
+            shard.write().reserve(each, |(key, _)| self.keys.hasher().hash_one(&**key));
         }
     }
 

@@ -36,7 +36,8 @@ impl Series {
     #[must_use]
     pub fn from_key(key: &[u8]) -> Self {
         let text = printable(key);
-        Self::with_tags(&text).unwrap_or_else(|| Self { name: text.into(), tags: Box::default() })
+        Self::with_tags(&text)
+            .unwrap_or_else(|| Self { name: (*text).into(), tags: Box::default() })
     }
 
     /// `None` where the text has no tag part, or one that is not well formed.
@@ -90,7 +91,11 @@ impl fmt::Display for Series {
 /// Text for any key: itself where it is UTF-8, otherwise with each stray byte written `\xNN`.
 ///
 /// A key that holds `\\x` itself has its backslash written out too, so that no two keys read alike.
-fn printable(key: &[u8]) -> String {
+fn printable(key: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(key) {
+        Ok(text) if !text.contains("\\x") => return Cow::Borrowed(text),
+        _ => {}
+    }
     let mut text = String::with_capacity(key.len());
     for chunk in key.utf8_chunks() {
         text.push_str(&chunk.valid().replace("\\x", "\\x5cx"));
@@ -99,7 +104,7 @@ fn printable(key: &[u8]) -> String {
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
-    text
+    Cow::Owned(text)
 }
 
 /// The key under which all spellings of a series meet: the same bytes with the tags in order.
