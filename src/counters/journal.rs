@@ -210,18 +210,18 @@ impl Journal {
 /// The first whole record at or after `at`, and where it begins.
 fn next(bytes: &[u8], mut at: usize) -> Option<(usize, &[u8])> {
     loop {
-        let rest = bytes.get(at..)?;
-        at += memchr::memmem::find(rest, &MARKER)?;
         if let Some(payload) = record(bytes.get(at..)?) {
             return Some((at, payload));
         }
+        // No record begins here, though one should: the next one that does is behind a marker.
         at += 1;
+        at += memchr::memmem::find(bytes.get(at..)?, &MARKER)?;
     }
 }
 
 /// The payload of the record that `bytes` begins with, if it is whole.
 fn record(bytes: &[u8]) -> Option<&[u8]> {
-    let (_, rest) = bytes.split_first_chunk::<2>()?;
+    let (_, rest) = bytes.split_first_chunk::<2>().filter(|(marker, _)| **marker == MARKER)?;
     let (crc, checked) = rest.split_first_chunk::<4>()?;
     let (len, rest) = checked.split_first_chunk::<4>()?;
     let payload = rest.get(..usize::try_from(u32::from_le_bytes(*len)).ok()?)?;

@@ -269,6 +269,9 @@ impl State {
     fn take_over(&mut self, counters: &Counters, now: Timestamp) {
         let base = Window::holding(now, Span::SECOND);
         let births = counters.drain(now, |_| {});
+        self.catalogue.reserve(births.len());
+        self.series.reserve(births.len());
+        self.rollup.reserve(births.len());
         for (cell, key) in births {
             let series = self.learn(cell, &key, base);
             let (total, count) = counters.totals(cell);

@@ -65,6 +65,11 @@ impl Rollup {
         Self { seen: Vec::new(), coarse: tiers.iter().skip(1).map(coarse).collect() }
     }
 
+    /// Makes room for that many cells at once.
+    pub fn reserve(&mut self, cells: usize) {
+        self.seen.reserve(cells);
+    }
+
     /// Notes what a cell holds already, so that it is not taken for something that happened now.
     pub fn prime(&mut self, cell: CellId, total: u64, count: u64) {
         *self.seen_mut(cell) = (total, count);

@@ -93,7 +93,7 @@ impl fmt::Display for Series {
 /// A key that holds `\\x` itself has its backslash written out too, so that no two keys read alike.
 fn printable(key: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(key) {
-        Ok(text) if !text.contains("\\x") => return Cow::Borrowed(text),
+        Ok(text) if !key.contains(&b'\\') => return Cow::Borrowed(text),
         _ => {}
     }
     let mut text = String::with_capacity(key.len());

@@ -49,6 +49,19 @@ impl std::fmt::Debug for Catalogue {
 }
 
 impl Catalogue {
+    /// Makes room for that many further series at once, instead of a little at a time.
+    pub fn reserve(&mut self, further: usize) {
+        let Self { known, ids, names, hasher, next_of_name } = self;
+        ids.reserve(further, |id| {
+            known.get(id.index()).map_or(0, |known| hasher.hash_one(&*known.series))
+        });
+        names.reserve(further, |(first, _)| {
+            known.get(first.index()).map_or(0, |known| hasher.hash_one(known.series.name()))
+        });
+        known.reserve(further);
+        next_of_name.reserve(further);
+    }
+
     /// The id of a series, which is new where it was not seen before.
     pub fn register(&mut self, series: Series, cell: CellId, born: Timestamp) -> SeriesId {
         let hash = self.hasher.hash_one(&series);

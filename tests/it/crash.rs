@@ -48,18 +48,18 @@ impl Ledger {
         let mut bytes = Vec::new();
         let mut ops = Vec::new();
         for _ in 0..BATCH {
-            let choice = self.random(10);
+            let choice = self.random(50);
             let op = match choice {
                 0 => {
                     self.born += 1;
                     Op::Incr(format!("c{client}.new{}", self.born), 1)
                 }
-                1 => {
+                1..=5 => {
                     let value =
                         i32::try_from(self.random(1_000_000)).map_or(0.0, f64::from) / 8.0 - 9.5;
                     Op::Set(format!("c{client}.gauge{}", self.random(5)), value.to_string())
                 }
-                2 => {
+                6..=10 => {
                     let long = "x".repeat(usize::try_from(self.random(300)).unwrap_or(0));
                     Op::Set(format!("c{client}.item{}", self.random(5)), format!("text {long}"))
                 }
