@@ -26,6 +26,13 @@ pub const READ_CHUNK_BYTES: usize = 64 * 1024;
 /// read its replies is not read from either.
 pub const REPLY_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Longest data block that a client may send before it is known, in bytes: a user, a blank and a
+/// password. memcached's own lines have half of that.
+pub const LOGIN_BYTES: usize = 512;
+
+/// Time for a TLS handshake on the memcached port, in seconds.
+pub const TLS_HANDSHAKE_SECS: u64 = 10;
+
 /// Longest text of a number that becomes a gauge, in bytes; longer values are items.
 pub const NUMBER_BYTES: usize = 32;
 

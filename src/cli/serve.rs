@@ -31,7 +31,7 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
         }
         None => Config::default(),
     };
-    match daemon::run(&config) {
+    match daemon::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -80,6 +80,7 @@ pub fn apply(
         | Request::Version
         | Request::Verbosity { .. }
         | Request::Stats { .. }
+        | Request::Shutdown { .. }
         | Request::Quit => return,
     };
     if !is_silent {

@@ -1,31 +1,40 @@
-//! The memcached text protocol on a TCP connection.
+//! The memcached text protocol on a connection.
 //!
 //! All that was read is parsed in place and answered with one write per batch. A connection owns no
 //! buffer while it is idle: buffers belong to the worker, and a connection keeps only the bytes of a
 //! request that is not whole yet. What a client does not read is not computed further either: once
 //! the answers reach a bound they are written out before the next request is looked at.
 
+pub mod access;
+pub mod connections;
+mod stats;
+pub mod stream;
+
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
-use std::sync::PoisonError;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::{Shared, stopped};
+use crate::config::Config;
 use crate::engine::tally::{Counts, Writer};
 use crate::engine::{apply, retrieve};
 use crate::limits;
-use crate::protocol::{Error, Limits, Reply, Request, Step, parse};
+use crate::protocol::{Error, Limits, Login, Reply, Request, ShutdownMode, Step, login, parse};
 use crate::time::{Span, Timestamp};
+use connections::{Connection, State};
+use stream::Stream;
 
 /// What all connections of a worker share.
 pub struct Worker {
     shared: Shared,
+    config: Arc<Config>,
     limits: Limits,
     idle_timeout: Span,
+    /// Requests of one connection before others have their turn.
+    turn: u32,
     tally: Writer,
     /// Buffers that no connection uses at the moment.
     pool: RefCell<Vec<Vec<u8>>>,
@@ -50,9 +59,12 @@ enum End {
 impl Worker {
     /// A worker without connections.
     #[must_use]
-    pub fn new(shared: Shared, limits: Limits, idle_timeout: Span, tally: Writer) -> Self {
+    pub fn new(shared: Shared, config: Arc<Config>, tally: Writer) -> Self {
+        let limits = Limits { item_bytes: config.memcached.max_item_bytes, ..Limits::default() };
+        let idle_timeout = config.server.idle_timeout;
+        let turn = config.compat.requests_per_turn.unwrap_or(u32::MAX);
         let pool = RefCell::new(Vec::new());
-        Self { shared, limits, idle_timeout, tally, pool }
+        Self { shared, config, limits, idle_timeout, turn, tally, pool }
     }
 
     /// Serves a connection until either side ends it, or `stop` says so. What was read by then is
@@ -62,10 +74,11 @@ impl Worker {
     /// What the socket says; a client that goes away is none.
     pub async fn serve(
         &self,
-        mut stream: TcpStream,
+        stream: &mut Stream,
+        connection: &Connection,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let mut rest = Rest::default();
+        let mut rest = Rest { is_stranger: self.shared.access.asks(), ..Rest::default() };
         loop {
             let is_readable = async {
                 if self.idle_timeout.is_zero() {
@@ -76,11 +89,14 @@ impl Worker {
             };
             tokio::select! {
                 biased;
-                ready = is_readable => if !ready? { return Ok(()) },
+                ready = is_readable => if !ready? {
+                    self.shared.status.idle_kicks.fetch_add(1, Relaxed);
+                    return Ok(());
+                },
                 () = stopped(&mut stop) => return Ok(()),
             }
-            match self.turn(&mut stream, &mut rest).await {
-                Ok(None) => {}
+            match self.turn(stream, connection, &mut rest).await {
+                Ok(None) => connection.is_at(rest.state()),
                 Ok(Some(End::Closed | End::Refused)) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if is_gone(error.kind()) => return Ok(()),
@@ -90,14 +106,19 @@ impl Worker {
     }
 
     /// Reads once, and answers all whole requests that are there.
-    async fn turn(&self, stream: &mut TcpStream, rest: &mut Rest) -> io::Result<Option<End>> {
+    async fn turn(
+        &self,
+        stream: &mut Stream,
+        connection: &Connection,
+        rest: &mut Rest,
+    ) -> io::Result<Option<End>> {
         if rest.bytes.is_empty() {
             // The usual case: nothing is left over, so the worker's buffer will do.
             let mut input = self.take_buffer();
             let read = stream.try_read_buf(&mut input);
             let done = match read {
                 Ok(0) => Ok(Some(End::Closed)),
-                Ok(_) => self.answer(stream, &mut input, rest).await,
+                Ok(_) => self.answer(stream, connection, &mut input, rest).await,
                 Err(error) => Err(error),
             };
             rest.bytes.extend_from_slice(&input);
@@ -111,10 +132,11 @@ impl Worker {
             return Ok(Some(End::Closed));
         }
         if rest.bytes.len() < rest.wanted {
+            connection.sent(self.shared.now());
             return Ok(None);
         }
         let mut input = std::mem::take(&mut rest.bytes);
-        let done = self.answer(stream, &mut input, rest).await;
+        let done = self.answer(stream, connection, &mut input, rest).await;
         if !input.is_empty() {
             // A long value may have made the buffer long; a few bytes need not keep it.
             if input.capacity() > limits::READ_CHUNK_BYTES && input.len() < limits::LINE_BYTES {
@@ -128,19 +150,33 @@ impl Worker {
     /// Answers the whole requests in `input`, and takes them out of it.
     async fn answer(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
+        connection: &Connection,
         input: &mut Vec<u8>,
         rest: &mut Rest,
     ) -> io::Result<Option<End>> {
         let now = self.shared.now();
+        connection.sent(now);
         let mut out = self.take_buffer();
         let mut counts = Counts { bytes_read: rest.newly(input.len()), ..Counts::default() };
         let mut at = rest.swallow(input.len());
+        let mut left = self.turn;
         let end = loop {
             let Some(bytes) = input.get(at..).filter(|bytes| !bytes.is_empty()) else {
                 rest.wanted = 0;
                 break None;
             };
+            if rest.is_stranger {
+                match self.greet(bytes, rest, &mut counts, &mut out) {
+                    Ok(consumed) => at += consumed,
+                    Err(end) => break end,
+                }
+                continue;
+            }
+            if left == 0 {
+                left = self.others_first().await;
+            }
+            left -= 1;
             match parse(bytes, &self.limits) {
                 Step::Request { request: Request::Get { keys, cas }, consumed } => {
                     for key in keys.iter() {
@@ -160,13 +196,20 @@ impl Worker {
                     at += consumed;
                 }
                 Step::Request { request: Request::Quit, .. } => break Some(End::Closed),
+                Step::Request { request: Request::Shutdown { mode }, .. }
+                    if self.shuts_down(mode) =>
+                {
+                    break Some(End::Closed);
+                }
                 Step::Request { request, consumed } => {
                     if let Request::Stats { .. } = request {
                         // What this batch did so far is to be in the figures.
                         self.tally.add(&std::mem::take(&mut counts));
                     }
-                    apply(self.shared.engine.counters(), &request, now, &mut counts, &mut out);
-                    self.answer_for_itself(&request, now, &mut out);
+                    if !self.refuses(&request, &mut counts, &mut out) {
+                        apply(self.shared.engine.counters(), &request, now, &mut counts, &mut out);
+                        self.answer_for_itself(&request, now, &mut out);
+                    }
                     at += consumed;
                 }
                 Step::NeedMore { at_least } => {
@@ -205,9 +248,89 @@ impl Worker {
         written.map(|()| end)
     }
 
+    /// Lets the worker's other connections have their turn; then it has a whole one again.
+    #[cold]
+    async fn others_first(&self) -> u32 {
+        self.shared.status.yields.fetch_add(1, Relaxed);
+        tokio::task::yield_now().await;
+        self.turn
+    }
+
+    /// Answers one request of a client that has not said yet who it is: how many bytes are done with,
+    /// or why it does not go on.
+    fn greet(
+        &self,
+        bytes: &[u8],
+        rest: &mut Rest,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Option<End>> {
+        let refused = match login(bytes) {
+            Login::Attempt { user, password, consumed } => {
+                let is_admitted = self.shared.access.admits(user, password);
+                self.shared.status.logins.fetch_add(1, Relaxed);
+                if is_admitted {
+                    rest.is_stranger = false;
+                    Reply::Stored.write_to(out);
+                    return Ok(consumed);
+                }
+                self.shared.status.failed_logins.fetch_add(1, Relaxed);
+                (Error::LoginFailed, consumed)
+            }
+            Login::Version { consumed } => {
+                Reply::Version(VERSION).write_to(out);
+                return Ok(consumed);
+            }
+            Login::Refuse { error, consumed } => (error, consumed),
+            Login::Quit => return Err(Some(End::Closed)),
+            Login::NeedMore { at_least } => {
+                rest.wanted = at_least;
+                return Err(None);
+            }
+            Login::Close { error } => {
+                counts.errors += 1;
+                if let Some(error) = error {
+                    Reply::Error(error).write_to(out);
+                }
+                return Err(Some(End::Refused));
+            }
+        };
+        counts.errors += 1;
+        Reply::Error(refused.0).write_to(out);
+        Ok(refused.1)
+    }
+
+    /// Asks for the end where clients may. `graceful` is no different from the plain one, which is
+    /// orderly already.
+    fn shuts_down(&self, mode: ShutdownMode) -> bool {
+        let may = self.config.compat.shutdown && mode != ShutdownMode::Unknown;
+        if may {
+            self.shared.status.shutdown.notify_one();
+        }
+        may
+    }
+
+    /// Answers a request that the server's own settings forbid.
+    #[inline]
+    fn refuses(&self, request: &Request<'_>, counts: &mut Counts, out: &mut Vec<u8>) -> bool {
+        let (error, is_silent) = match *request {
+            Request::FlushAll { noreply, .. } if !self.config.compat.flush_all => {
+                (Error::FlushOff, noreply)
+            }
+            Request::Shutdown { .. } if !self.config.compat.shutdown => (Error::ShutdownOff, false),
+            Request::Shutdown { .. } => (Error::BadShutdown, false),
+            _ => return false,
+        };
+        counts.errors += 1;
+        if !is_silent {
+            Reply::Error(error).write_to(out);
+        }
+        true
+    }
+
     async fn write(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         out: &mut Vec<u8>,
         counts: &mut Counts,
     ) -> io::Result<()> {
@@ -235,72 +358,6 @@ impl Worker {
         }
     }
 
-    fn stats(&self, arg: &[u8], now: Timestamp, out: &mut Vec<u8>) {
-        let sum = self.shared.tallies.sum();
-        let mut baseline =
-            self.shared.status.baseline.lock().unwrap_or_else(PoisonError::into_inner);
-        match arg {
-            b"" => self.stats_general(&sum.since(&baseline), now, out),
-            b"tallyd" => self.stats_tallyd(out),
-            b"settings" => self.stats_settings(out),
-            b"reset" => {
-                *baseline = sum;
-                return Reply::Reset.write_to(out);
-            }
-            // There are no slabs, so there is nothing to list.
-            b"items" | b"slabs" | b"sizes" => {}
-            _ => return Reply::Error(Error::Unknown).write_to(out),
-        }
-        Reply::End.write_to(out);
-    }
-
-    fn stats_general(&self, counts: &Counts, now: Timestamp, out: &mut Vec<u8>) {
-        let started = self.shared.engine.view(|view| view.started);
-        let counters = self.shared.engine.counters();
-        let status = &self.shared.status;
-        stat(out, "pid", u64::from(std::process::id()));
-        stat(out, "uptime", now.since(started).as_millis() / 1000);
-        stat(out, "time", now.as_secs());
-        text(out, "version", VERSION);
-        stat(out, "pointer_size", usize::BITS);
-        stat(out, "max_connections", status.max_connections.load(Relaxed));
-        stat(out, "curr_connections", status.connections.load(Relaxed));
-        stat(out, "total_connections", status.accepted.load(Relaxed));
-        stat(out, "rejected_connections", status.refused.load(Relaxed));
-        counts.each(|name, value| stat(out, name, value));
-        stat(out, "limit_maxbytes", counters.items().max_bytes());
-        stat(out, "threads", status.threads.load(Relaxed));
-        stat(out, "bytes", counters.items().used_bytes());
-        stat(out, "curr_items", counters.series() + counters.items().len());
-        stat(out, "evictions", 0_u64);
-    }
-
-    fn stats_tallyd(&self, out: &mut Vec<u8>) {
-        let counters = self.shared.engine.counters();
-        stat(out, "series", counters.series());
-        stat(out, "items", counters.items().len());
-        stat(out, "item_bytes", counters.items().used_bytes());
-        stat(out, "overflowed_increments", counters.overflowed());
-        self.shared.engine.view(|view| {
-            stat(out, "window_records", view.store.records());
-            stat(out, "window_records_dropped", view.store.dropped());
-            stat(out, "window_gaps", view.gaps);
-            stat(out, "incidents_open", view.incidents);
-            stat(out, "outbox_waiting", view.outbox.len());
-        });
-    }
-
-    fn stats_settings(&self, out: &mut Vec<u8>) {
-        stat(out, "maxbytes", self.shared.engine.counters().items().max_bytes());
-        stat(out, "maxconns", self.shared.status.max_connections.load(Relaxed));
-        stat(out, "item_size_max", self.limits.item_bytes);
-        stat(out, "num_threads", self.shared.status.threads.load(Relaxed));
-        stat(out, "idle_timeout", self.idle_timeout.as_millis() / 1000);
-        text(out, "evictions", "off");
-        text(out, "cas_enabled", "yes");
-        text(out, "binding_protocol", "ascii");
-    }
-
     fn take_buffer(&self) -> Vec<u8> {
         let pooled = self.pool.borrow_mut().pop();
         pooled.unwrap_or_else(|| Vec::with_capacity(limits::READ_CHUNK_BYTES))
@@ -326,6 +383,8 @@ struct Rest {
     to_swallow: usize,
     /// How many of `bytes` were counted as read already.
     seen: usize,
+    /// The client has to say first who it is.
+    is_stranger: bool,
 }
 
 impl Rest {
@@ -336,29 +395,43 @@ impl Rest {
         now
     }
 
+    /// What the connection is at, now that all whole requests are answered.
+    fn state(&self) -> State {
+        if self.to_swallow > 0 {
+            State::Swallow
+        } else if self.bytes.is_empty() {
+            State::Read
+        } else {
+            State::Block
+        }
+    }
+
     fn newly(&mut self, available: usize) -> u64 {
         available.saturating_sub(std::mem::take(&mut self.seen)) as u64
     }
 }
 
-fn stat(out: &mut Vec<u8>, name: &str, value: impl itoa::Integer) {
-    text(out, name, itoa::Buffer::new().format(value));
-}
-
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
-    Reply::Stat { name: name.as_bytes(), value: value.as_bytes() }.write_to(out);
-}
-
 /// The ways in which a client goes away.
 fn is_gone(kind: ErrorKind) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
-    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut)
+    use ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, UnexpectedEof,
+    };
+    matches!(
+        kind,
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | NotConnected
+            | TimedOut
+            // A TLS peer that closed without a word.
+            | UnexpectedEof
+    )
 }
 
 /// Tells a client that there is no room for it, as far as that is possible without waiting.
-pub fn refuse(stream: &TcpStream) {
+pub fn refuse(stream: &Stream) {
     let mut line = Vec::new();
     Reply::Error(Error::TooManyConnections).write_to(&mut line);
     // Whether it arrives is up to the client: it is being turned away.
-    let _ = stream.try_write(&line);
+    stream.try_write(&line);
 }

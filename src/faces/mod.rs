@@ -10,12 +10,14 @@ mod prometheus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
 use crate::time::Timestamp;
 use crate::time::clock::Clock;
+use memcache::access::Access;
+use memcache::connections::Connections;
 
 /// What every face is given.
 #[derive(Clone)]
@@ -28,6 +30,10 @@ pub struct Shared {
     pub tallies: Tallies,
     /// How the process is.
     pub status: Arc<Status>,
+    /// Who may come in on the memcached port.
+    pub access: Arc<Access>,
+    /// The connections to it that are open.
+    pub connections: Arc<Connections>,
 }
 
 /// How the process is.
@@ -41,12 +47,32 @@ pub struct Status {
     pub accepted: AtomicUsize,
     /// Connections that were refused for want of room.
     pub refused: AtomicUsize,
+    /// Connections that were ended for their silence.
+    pub idle_kicks: AtomicUsize,
+    /// How often a connection with more requests let others go first.
+    pub yields: AtomicUsize,
+    /// How often a client said who it is.
+    pub logins: AtomicUsize,
+    /// How often that was wrong.
+    pub failed_logins: AtomicUsize,
+    /// Told when a client asks for the end, and may.
+    pub shutdown: Notify,
     /// Worker threads.
     pub threads: AtomicUsize,
     /// Connections allowed at once.
     pub max_connections: AtomicUsize,
     /// What `stats reset` takes away from the counts that `stats` shows, for all connections.
     pub baseline: Mutex<Counts>,
+}
+
+impl Status {
+    /// What `stats reset` takes back to nought, beyond the counts. Figures that `/metrics` shows as
+    /// well are not among them: there a counter never goes back.
+    pub(crate) fn reset(&self) {
+        for figure in [&self.idle_kicks, &self.yields, &self.logins, &self.failed_logins] {
+            figure.store(0, Relaxed);
+        }
+    }
 }
 
 impl Shared {

@@ -35,6 +35,20 @@ pub enum Error {
     LineTooLong,
     /// A name that the server keeps for its own figures. Only the caller can know.
     Reserved,
+    /// The client has to say first who it is.
+    Unauthenticated,
+    /// The line end after a user and a password is not where the length says.
+    BadLoginEnd,
+    /// A user and a password are two words, and these are not.
+    BadLogin,
+    /// A user or a password that nobody knows. Only the caller can know.
+    LoginFailed,
+    /// `flush_all` where the server was started without it. Only the caller can know.
+    FlushOff,
+    /// `shutdown` where it was not allowed. Only the caller can know.
+    ShutdownOff,
+    /// `shutdown` with a word that is not `graceful`. Only the caller can know.
+    BadShutdown,
     /// The first byte is that of memcached's binary protocol.
     Binary,
 }
@@ -59,6 +73,13 @@ impl Error {
             Self::TooManyKeys => "CLIENT_ERROR too many keys in one request",
             Self::LineTooLong => "CLIENT_ERROR line too long",
             Self::Reserved => "CLIENT_ERROR names that begin with tallyd. are reserved",
+            Self::Unauthenticated => "CLIENT_ERROR unauthenticated",
+            Self::BadLoginEnd => "CLIENT_ERROR bad command line termination",
+            Self::BadLogin => "CLIENT_ERROR bad authentication token format",
+            Self::LoginFailed => "CLIENT_ERROR authentication failure",
+            Self::FlushOff => "CLIENT_ERROR flush_all not allowed",
+            Self::ShutdownOff => "ERROR: shutdown not enabled",
+            Self::BadShutdown => "CLIENT_ERROR invalid shutdown mode",
             Self::Binary => {
                 "CLIENT_ERROR the binary protocol is not supported, use the text protocol"
             }

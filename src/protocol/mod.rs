@@ -18,6 +18,7 @@ mod delete;
 mod error;
 mod flush;
 mod line;
+mod login;
 mod number;
 mod parse;
 mod reply;
@@ -32,7 +33,8 @@ mod words;
 mod tests;
 
 pub use error::Error;
+pub use login::{Login, login};
 pub use parse::{Limits, Step, parse};
 pub use reply::Reply;
-pub use request::{Request, StoreVerb};
+pub use request::{Request, ShutdownMode, StoreVerb};
 pub use retrieve::Keys;

@@ -122,6 +122,7 @@ pub fn parse<'a>(buffer: &'a [u8], limits: &Limits) -> Step<'a> {
         b"verbosity" => service::verbosity(words),
         b"stats" => Ok(service::stats(&words)),
         b"quit" => Ok(Request::Quit),
+        b"shutdown" => Ok(service::shutdown(words)),
         verb if service::is_http(verb, words) => return Step::Close { error: None },
         _ => Err(Error::Unknown.into()),
     };

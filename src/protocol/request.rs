@@ -43,6 +43,8 @@ pub enum Request<'a> {
     Stats { arg: &'a [u8] },
     /// Ends the connection, without an answer.
     Quit,
+    /// Asks the server to end.
+    Shutdown { mode: ShutdownMode },
 }
 
 /// When a `Store` takes effect.
@@ -54,6 +56,17 @@ pub enum StoreVerb {
     Add,
     /// If the key is there.
     Replace,
+}
+
+/// How `shutdown` is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownMode {
+    /// Now.
+    AtOnce,
+    /// When all connections are done.
+    Graceful,
+    /// With a word that means nothing.
+    Unknown,
 }
 
 impl Request<'_> {
@@ -100,6 +113,7 @@ impl Request<'_> {
             Self::Verbosity { noreply } => command(out, b"verbosity", b"1", noreply),
             Self::Stats { arg } => command(out, b"stats", arg, false),
             Self::Quit => command(out, b"quit", b"", false),
+            Self::Shutdown { mode } => command(out, b"shutdown", mode.word(), false),
         };
         end(out, noreply);
     }
@@ -111,6 +125,16 @@ impl StoreVerb {
             Self::Set => b"set",
             Self::Add => b"add",
             Self::Replace => b"replace",
+        }
+    }
+}
+
+impl ShutdownMode {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::AtOnce => b"",
+            Self::Graceful => b"graceful",
+            Self::Unknown => b"?",
         }
     }
 }

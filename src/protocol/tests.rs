@@ -128,6 +128,7 @@ impl Server {
             }
             Request::Stats { arg: b"reset" } => (false, Reply::Reset),
             Request::Stats { .. } => (false, Reply::Error(Error::Unknown)),
+            Request::Shutdown { .. } => (false, Reply::Error(Error::ShutdownOff)),
             Request::Quit => {
                 self.closed = true;
                 return;

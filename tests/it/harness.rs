@@ -41,10 +41,17 @@ impl Server {
         rest: &str,
         env: &[(&str, &str)],
     ) -> Self {
+        Self::launch(dir, &format!("listen = [\"127.0.0.1:0\"]\n{server}"), rest, env)
+    }
+
+    /// The same, where the test says what it listens on; the first is a port of loopback.
+    pub fn start_listening(dir: tempfile::TempDir, server: &str, rest: &str) -> Self {
+        Self::launch(dir, server, rest, &[])
+    }
+
+    fn launch(dir: tempfile::TempDir, server: &str, rest: &str, env: &[(&str, &str)]) -> Self {
         let config = dir.path().join("tallyd.toml");
-        let text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nthreads = 2\n{server}\n{rest}"
-        );
+        let text = format!("[server]\nhttp = [\"127.0.0.1:0\"]\nthreads = 2\n{server}\n{rest}");
         std::fs::write(&config, text).expect("the configuration can be written");
         let mut child = Command::new(binary())
             .args(["serve", "--config"])

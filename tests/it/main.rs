@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod access;
 mod hostile;
 mod hostile_clients;
 mod hostile_inputs;

@@ -57,8 +57,11 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         | Request::Decr { key, .. }
         | Request::Touch { key, .. } => assert!(is_key(key, limits)),
         Request::Stats { arg } => assert!(arg.len() <= limits.line_bytes),
-        Request::FlushAll { .. } | Request::Version | Request::Verbosity { .. } | Request::Quit => {
-        }
+        Request::FlushAll { .. }
+        | Request::Version
+        | Request::Verbosity { .. }
+        | Request::Shutdown { .. }
+        | Request::Quit => {}
     }
 }
 
