@@ -14,6 +14,7 @@
 mod harness;
 
 mod access;
+mod compat;
 mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
