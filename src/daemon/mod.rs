@@ -29,7 +29,7 @@ use crate::notify::Couriers;
 use crate::protocol;
 use crate::time::clock::{Clock, SystemClock};
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed.
 ///
 /// # Errors
 /// Where it cannot listen on an address, or start a thread.
@@ -87,7 +87,12 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 
     let mut accepting = JoinSet::new();
     let hands = accept::Hands::new(&workers);
+    let mut listening = Vec::new();
     for listener in listeners {
+        if let Ok(address) = listener.local_addr() {
+            let now = shared.now();
+            listening.push(shared.status.clients.enter(format!("tcp:{address}"), None, now));
+        }
         accepting.spawn(accept::accept(listener, hands.clone(), shared.clone(), stopped.clone()));
     }
     let mut serving = JoinSet::new();
@@ -113,6 +118,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        () = shared.status.shutdown.notified() => "a client's shutdown",
         // Nothing is judged any more. Whoever supervises the process had better start it anew.
         () = ticker.ended() => bail!("the ticker ended with a panic"),
     };
@@ -122,6 +128,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Everyone hears it at once: acceptors close their sockets, workers answer what they have read,
     // HTTP answers what it was asked, couriers finish what is on its way.
     let _ = stop.send(true);
+    drop(listening);
     let orderly = async {
         while accepting.join_next().await.is_some() {}
         drop(hands);

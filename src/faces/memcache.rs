@@ -5,9 +5,12 @@
 //! request that is not whole yet. What a client does not read is not computed further either: once
 //! the answers reach a bound they are written out before the next request is looked at.
 
+mod clients;
+mod detail;
+mod stats;
+
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::io::AsyncWriteExt;
@@ -16,10 +19,17 @@ use tokio::sync::watch;
 
 use super::{Shared, stopped};
 use crate::engine::tally::{Counts, Writer};
-use crate::engine::{apply, retrieve};
+use crate::engine::{apply, retrieve, retrieve_and_touch};
 use crate::limits;
-use crate::protocol::{Error, Limits, Reply, Request, Step, parse};
+use crate::protocol::{
+    Error, Keys, Limits, MetaKey, MetaKeyRoom, Reply, Request, ShutdownMode, Step, parse,
+};
 use crate::time::{Span, Timestamp};
+
+pub use clients::{Activity, Clients, Entered};
+pub use detail::Detail;
+
+use detail::Asked;
 
 /// What all connections of a worker share.
 pub struct Worker {
@@ -66,6 +76,7 @@ impl Worker {
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let mut rest = Rest::default();
+        let entered = self.enter(&stream);
         loop {
             let is_readable = async {
                 if self.idle_timeout.is_zero() {
@@ -79,7 +90,7 @@ impl Worker {
                 ready = is_readable => if !ready? { return Ok(()) },
                 () = stopped(&mut stop) => return Ok(()),
             }
-            match self.turn(&mut stream, &mut rest).await {
+            match self.turn(&mut stream, &mut rest, &entered).await {
                 Ok(None) => {}
                 Ok(Some(End::Closed | End::Refused)) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -90,14 +101,19 @@ impl Worker {
     }
 
     /// Reads once, and answers all whole requests that are there.
-    async fn turn(&self, stream: &mut TcpStream, rest: &mut Rest) -> io::Result<Option<End>> {
+    async fn turn(
+        &self,
+        stream: &mut TcpStream,
+        rest: &mut Rest,
+        entered: &Entered,
+    ) -> io::Result<Option<End>> {
         if rest.bytes.is_empty() {
             // The usual case: nothing is left over, so the worker's buffer will do.
             let mut input = self.take_buffer();
             let read = stream.try_read_buf(&mut input);
             let done = match read {
                 Ok(0) => Ok(Some(End::Closed)),
-                Ok(_) => self.answer(stream, &mut input, rest).await,
+                Ok(_) => self.answer(stream, &mut input, rest, entered).await,
                 Err(error) => Err(error),
             };
             rest.bytes.extend_from_slice(&input);
@@ -114,7 +130,7 @@ impl Worker {
             return Ok(None);
         }
         let mut input = std::mem::take(&mut rest.bytes);
-        let done = self.answer(stream, &mut input, rest).await;
+        let done = self.answer(stream, &mut input, rest, entered).await;
         if !input.is_empty() {
             // A long value may have made the buffer long; a few bytes need not keep it.
             if input.capacity() > limits::READ_CHUNK_BYTES && input.len() < limits::LINE_BYTES {
@@ -131,8 +147,10 @@ impl Worker {
         stream: &mut TcpStream,
         input: &mut Vec<u8>,
         rest: &mut Rest,
+        entered: &Entered,
     ) -> io::Result<Option<End>> {
         let now = self.shared.now();
+        entered.answers(now);
         let mut out = self.take_buffer();
         let mut counts = Counts { bytes_read: rest.newly(input.len()), ..Counts::default() };
         let mut at = rest.swallow(input.len());
@@ -143,23 +161,25 @@ impl Worker {
             };
             match parse(bytes, &self.limits) {
                 Step::Request { request: Request::Get { keys, cas }, consumed } => {
-                    for key in keys.iter() {
-                        retrieve(
-                            self.shared.engine.counters(),
-                            key,
-                            cas,
-                            now,
-                            &mut counts,
-                            &mut out,
-                        );
-                        if out.len() >= limits::REPLY_BUFFER_BYTES {
-                            self.write(stream, &mut out, &mut counts).await?;
-                        }
-                    }
-                    Reply::End.write_to(&mut out);
+                    let wanted = Wanted { keys, cas, exptime: None };
+                    self.retrieve(wanted, now, stream, &mut counts, &mut out).await?;
+                    at += consumed;
+                }
+                Step::Request {
+                    request: Request::GetAndTouch { keys, cas, exptime },
+                    consumed,
+                } => {
+                    let wanted = Wanted { keys, cas, exptime: Some(exptime) };
+                    self.retrieve(wanted, now, stream, &mut counts, &mut out).await?;
                     at += consumed;
                 }
                 Step::Request { request: Request::Quit, .. } => break Some(End::Closed),
+                Step::Request { request: Request::Shutdown { mode }, consumed } => {
+                    if self.shut_down(mode, &mut out) {
+                        break Some(End::Closed);
+                    }
+                    at += consumed;
+                }
                 Step::Request { request, consumed } => {
                     if let Request::Stats { .. } = request {
                         // What this batch did so far is to be in the figures.
@@ -174,8 +194,11 @@ impl Worker {
                     break None;
                 }
                 Step::Refuse { error, consumed, swallow, forget } => {
+                    // With its line end, so that a value of just the limit is none of them.
+                    let is_too_large = swallow > self.limits.item_bytes + 2;
+                    counts.store_too_large += u64::from(is_too_large);
                     if let Some(key) = forget {
-                        self.shared.engine.counters().delete(key, now);
+                        self.forget(key, now);
                     }
                     if let Some(error) = error {
                         Reply::Error(error).write_to(&mut out);
@@ -199,6 +222,9 @@ impl Worker {
         };
         input.drain(..at);
         rest.seen = input.len();
+        // What is missing of a line is not known; what is missing of a value is.
+        let lacks_value = rest.wanted > input.len() + 1 || rest.to_swallow > 0;
+        entered.set(if lacks_value { Activity::ReadingValue } else { Activity::Reading });
         let written = self.write(stream, &mut out, &mut counts).await;
         self.tally.add(&counts);
         self.give_back(out);
@@ -225,80 +251,81 @@ impl Worker {
         Ok(())
     }
 
-    /// The requests that are about the server and not about a key.
+    /// Answers a retrieval, a part at a time where it is long.
+    async fn retrieve(
+        &self,
+        wanted: Wanted<'_>,
+        now: Timestamp,
+        stream: &mut TcpStream,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let Wanted { keys, cas, exptime } = wanted;
+        let (counters, detail) = (self.shared.engine.counters(), &self.shared.status.detail);
+        for key in keys.iter() {
+            let before = counts.get_hits + counts.touch_hits;
+            match exptime {
+                None => retrieve(counters, key, cas, now, counts, out),
+                Some(exptime) => {
+                    retrieve_and_touch(counters, key, cas, exptime, now, counts, out);
+                }
+            }
+            if detail.is_on() {
+                let is_hit = counts.get_hits + counts.touch_hits > before;
+                detail.note(key, Asked::Get { is_hit });
+            }
+            if out.len() >= limits::REPLY_BUFFER_BYTES {
+                self.write(stream, out, counts).await?;
+            }
+        }
+        Reply::End.write_to(out);
+        Ok(())
+    }
+
+    /// The requests that are about the server and not about a key, and what `stats detail` counts.
     fn answer_for_itself(&self, request: &Request<'_>, now: Timestamp, out: &mut Vec<u8>) {
+        let detail = &self.shared.status.detail;
         match request {
             Request::Version => Reply::Version(VERSION).write_to(out),
             Request::Verbosity { noreply: false } => Reply::Ok.write_to(out),
-            Request::Stats { arg } => self.stats(arg, now, out),
+            Request::MetaNoOp => Reply::MetaNoOp.write_to(out),
+            Request::Stats { arg } => stats::answer(self, arg, now, out),
+            Request::Store { key, .. } | Request::Cas { key, .. } if detail.is_on() => {
+                detail.note(key, Asked::Set);
+            }
+            Request::Delete { key, .. } if detail.is_on() => detail.note(key, Asked::Delete),
             _ => {}
         }
     }
 
-    fn stats(&self, arg: &[u8], now: Timestamp, out: &mut Vec<u8>) {
-        let sum = self.shared.tallies.sum();
-        let mut baseline =
-            self.shared.status.baseline.lock().unwrap_or_else(PoisonError::into_inner);
-        match arg {
-            b"" => self.stats_general(&sum.since(&baseline), now, out),
-            b"tallyd" => self.stats_tallyd(out),
-            b"settings" => self.stats_settings(out),
-            b"reset" => {
-                *baseline = sum;
-                return Reply::Reset.write_to(out);
-            }
-            // There are no slabs, so there is nothing to list.
-            b"items" | b"slabs" | b"sizes" => {}
-            _ => return Reply::Error(Error::Unknown).write_to(out),
-        }
-        Reply::End.write_to(out);
-    }
-
-    fn stats_general(&self, counts: &Counts, now: Timestamp, out: &mut Vec<u8>) {
-        let started = self.shared.engine.view(|view| view.started);
-        let counters = self.shared.engine.counters();
+    /// Ends the process where that is allowed; whether it is.
+    fn shut_down(&self, mode: ShutdownMode, out: &mut Vec<u8>) -> bool {
         let status = &self.shared.status;
-        stat(out, "pid", u64::from(std::process::id()));
-        stat(out, "uptime", now.since(started).as_millis() / 1000);
-        stat(out, "time", now.as_secs());
-        text(out, "version", VERSION);
-        stat(out, "pointer_size", usize::BITS);
-        stat(out, "max_connections", status.max_connections.load(Relaxed));
-        stat(out, "curr_connections", status.connections.load(Relaxed));
-        stat(out, "total_connections", status.accepted.load(Relaxed));
-        stat(out, "rejected_connections", status.refused.load(Relaxed));
-        counts.each(|name, value| stat(out, name, value));
-        stat(out, "limit_maxbytes", counters.items().max_bytes());
-        stat(out, "threads", status.threads.load(Relaxed));
-        stat(out, "bytes", counters.items().used_bytes());
-        stat(out, "curr_items", counters.series() + counters.items().len());
-        stat(out, "evictions", 0_u64);
+        let error = match mode {
+            _ if !status.allows_shutdown.load(Relaxed) => Error::ShutdownOff,
+            ShutdownMode::Unknown => Error::BadShutdown,
+            // What others have sent is answered either way: that is how this process always ends.
+            ShutdownMode::AtOnce | ShutdownMode::Graceful => {
+                status.shutdown.notify_one();
+                return true;
+            }
+        };
+        Reply::Error(error).write_to(out);
+        false
     }
 
-    fn stats_tallyd(&self, out: &mut Vec<u8>) {
-        let counters = self.shared.engine.counters();
-        stat(out, "series", counters.series());
-        stat(out, "items", counters.items().len());
-        stat(out, "item_bytes", counters.items().used_bytes());
-        stat(out, "overflowed_increments", counters.overflowed());
-        self.shared.engine.view(|view| {
-            stat(out, "window_records", view.store.records());
-            stat(out, "window_records_dropped", view.store.dropped());
-            stat(out, "window_gaps", view.gaps);
-            stat(out, "incidents_open", view.incidents);
-            stat(out, "outbox_waiting", view.outbox.len());
-        });
+    fn forget(&self, key: MetaKey<'_>, now: Timestamp) {
+        let mut room = MetaKeyRoom::default();
+        self.shared.engine.counters().delete(key.decode(&mut room), now);
     }
 
-    fn stats_settings(&self, out: &mut Vec<u8>) {
-        stat(out, "maxbytes", self.shared.engine.counters().items().max_bytes());
-        stat(out, "maxconns", self.shared.status.max_connections.load(Relaxed));
-        stat(out, "item_size_max", self.limits.item_bytes);
-        stat(out, "num_threads", self.shared.status.threads.load(Relaxed));
-        stat(out, "idle_timeout", self.idle_timeout.as_millis() / 1000);
-        text(out, "evictions", "off");
-        text(out, "cas_enabled", "yes");
-        text(out, "binding_protocol", "ascii");
+    /// Enters a connection into the list of those that are open.
+    fn enter(&self, stream: &TcpStream) -> Entered {
+        let text = |address: io::Result<std::net::SocketAddr>| {
+            address.map_or_else(|_| "tcp:unknown".to_owned(), |address| format!("tcp:{address}"))
+        };
+        let (peer, local) = (text(stream.peer_addr()), text(stream.local_addr()));
+        self.shared.status.clients.enter(peer, Some(local), self.shared.now())
     }
 
     fn take_buffer(&self) -> Vec<u8> {
@@ -313,6 +340,14 @@ impl Worker {
             pool.push(buffer);
         }
     }
+}
+
+/// What a retrieval asks for.
+struct Wanted<'a> {
+    keys: Keys<'a>,
+    cas: bool,
+    /// The new expiry of each key.
+    exptime: Option<i64>,
 }
 
 /// Between two reads of a connection.
@@ -339,14 +374,6 @@ impl Rest {
     fn newly(&mut self, available: usize) -> u64 {
         available.saturating_sub(std::mem::take(&mut self.seen)) as u64
     }
-}
-
-fn stat(out: &mut Vec<u8>, name: &str, value: impl itoa::Integer) {
-    text(out, name, itoa::Buffer::new().format(value));
-}
-
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
-    Reply::Stat { name: name.as_bytes(), value: value.as_bytes() }.write_to(out);
 }
 
 /// The ways in which a client goes away.

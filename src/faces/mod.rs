@@ -10,7 +10,7 @@ mod prometheus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
@@ -47,6 +47,14 @@ pub struct Status {
     pub max_connections: AtomicUsize,
     /// What `stats reset` takes away from the counts that `stats` shows, for all connections.
     pub baseline: Mutex<Counts>,
+    /// What `stats detail` counts.
+    pub detail: memcache::Detail,
+    /// Who is connected to the memcached port.
+    pub clients: memcache::Clients,
+    /// Whether a client may end the process by `shutdown`.
+    pub allows_shutdown: AtomicBool,
+    /// A client has done so.
+    pub shutdown: Notify,
 }
 
 impl Shared {
