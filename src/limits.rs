@@ -36,6 +36,12 @@ pub const TLS_HANDSHAKE_SECS: u64 = 10;
 /// Longest text of a number that becomes a gauge, in bytes; longer values are items.
 pub const NUMBER_BYTES: usize = 32;
 
+/// Prefixes of keys that `stats detail` counts by.
+pub const STATS_PREFIXES: usize = 10_000;
+
+/// Answer to `stats cachedump`, in bytes; memcached's own limit.
+pub const CACHEDUMP_BYTES: usize = 2 * 1024 * 1024;
+
 /// Tags in one series.
 pub const SERIES_TAGS: usize = 32;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
+use super::marks::Trace;
 use crate::time::Timestamp;
 
 /// One value.
@@ -20,6 +21,8 @@ pub struct Item {
     pub expires: Option<Timestamp>,
     /// The unique number that `gets` answers.
     pub unique: u64,
+    /// Marks and last access. A fetch is noted in place, everything else through `alter`.
+    pub trace: Trace,
 }
 
 impl Item {
@@ -145,6 +148,15 @@ impl Items {
         });
     }
 
+    /// Walks the values that are live at `now` until `each` has had enough.
+    pub fn walk(&self, now: Timestamp, mut each: impl FnMut(&[u8], &Item) -> bool) {
+        for entry in &self.table {
+            if !entry.is_expired(now) && !each(entry.key(), entry.value()) {
+                return;
+            }
+        }
+    }
+
     /// How many there are, expired ones that were not swept yet included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -170,7 +182,8 @@ impl Items {
     }
 }
 
-fn cost(key: &[u8], value: &[u8]) -> usize {
+/// What an item is charged against the room.
+pub(super) fn cost(key: &[u8], value: &[u8]) -> usize {
     key.len() + value.len() + OVERHEAD_BYTES
 }
 
@@ -179,7 +192,13 @@ mod tests {
     use super::*;
 
     fn item(value: &str) -> Item {
-        Item { value: value.as_bytes().into(), flags: 0, expires: None, unique: 1 }
+        Item {
+            value: value.as_bytes().into(),
+            flags: 0,
+            expires: None,
+            unique: 1,
+            trace: Trace::default(),
+        }
     }
 
     #[test]

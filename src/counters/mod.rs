@@ -11,8 +11,11 @@
 
 pub mod cells;
 mod gauges;
+mod glance;
 pub mod items;
+pub mod marks;
 mod number;
+mod store;
 
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -28,8 +31,11 @@ use crate::time::Timestamp;
 use cells::{Cell, CellId, Cells, Face, Kind, Shown};
 use gauges::Gauges;
 pub use gauges::Observed;
+pub use glance::{Condemned, Glance, Step, Stepped};
 use items::{Full, Item, Items};
-use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width, numeric};
+use marks::{Accesses, Marks, Trace};
+use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width};
+pub use store::{Side, Written};
 
 type Hasher = foldhash::fast::RandomState;
 type Key = Box<[u8]>;
@@ -46,6 +52,8 @@ pub struct Options {
     pub max_series: usize,
     /// Room for items, in bytes.
     pub items_bytes: usize,
+    /// Longest value that `append` and `prepend` may come to, in bytes.
+    pub value_bytes: usize,
 }
 
 /// The live table.
@@ -55,6 +63,12 @@ pub struct Counters {
     cells: Cells,
     items: Items,
     gauges: Gauges,
+    accesses: Accesses,
+    value_bytes: usize,
+    /// When housekeeping last ran, in milliseconds: the time of the drain that follows it.
+    swept: AtomicI64,
+    /// The time of the last drain. What the next one finds was written after it.
+    drained: AtomicI64,
     /// Cells made since the last drain, with the key that made them.
     births: Mutex<Vec<(CellId, Key)>>,
     missing_incr: MissingIncr,
@@ -88,6 +102,10 @@ pub enum Stored {
     Stored,
     /// Its condition did not hold.
     NotStored,
+    /// The key shows a value with another unique number.
+    Exists,
+    /// The key shows nothing that could have the unique number.
+    NotFound,
     /// There is no room for the value.
     Full,
     /// The key is one of tallyd's own.
@@ -103,6 +121,10 @@ pub enum Condition {
     Absent,
     /// When the key shows a value: `replace`.
     Present,
+    /// When the key shows a value with this unique number: `cas`.
+    Unique(u64),
+    /// The same, or with a greater one: then what is stored counts as stale, and the expiry stays.
+    UniqueOrOlder(u64),
 }
 
 /// A value to store.
@@ -159,6 +181,10 @@ impl Counters {
             cells,
             items: Items::new(options.items_bytes),
             gauges: Gauges::default(),
+            accesses: Accesses::new(options.max_series.saturating_add(1)),
+            value_bytes: options.value_bytes,
+            swept: AtomicI64::new(0),
+            drained: AtomicI64::new(0),
             births: Mutex::new(vec![(overflow, OVERFLOW_KEY.into())]),
             missing_incr: options.missing_incr,
             overflow,
@@ -193,33 +219,42 @@ impl Counters {
     /// The rest of `incr`: births, gauges that become counters, texts, expired values.
     #[cold]
     fn incr_rare(&self, hash: u64, key: &[u8], delta: u64, now: Timestamp) -> Arithmetic {
-        self.with_write(hash, key, |slot| {
-            let (value, width, is_new) = match self.shown_number(slot.id, key, now) {
-                Number::Is { value, width } => (value, width, false),
-                Number::Not => return Arithmetic::NotNumeric,
-                Number::Nothing if self.missing_incr == MissingIncr::NotFound => {
-                    return Arithmetic::NotFound;
-                }
-                Number::Nothing => (0, 0, true),
-            };
-            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
-                // No room: count it all the same, where it can be seen.
-                self.overflowed.fetch_add(1, Relaxed);
-                return Arithmetic::Value(self.add_overflow(delta));
-            };
-            let cell = self.cells.get(id);
-            let flags = if is_new {
-                cell.set_expires(None);
-                0
-            } else {
-                self.take_over_text(cell, key, now)
-            };
-            cell.show(value);
-            let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
-            cell.face.store(face.pack(), Relaxed);
-            self.renew_unique(cell);
-            Arithmetic::Value(self.add(id, cell, delta))
-        })
+        let missing = self.missing_incr;
+        self.with_write(hash, key, |slot| self.raise(slot, hash, key, delta, missing, now))
+    }
+
+    fn raise(
+        &self,
+        slot: &mut Slot<'_>,
+        hash: u64,
+        key: &[u8],
+        delta: u64,
+        missing: MissingIncr,
+        now: Timestamp,
+    ) -> Arithmetic {
+        let (value, width, is_new) = match self.shown_number(slot.id, key, now) {
+            Number::Is { value, width } => (value, width, false),
+            Number::Not => return Arithmetic::NotNumeric,
+            Number::Nothing if missing == MissingIncr::NotFound => return Arithmetic::NotFound,
+            Number::Nothing => (0, 0, true),
+        };
+        let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+            // No room: count it all the same, where it can be seen.
+            self.overflowed.fetch_add(1, Relaxed);
+            return Arithmetic::Value(self.add_overflow(delta));
+        };
+        let cell = self.cells.get(id);
+        let (flags, marks) = if is_new {
+            cell.set_expires(None);
+            (0, Marks::NONE)
+        } else {
+            self.take_over_text(cell, key, now)
+        };
+        cell.show(value);
+        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
+        cell.face.store(face.pack() | marks.face_bits(), Relaxed);
+        self.renew_unique(cell);
+        Arithmetic::Value(self.add(id, cell, delta))
     }
 
     /// Takes from the value shown, not below zero. The total of increments is not touched.
@@ -229,66 +264,48 @@ impl Counters {
         }
         let key = &*series::canonical_key(key);
         let hash = self.keys.hasher().hash_one(key);
-        self.with_write(hash, key, |slot| {
-            let (value, width) = match self.shown_number(slot.id, key, now) {
-                Number::Is { value, width } => (value, width),
-                Number::Not => return Arithmetic::NotNumeric,
-                Number::Nothing => return Arithmetic::NotFound,
-            };
-            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
-                return Arithmetic::Full;
-            };
-            let cell = self.cells.get(id);
-            let flags = self.take_over_text(cell, key, now);
-            let kind = self.face(id).kind;
-            let left = value.saturating_sub(delta);
-            cell.decrements.fetch_add(value - left, Relaxed);
-            cell.show(left);
-            let width = width.max(decimal_width(value));
-            let face = Face { kind, shown: Shown::Integer, width, flags };
-            cell.face.store(face.pack(), Relaxed);
-            self.renew_unique(cell);
-            self.observe(id, kind, left);
-            self.cells.mark(id);
-            Arithmetic::Value(left)
-        })
+        self.with_write(hash, key, |slot| self.lower(slot, hash, key, delta, now))
     }
 
-    /// Stores a value under a condition: `set`, `add`, `replace`.
-    pub fn store(&self, entry: Entry<'_>, condition: Condition, now: Timestamp) -> Stored {
-        if series::is_reserved(entry.key) {
-            return Stored::Reserved;
-        }
-        let key = &*series::canonical_key(entry.key);
-        let entry = Entry { key, ..entry };
-        let hash = self.keys.hasher().hash_one(entry.key);
-        self.with_write(hash, entry.key, |slot| {
-            let wanted = match condition {
-                Condition::Always => true,
-                Condition::Absent => !self.is_shown(slot.id, entry.key, now),
-                Condition::Present => self.is_shown(slot.id, entry.key, now),
-            };
-            if !wanted {
-                return Stored::NotStored;
-            }
-            let Some(number) = numeric(entry.value) else {
-                return self.store_text(slot.id, entry);
-            };
-            // A number for which there is no room as a series is still a value to keep.
-            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, entry.key)) else {
-                return self.store_text(None, entry);
-            };
-            self.store_number(id, entry, number, now)
-        })
+    fn lower(
+        &self,
+        slot: &mut Slot<'_>,
+        hash: u64,
+        key: &[u8],
+        delta: u64,
+        now: Timestamp,
+    ) -> Arithmetic {
+        let (value, width) = match self.shown_number(slot.id, key, now) {
+            Number::Is { value, width } => (value, width),
+            Number::Not => return Arithmetic::NotNumeric,
+            Number::Nothing => return Arithmetic::NotFound,
+        };
+        let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+            return Arithmetic::Full;
+        };
+        let cell = self.cells.get(id);
+        let (flags, marks) = self.take_over_text(cell, key, now);
+        let kind = self.face(id).kind;
+        let left = value.saturating_sub(delta);
+        cell.decrements.fetch_add(value - left, Relaxed);
+        cell.show(left);
+        let width = width.max(decimal_width(value));
+        let face = Face { kind, shown: Shown::Integer, width, flags };
+        cell.face.store(face.pack() | marks.face_bits(), Relaxed);
+        self.renew_unique(cell);
+        self.observe(id, kind, left);
+        self.cells.mark(id);
+        Arithmetic::Value(left)
     }
 
-    fn store_text(&self, id: Option<CellId>, entry: Entry<'_>) -> Stored {
+    fn store_text(&self, id: Option<CellId>, entry: Entry<'_>, now: Timestamp) -> Stored {
         let Entry { key, value, flags, expires } = entry;
         let unique = match id.map(|id| self.cells.get(id)) {
             Some(cell) => self.renew_unique(cell),
             None => self.next_unique(),
         };
-        let item = Item { value: value.into(), flags, expires, unique };
+        let trace = Trace::new(Marks::NONE, now);
+        let item = Item { value: value.into(), flags, expires, unique, trace };
         if self.items.put(key, item) == Err(Full) {
             return Stored::Full;
         }
@@ -321,7 +338,7 @@ impl Counters {
                 (Shown::Float, 0)
             }
             _ => {
-                if self.store_text(Some(id), entry) == Stored::Full {
+                if self.store_text(Some(id), entry, now) == Stored::Full {
                     return Stored::Full;
                 }
                 (Shown::Text, 0)
@@ -336,6 +353,7 @@ impl Counters {
         if face.kind == Kind::Gauge {
             self.gauges.observe(id, number.value);
         }
+        self.accesses.note(id, now);
         self.cells.mark(id);
         Stored::Stored
     }
@@ -345,19 +363,20 @@ impl Counters {
         let key = &*series::canonical_key(key);
         let hash = self.keys.hasher().hash_one(key);
         self.with_read(hash, key, |id| {
-            let cell = id.map(|id| self.cells.get(id));
-            let face = cell.map(|cell| Face::unpack(cell.face.load(Relaxed)));
-            match (cell, face) {
-                (Some(_), Some(Face { shown: Shown::Text, .. })) | (None, _) | (_, None) => {
+            let cell = id.map(|id| (id, self.cells.get(id), self.face(id)));
+            match cell {
+                Some((_, _, Face { shown: Shown::Text, .. })) | None => {
                     self.items.see(key, now, |item| {
+                        item.trace.fetch(now);
                         see(View { value: &item.value, flags: item.flags, unique: item.unique })
                     })
                 }
-                (Some(cell), Some(face)) => {
+                Some((id, cell, face)) => {
                     let mut text = Decimal::default();
                     if !cell.is_live(now) || !cell.write_shown(face, &mut text) {
                         return None;
                     }
+                    self.note_fetch(id, cell, now);
                     let value = text.as_bytes();
                     Some(see(View { value, flags: face.flags, unique: cell.unique() }))
                 }
@@ -377,23 +396,6 @@ impl Counters {
                 self.cells.mark(id);
             }
             was_shown
-        })
-    }
-
-    /// Gives a value a new time of expiry; whether there was one.
-    pub fn touch(&self, key: &[u8], expires: Option<Timestamp>, now: Timestamp) -> bool {
-        let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
-        self.with_write(hash, key, |slot| {
-            if !self.is_shown(slot.id, key, now) {
-                return false;
-            }
-            if self.items.alter(key, now, |item| item.expires = expires).is_none()
-                && let Some(id) = slot.id
-            {
-                self.cells.get(id).set_expires(expires);
-            }
-            true
         })
     }
 
@@ -421,6 +423,7 @@ impl Counters {
 
     /// Housekeeping, once a second: a delayed flush that is due, and items that have expired.
     pub fn sweep(&self, now: Timestamp) {
+        self.swept.store(now.as_millis(), Relaxed);
         let due = self.flush_due.load(Relaxed);
         if due <= now.as_millis()
             && self.flush_due.compare_exchange(due, i64::MAX, Relaxed, Relaxed).is_ok()
@@ -433,7 +436,10 @@ impl Counters {
     /// Hands every cell that was touched since the last call to `each`, then the keys of cells that
     /// are new since then. A cell that is seen for the first time has its key in the answer.
     pub fn drain(&self, mut each: impl FnMut(Drained)) -> Vec<(CellId, Box<[u8]>)> {
+        let since = self.drained.swap(self.swept.load(Relaxed), Relaxed);
+        let since = Timestamp::from_millis(since);
         self.cells.drain(|id| {
+            self.accesses.note_drained(id, since);
             let cell = self.cells.get(id);
             let face = Face::unpack(cell.face.load(SeqCst));
             // The count first: an increment that falls between the two reads is then in the total
@@ -503,6 +509,7 @@ impl Counters {
         self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.into()));
         let entry = (key.into(), SharedValue::new(id));
         slot.shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+        slot.id = Some(id);
         Some(id)
     }
 
@@ -551,16 +558,16 @@ impl Counters {
     }
 
     /// A number is about to be shown by the cell: where a text showed it until now, the cell takes
-    /// its expiry, and the text goes. Gives the flags that the value had.
-    fn take_over_text(&self, cell: &Cell, key: &[u8], now: Timestamp) -> u32 {
-        match self.items.see(key, now, |item| (item.flags, item.expires)) {
-            Some((flags, expires)) => {
-                self.items.remove(key, now);
-                cell.set_expires(expires);
-                flags
-            }
-            None => Face::unpack(cell.face.load(Relaxed)).flags,
-        }
+    /// its expiry, and the text goes. Gives the flags and marks that the value had.
+    fn take_over_text(&self, cell: &Cell, key: &[u8], now: Timestamp) -> (u32, Marks) {
+        let text = |item: &Item| (item.flags, item.expires, item.trace.marks());
+        let Some((flags, expires, marks)) = self.items.see(key, now, text) else {
+            let word = cell.face.load(Relaxed);
+            return (Face::unpack(word).flags, Marks::of_face(word));
+        };
+        self.items.remove(key, now);
+        cell.set_expires(expires);
+        (flags, marks)
     }
 
     /// A gauge that a client changes by `decr` was set to what it shows then.

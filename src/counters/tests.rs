@@ -11,7 +11,7 @@ fn later(secs: i64) -> Timestamp {
 }
 
 fn table(missing_incr: MissingIncr, max_series: usize) -> Counters {
-    Counters::new(Options { missing_incr, max_series, items_bytes: 10_000 })
+    Counters::new(Options { missing_incr, max_series, items_bytes: 10_000, value_bytes: 10_000 })
 }
 
 fn counters() -> Counters {

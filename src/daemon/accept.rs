@@ -4,7 +4,6 @@
 //! clients on one core as often as not; taking turns does not.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -17,9 +16,8 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::listen::{Listener, Place};
-use crate::faces::memcache::connections::Entry;
 use crate::faces::memcache::stream::Stream;
-use crate::faces::memcache::{Worker, refuse};
+use crate::faces::memcache::{Entered, Worker, refuse};
 use crate::faces::{Shared, stopped};
 use crate::limits;
 
@@ -27,7 +25,7 @@ use crate::limits;
 struct Handed {
     socket: Socket,
     counted: Counted,
-    listed: Entry,
+    listed: Entered,
 }
 
 /// A socket that no runtime holds.
@@ -131,7 +129,7 @@ async fn work(
         connections.spawn_local(async move {
             let _counted = counted;
             if let Err(error) = serve(&worker, socket, &listed, stop).await {
-                tracing::debug!(%error, from = listed.connection.from(), "a connection ended early");
+                tracing::debug!(%error, from = listed.address(), "a connection ended early");
             }
         });
     }
@@ -144,7 +142,7 @@ async fn work(
 async fn serve(
     worker: &Worker,
     socket: Socket,
-    listed: &Entry,
+    listed: &Entered,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut stream = match socket {
@@ -160,7 +158,7 @@ async fn serve(
             }
         }
     };
-    let served = worker.serve(&mut stream, &listed.connection, stop).await;
+    let served = worker.serve(&mut stream, listed, stop).await;
     // Nobody waits for a peer that does not even take its goodbye.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.finish()).await;
     served
@@ -179,10 +177,8 @@ pub(super) async fn accept(
     shared: Shared,
     mut stop: watch::Receiver<bool>,
 ) {
-    let number = listener.as_raw_fd();
-    let place = listener.place();
-    let _listed = shared.connections.enter(number, place.to_string(), None, shared.now());
-    let to: Arc<str> = place.to_string().into();
+    let to = listener.place().to_string();
+    let _listed = shared.status.clients.enter(to.clone(), None, shared.now());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -202,7 +198,7 @@ pub(super) async fn accept(
 fn hand_over(
     stream: Stream,
     from: &Place,
-    to: &Arc<str>,
+    to: &str,
     hands: &Hands,
     shared: &Shared,
 ) -> io::Result<()> {
@@ -219,16 +215,15 @@ fn hand_over(
         }
         return Ok(());
     }
-    let (number, socket) = match stream {
+    let socket = match stream {
         Stream::Tcp(stream) => {
             stream.set_nodelay(true)?;
-            (stream.as_raw_fd(), Socket::Tcp(stream.into_std()?, tls))
+            Socket::Tcp(stream.into_std()?, tls)
         }
-        Stream::Unix(stream) => (stream.as_raw_fd(), Socket::Unix(stream.into_std()?)),
+        Stream::Unix(stream) => Socket::Unix(stream.into_std()?),
         Stream::Tls(_) => unreachable!("the handshake is the worker's"),
     };
-    let listed =
-        shared.connections.enter(number, from.to_string(), Some(Arc::clone(to)), shared.now());
+    let listed = status.clients.enter(from.to_string(), Some(to.to_owned()), shared.now());
     hands.give(Handed { socket, counted, listed });
     Ok(())
 }

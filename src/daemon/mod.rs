@@ -34,7 +34,7 @@ use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
 use listen::{Listener, Place};
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed.
 ///
 /// # Errors
 /// Where it cannot listen on an address, or start a thread.
@@ -77,8 +77,8 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     let status = Arc::new(Status::default());
     status.threads.store(threads, Relaxed);
     status.max_connections.store(config.server.max_connections, Relaxed);
-    let (access, connections) = (Arc::new(access), Arc::default());
-    let shared = Shared { engine, clock, tallies, status, access, connections };
+    status.allows_shutdown.store(config.compat.shutdown, Relaxed);
+    let shared = Shared { engine, clock, tallies, status, access: Arc::new(access) };
     let (stop, stopped) = watch::channel(false);
 
     let mut workers = Vec::with_capacity(threads);

@@ -7,6 +7,7 @@
 //! [`tick`]: Engine::tick
 
 mod apply;
+mod meta;
 pub mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use crate::series::Series;
 use crate::store::{Catalogue, MemoryStore, Store};
 use crate::time::{Span, Timestamp, Window};
 
-pub use apply::{apply, retrieve};
+pub use apply::{apply, retrieve, retrieve_and_touch};
 
 /// Everything between the socket and the courier.
 #[derive(Debug)]
@@ -124,6 +125,7 @@ impl Engine {
             missing_incr: config.memcached.missing_incr,
             max_series: config.counters.max_series,
             items_bytes: config.memcached.items_bytes,
+            value_bytes: config.memcached.max_item_bytes,
         });
         let state = State {
             rollup: Rollup::new(&config.tiers),

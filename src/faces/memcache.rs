@@ -6,7 +6,8 @@
 //! the answers reach a bound they are written out before the next request is looked at.
 
 pub mod access;
-pub mod connections;
+mod clients;
+mod detail;
 mod stats;
 pub mod stream;
 
@@ -20,11 +21,18 @@ use tokio::sync::watch;
 use super::{Shared, stopped};
 use crate::config::Config;
 use crate::engine::tally::{Counts, Writer};
-use crate::engine::{apply, retrieve};
+use crate::engine::{apply, retrieve, retrieve_and_touch};
 use crate::limits;
-use crate::protocol::{Error, Limits, Login, Reply, Request, ShutdownMode, Step, login, parse};
+use crate::protocol::{
+    Error, Keys, Limits, Login, MetaKey, MetaKeyRoom, Reply, Request, ShutdownMode, Step, login,
+    parse,
+};
 use crate::time::{Span, Timestamp};
-use connections::{Connection, State};
+
+pub use clients::{Activity, Clients, Entered};
+pub use detail::Detail;
+
+use detail::Asked;
 use stream::Stream;
 
 /// What all connections of a worker share.
@@ -75,7 +83,7 @@ impl Worker {
     pub async fn serve(
         &self,
         stream: &mut Stream,
-        connection: &Connection,
+        entered: &Entered,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let mut rest = Rest { is_stranger: self.shared.access.asks(), ..Rest::default() };
@@ -95,8 +103,8 @@ impl Worker {
                 },
                 () = stopped(&mut stop) => return Ok(()),
             }
-            match self.turn(stream, connection, &mut rest).await {
-                Ok(None) => connection.is_at(rest.state()),
+            match self.turn(stream, &mut rest, entered).await {
+                Ok(None) => {}
                 Ok(Some(End::Closed | End::Refused)) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if is_gone(error.kind()) => return Ok(()),
@@ -109,8 +117,8 @@ impl Worker {
     async fn turn(
         &self,
         stream: &mut Stream,
-        connection: &Connection,
         rest: &mut Rest,
+        entered: &Entered,
     ) -> io::Result<Option<End>> {
         if rest.bytes.is_empty() {
             // The usual case: nothing is left over, so the worker's buffer will do.
@@ -118,7 +126,7 @@ impl Worker {
             let read = stream.try_read_buf(&mut input);
             let done = match read {
                 Ok(0) => Ok(Some(End::Closed)),
-                Ok(_) => self.answer(stream, connection, &mut input, rest).await,
+                Ok(_) => self.answer(stream, &mut input, rest, entered).await,
                 Err(error) => Err(error),
             };
             rest.bytes.extend_from_slice(&input);
@@ -132,11 +140,12 @@ impl Worker {
             return Ok(Some(End::Closed));
         }
         if rest.bytes.len() < rest.wanted {
-            connection.sent(self.shared.now());
+            entered.answers(self.shared.now());
+            entered.set(Activity::ReadingValue);
             return Ok(None);
         }
         let mut input = std::mem::take(&mut rest.bytes);
-        let done = self.answer(stream, connection, &mut input, rest).await;
+        let done = self.answer(stream, &mut input, rest, entered).await;
         if !input.is_empty() {
             // A long value may have made the buffer long; a few bytes need not keep it.
             if input.capacity() > limits::READ_CHUNK_BYTES && input.len() < limits::LINE_BYTES {
@@ -151,12 +160,12 @@ impl Worker {
     async fn answer(
         &self,
         stream: &mut Stream,
-        connection: &Connection,
         input: &mut Vec<u8>,
         rest: &mut Rest,
+        entered: &Entered,
     ) -> io::Result<Option<End>> {
         let now = self.shared.now();
-        connection.sent(now);
+        entered.answers(now);
         let mut out = self.take_buffer();
         let mut counts = Counts { bytes_read: rest.newly(input.len()), ..Counts::default() };
         let mut at = rest.swallow(input.len());
@@ -179,27 +188,24 @@ impl Worker {
             left -= 1;
             match parse(bytes, &self.limits) {
                 Step::Request { request: Request::Get { keys, cas }, consumed } => {
-                    for key in keys.iter() {
-                        retrieve(
-                            self.shared.engine.counters(),
-                            key,
-                            cas,
-                            now,
-                            &mut counts,
-                            &mut out,
-                        );
-                        if out.len() >= limits::REPLY_BUFFER_BYTES {
-                            self.write(stream, &mut out, &mut counts).await?;
-                        }
-                    }
-                    Reply::End.write_to(&mut out);
+                    let wanted = Wanted { keys, cas, exptime: None };
+                    self.retrieve(wanted, now, stream, &mut counts, &mut out).await?;
+                    at += consumed;
+                }
+                Step::Request {
+                    request: Request::GetAndTouch { keys, cas, exptime },
+                    consumed,
+                } => {
+                    let wanted = Wanted { keys, cas, exptime: Some(exptime) };
+                    self.retrieve(wanted, now, stream, &mut counts, &mut out).await?;
                     at += consumed;
                 }
                 Step::Request { request: Request::Quit, .. } => break Some(End::Closed),
-                Step::Request { request: Request::Shutdown { mode }, .. }
-                    if self.shuts_down(mode) =>
-                {
-                    break Some(End::Closed);
+                Step::Request { request: Request::Shutdown { mode }, consumed } => {
+                    if self.shut_down(mode, &mut out) {
+                        break Some(End::Closed);
+                    }
+                    at += consumed;
                 }
                 Step::Request { request, consumed } => {
                     if let Request::Stats { .. } = request {
@@ -217,8 +223,11 @@ impl Worker {
                     break None;
                 }
                 Step::Refuse { error, consumed, swallow, forget } => {
+                    // With its line end, so that a value of just the limit is none of them.
+                    let is_too_large = swallow > self.limits.item_bytes + 2;
+                    counts.store_too_large += u64::from(is_too_large);
                     if let Some(key) = forget {
-                        self.shared.engine.counters().delete(key, now);
+                        self.forget(key, now);
                     }
                     if let Some(error) = error {
                         Reply::Error(error).write_to(&mut out);
@@ -242,6 +251,9 @@ impl Worker {
         };
         input.drain(..at);
         rest.seen = input.len();
+        // What is missing of a line is not known; what is missing of a value is.
+        let lacks_value = rest.wanted > input.len() + 1 || rest.to_swallow > 0;
+        entered.set(if lacks_value { Activity::ReadingValue } else { Activity::Reading });
         let written = self.write(stream, &mut out, &mut counts).await;
         self.tally.add(&counts);
         self.give_back(out);
@@ -300,30 +312,16 @@ impl Worker {
         Ok(refused.1)
     }
 
-    /// Asks for the end where clients may. `graceful` is no different from the plain one, which is
-    /// orderly already.
-    fn shuts_down(&self, mode: ShutdownMode) -> bool {
-        let may = self.config.compat.shutdown && mode != ShutdownMode::Unknown;
-        if may {
-            self.shared.status.shutdown.notify_one();
-        }
-        may
-    }
-
     /// Answers a request that the server's own settings forbid.
     #[inline]
     fn refuses(&self, request: &Request<'_>, counts: &mut Counts, out: &mut Vec<u8>) -> bool {
-        let (error, is_silent) = match *request {
-            Request::FlushAll { noreply, .. } if !self.config.compat.flush_all => {
-                (Error::FlushOff, noreply)
-            }
-            Request::Shutdown { .. } if !self.config.compat.shutdown => (Error::ShutdownOff, false),
-            Request::Shutdown { .. } => (Error::BadShutdown, false),
-            _ => return false,
-        };
+        let Request::FlushAll { noreply, .. } = *request else { return false };
+        if self.config.compat.flush_all {
+            return false;
+        }
         counts.errors += 1;
-        if !is_silent {
-            Reply::Error(error).write_to(out);
+        if !noreply {
+            Reply::Error(Error::FlushOff).write_to(out);
         }
         true
     }
@@ -348,14 +346,72 @@ impl Worker {
         Ok(())
     }
 
-    /// The requests that are about the server and not about a key.
+    /// Answers a retrieval, a part at a time where it is long.
+    async fn retrieve(
+        &self,
+        wanted: Wanted<'_>,
+        now: Timestamp,
+        stream: &mut Stream,
+        counts: &mut Counts,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let Wanted { keys, cas, exptime } = wanted;
+        let (counters, detail) = (self.shared.engine.counters(), &self.shared.status.detail);
+        for key in keys.iter() {
+            let before = counts.get_hits + counts.touch_hits;
+            match exptime {
+                None => retrieve(counters, key, cas, now, counts, out),
+                Some(exptime) => {
+                    retrieve_and_touch(counters, key, cas, exptime, now, counts, out);
+                }
+            }
+            if detail.is_on() {
+                let is_hit = counts.get_hits + counts.touch_hits > before;
+                detail.note(key, Asked::Get { is_hit });
+            }
+            if out.len() >= limits::REPLY_BUFFER_BYTES {
+                self.write(stream, out, counts).await?;
+            }
+        }
+        Reply::End.write_to(out);
+        Ok(())
+    }
+
+    /// The requests that are about the server and not about a key, and what `stats detail` counts.
     fn answer_for_itself(&self, request: &Request<'_>, now: Timestamp, out: &mut Vec<u8>) {
+        let detail = &self.shared.status.detail;
         match request {
             Request::Version => Reply::Version(VERSION).write_to(out),
             Request::Verbosity { noreply: false } => Reply::Ok.write_to(out),
-            Request::Stats { arg } => self.stats(arg, now, out),
+            Request::MetaNoOp => Reply::MetaNoOp.write_to(out),
+            Request::Stats { arg } => stats::answer(self, arg, now, out),
+            Request::Store { key, .. } | Request::Cas { key, .. } if detail.is_on() => {
+                detail.note(key, Asked::Set);
+            }
+            Request::Delete { key, .. } if detail.is_on() => detail.note(key, Asked::Delete),
             _ => {}
         }
+    }
+
+    /// Ends the process where that is allowed; whether it is.
+    fn shut_down(&self, mode: ShutdownMode, out: &mut Vec<u8>) -> bool {
+        let status = &self.shared.status;
+        let error = match mode {
+            _ if !status.allows_shutdown.load(Relaxed) => Error::ShutdownOff,
+            ShutdownMode::Unknown => Error::BadShutdown,
+            // What others have sent is answered either way: that is how this process always ends.
+            ShutdownMode::AtOnce | ShutdownMode::Graceful => {
+                status.shutdown.notify_one();
+                return true;
+            }
+        };
+        Reply::Error(error).write_to(out);
+        false
+    }
+
+    fn forget(&self, key: MetaKey<'_>, now: Timestamp) {
+        let mut room = MetaKeyRoom::default();
+        self.shared.engine.counters().delete(key.decode(&mut room), now);
     }
 
     fn take_buffer(&self) -> Vec<u8> {
@@ -370,6 +426,14 @@ impl Worker {
             pool.push(buffer);
         }
     }
+}
+
+/// What a retrieval asks for.
+struct Wanted<'a> {
+    keys: Keys<'a>,
+    cas: bool,
+    /// The new expiry of each key.
+    exptime: Option<i64>,
 }
 
 /// Between two reads of a connection.
@@ -393,17 +457,6 @@ impl Rest {
         let now = self.to_swallow.min(available);
         self.to_swallow -= now;
         now
-    }
-
-    /// What the connection is at, now that all whole requests are answered.
-    fn state(&self) -> State {
-        if self.to_swallow > 0 {
-            State::Swallow
-        } else if self.bytes.is_empty() {
-            State::Read
-        } else {
-            State::Block
-        }
     }
 
     fn newly(&mut self, available: usize) -> u64 {

@@ -17,7 +17,6 @@ use crate::engine::tally::{Counts, Tallies};
 use crate::time::Timestamp;
 use crate::time::clock::Clock;
 use memcache::access::Access;
-use memcache::connections::Connections;
 
 /// What every face is given.
 #[derive(Clone)]
@@ -32,8 +31,6 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// Who may come in on the memcached port.
     pub access: Arc<Access>,
-    /// The connections to it that are open.
-    pub connections: Arc<Connections>,
 }
 
 /// How the process is.
@@ -55,14 +52,20 @@ pub struct Status {
     pub logins: AtomicUsize,
     /// How often that was wrong.
     pub failed_logins: AtomicUsize,
-    /// Told when a client asks for the end, and may.
-    pub shutdown: Notify,
     /// Worker threads.
     pub threads: AtomicUsize,
     /// Connections allowed at once.
     pub max_connections: AtomicUsize,
     /// What `stats reset` takes away from the counts that `stats` shows, for all connections.
     pub baseline: Mutex<Counts>,
+    /// What `stats detail` counts.
+    pub detail: memcache::Detail,
+    /// Who is connected to the memcached port.
+    pub clients: memcache::Clients,
+    /// Whether a client may end the process by `shutdown`.
+    pub allows_shutdown: AtomicBool,
+    /// A client has done so.
+    pub shutdown: Notify,
 }
 
 impl Status {
