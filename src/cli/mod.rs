@@ -4,9 +4,12 @@
 //! standard error, and has an example in its `--help`.
 
 mod check;
+mod compat;
 mod config;
+mod detach;
 mod serve;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,6 +61,10 @@ struct ServeArgs {
     /// The configuration file; built-in defaults without one.
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Start as memcached starts: all that follows are memcached's own flags (`-h` lists them).
+    #[arg(long, value_name = "FLAGS", num_args = 0.., allow_hyphen_values = true,
+          conflicts_with = "config")]
+    memcached_compat: Option<Vec<OsString>>,
 }
 
 /// What `check` takes.
@@ -95,8 +102,8 @@ enum ConfigCommand {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
-        None => serve::run(cli.serve.config.as_deref()),
-        Some(Command::Serve(args)) => serve::run(args.config.as_deref()),
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),
     }

@@ -1,17 +1,58 @@
 //! `tallyd serve`: reads the configuration, sets logging up, hands over to the daemon.
 
-use std::io::{self, IsTerminal};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
+use super::ServeArgs;
+use super::compat::{self, Asked};
 use super::config::complain;
+use super::detach::{Detached, detach};
 use crate::config::{self, Config, Surroundings};
 use crate::daemon;
 
 /// Runs the server until it is told to stop.
-pub(super) fn run(file: Option<&Path>) -> ExitCode {
+pub(super) fn run(args: &ServeArgs) -> ExitCode {
+    match &args.memcached_compat {
+        Some(flags) => run_as_memcached(flags),
+        None => run_with(args.config.as_deref()),
+    }
+}
+
+/// Runs it with memcached's own flags.
+fn run_as_memcached(flags: &[OsString]) -> ExitCode {
+    let start = match compat::read(flags, &Surroundings::of_process()) {
+        Ok(Asked::Start(start)) => start,
+        Ok(Asked::Print(text)) => {
+            let _ = writeln!(io::stdout(), "{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            // Help is no error, and goes to standard output.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match detach(start.is_daemon, start.level != "warn", start.user.as_deref()) {
+        Ok(Detached::Here) => {}
+        Ok(Detached::Elsewhere) => return ExitCode::SUCCESS,
+        Err(reason) => {
+            let _ = writeln!(io::stderr(), "error: {reason}");
+            return ExitCode::FAILURE;
+        }
+    }
+    set_up_logging(start.level);
+    if !start.ignored.is_empty() {
+        tracing::warn!("these flags change nothing here: {}", start.ignored.join(", "));
+    }
+    serve(start.config)
+}
+
+/// Runs it with a configuration file, or with the defaults.
+fn run_with(file: Option<&Path>) -> ExitCode {
     let loaded = match file.map(|file| config::load(file, &Surroundings::of_process())).transpose()
     {
         Ok(loaded) => loaded,
@@ -20,7 +61,7 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    set_up_logging();
+    set_up_logging("info");
     let config = match loaded {
         Some(loaded) => {
             for warning in loaded.warnings.iter() {
@@ -31,7 +72,11 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
         }
         None => Config::default(),
     };
-    match daemon::run(&config) {
+    serve(config)
+}
+
+fn serve(config: Config) -> ExitCode {
+    match daemon::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -40,10 +85,11 @@ pub(super) fn run(file: Option<&Path>) -> ExitCode {
     }
 }
 
-fn set_up_logging() {
+/// Sets logging up, at `usual` where `TALLYD_LOG` does not say otherwise.
+fn set_up_logging(usual: &str) {
     // What a library logs at debug or trace may hold what it sends, and that may be a password. So
     // the level that a user asks for is tallyd's own, and libraries stay at warnings.
-    let level = std::env::var("TALLYD_LOG").unwrap_or_else(|_| "info".to_owned());
+    let level = std::env::var("TALLYD_LOG").unwrap_or_else(|_| usual.to_owned());
     let filter = EnvFilter::try_new(format!("warn,tallyd={level}"));
     let is_unclear = filter.is_err();
     tracing_subscriber::fmt()

@@ -55,11 +55,7 @@ fn password(
         reader.sink.warn(Finding::new(named.place, message));
     }
     let (path, file) = reader.file(Some(named))?;
-    if file.mode & 0o077 != 0 {
-        let message = format!("the password can be read by others: mode {:04o}", file.mode);
-        let help = format!("chmod 600 {}", path.value.display());
-        reader.sink.warn(Finding::new(path.place, message).help(help));
-    }
+    reader.warn_if_open("the password", &path, file.mode);
     let text = String::from_utf8(file.bytes).unwrap_or_default();
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() || text.contains(char::is_control) {

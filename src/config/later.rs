@@ -4,10 +4,9 @@
 //! file should not look for a typing mistake.
 
 /// Keys of the section with that title, which this version does not have yet.
-const KEYS: [(&str, &[&str]); 9] = [
+const KEYS: [(&str, &[&str]); 8] = [
     ("", &["graphite", "http", "metric", "nrpe", "schedule", "statsd", "store"]),
-    ("[server]", &["tls_cert", "tls_key", "token_file"]),
-    ("[memcached]", &["auth_file"]),
+    ("[server]", &["token_file"]),
     ("[counters]", &["idle_expiry"]),
     (
         "[[rule]]",

@@ -8,6 +8,7 @@
 //! It knows nothing of sockets and threads. Files and environment variables are reached through
 //! [`Surroundings`] alone, so that a test, or a check of somebody else's file, decides what is there.
 
+mod access;
 mod contact;
 mod email;
 mod excerpt;
@@ -25,6 +26,7 @@ mod tests;
 mod tier;
 mod value;
 
+pub use access::server_config;
 pub use model::*;
 pub use problem::{Problem, Problems};
 pub use surroundings::{FileRead, Surroundings};

@@ -31,13 +31,15 @@ pub struct Config {
     pub email: Email,
     /// `[notify]`
     pub notify: Notify,
+    /// What memcached's own start flags ask for; a file cannot say it.
+    pub compat: Compat,
 }
 
 /// Where to listen and how many threads serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Addresses of the memcached port; may be empty.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Addresses of the HTTP port, loopback only while no token is configured; may be empty.
     pub http: Vec<SocketAddr>,
     /// Where what was counted is kept; relative to the directory that the server is started in.
@@ -48,6 +50,95 @@ pub struct Server {
     pub max_connections: usize,
     /// How long a silent client is kept; zero means for ever.
     pub idle_timeout: Span,
+    /// What the TCP addresses of the memcached port prove themselves with; `None`: clear text.
+    pub tls: Option<Tls>,
+}
+
+/// One address of the memcached port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a TCP port; port 0 is any that is free.
+    Tcp(SocketAddr),
+    /// An absolute path, written `unix:/path`.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A certificate and its private key, checked against each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, and those between it and its authority.
+    pub cert: Pem,
+    /// The file of the key, for a reload.
+    pub key_path: PathBuf,
+    /// The key, as PEM.
+    pub key: Secret,
+}
+
+/// Who may speak on the memcached port, once a file says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The file, for a reload.
+    pub path: PathBuf,
+    /// Its lines; at least one.
+    pub logins: Vec<Login>,
+}
+
+/// A user and a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// What memcached's own start flags ask for, and what holds without them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compat {
+    /// Whether they were used at all: then a server without any address is no mistake.
+    pub is_on: bool,
+    /// Connections that the system keeps until they are accepted.
+    pub backlog: u32,
+    /// Permission bits of a socket file.
+    pub socket_mode: u32,
+    /// Whether clients may end the server with `shutdown`.
+    pub shutdown: bool,
+    /// Whether clients may use `flush_all`.
+    pub flush_all: bool,
+    /// Requests of one connection before others have their turn; `None`: all that were read.
+    pub requests_per_turn: Option<u32>,
+    /// The protocol as `stats settings` names it.
+    pub protocol: &'static str,
+    /// Where the process id is written.
+    pub pid_file: Option<PathBuf>,
+    /// Where the TCP ports are written.
+    pub port_file: Option<PathBuf>,
+}
+
+impl Default for Compat {
+    fn default() -> Self {
+        Self {
+            is_on: false,
+            backlog: 1024,
+            // memcached's own: whoever may write to the file may count.
+            socket_mode: 0o700,
+            shutdown: false,
+            flush_all: true,
+            requests_per_turn: None,
+            protocol: "ascii",
+            pid_file: None,
+            port_file: None,
+        }
+    }
 }
 
 /// The memcached face.
@@ -59,6 +150,8 @@ pub struct Memcached {
     pub items_bytes: usize,
     /// Largest single value, in bytes.
     pub max_item_bytes: usize,
+    /// Who may speak; `None`: everybody.
+    pub auth: Option<Auth>,
 }
 
 /// What `incr` of an unknown key does.
@@ -405,17 +498,19 @@ impl Default for Config {
         let mib = 1024 * 1024;
         Self {
             server: Server {
-                listen: vec![SocketAddr::from(([127, 0, 0, 1], 11311))],
+                listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 11311)))],
                 http: vec![SocketAddr::from(([127, 0, 0, 1], 8311))],
                 data_dir: PathBuf::from("data"),
                 threads: 0,
                 max_connections: 10_000,
                 idle_timeout: Span::ZERO,
+                tls: None,
             },
             memcached: Memcached {
                 missing_incr: MissingIncr::Create,
                 items_bytes: 64 * mib,
                 max_item_bytes: mib,
+                auth: None,
             },
             counters: Counters { max_series: 1_000_000, sync: Span::from_secs(5) },
             tiers: [("1s", "2h"), ("10s", "3d"), ("1m", "40d"), ("1h", "1825d")]
@@ -435,6 +530,7 @@ impl Default for Config {
                 public_url: "http://127.0.0.1:8311".to_owned(),
                 give_up: Span::DAY,
             },
+            compat: Compat::default(),
         }
     }
 }

@@ -3,16 +3,15 @@
 //! What a wrong value is replaced by does not matter: a file with an error becomes no configuration.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::contact::Contacts;
-use super::model::{Config, Counters, Memcached, MissingIncr, Notify, Pem, Server};
+use super::model::{Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Server};
 use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::{FileRead, Surroundings};
-use super::{contact, email, rule, tier, value};
+use super::{access, contact, email, rule, tier, value};
 use crate::limits;
 use crate::time::Span;
 
@@ -50,22 +49,26 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         sink: reader.sink,
     };
     Config {
-        server: server(&mut root, default.server, reader.sink),
-        memcached: memcached(&mut root, default.memcached, reader.sink),
+        server: server(&mut root, default.server, reader),
+        memcached: memcached(&mut root, default.memcached, reader),
         counters: counters(&mut root, default.counters),
         tiers: tiers.unwrap_or_default(),
         rules: rule::rules(&mut root, &context),
         contacts: contacts.list,
         email,
         notify,
+        compat: default.compat,
     }
 }
 
-fn server(root: &mut Section<'_>, default: Server, sink: &Sink) -> Server {
+fn server(root: &mut Section<'_>, default: Server, reader: &Reader<'_>) -> Server {
     let Some(mut section) = root.table("server", "[server]") else { return default };
-    let listen = section.list("listen", value::address);
+    let sink = reader.sink;
+    let listen = section.list("listen", value::listen);
     let http = section.list("http", value::address);
-    distinct(listen.iter().chain(&http).flat_map(|list| &list.value), sink);
+    let addresses = http.iter().flat_map(|list| &list.value);
+    let addresses = addresses.map(|at| At { value: Listen::Tcp(at.value), place: at.place });
+    distinct(listen.iter().flat_map(|list| list.value.iter().cloned()).chain(addresses), sink);
     for address in http.iter().flat_map(|list| &list.value) {
         if !address.value.ip().is_loopback() {
             let message = "HTTP answers only on loopback until tokens can be configured";
@@ -82,22 +85,26 @@ fn server(root: &mut Section<'_>, default: Server, sink: &Sink) -> Server {
             default.max_connections,
         ),
         idle_timeout: or(section.text("idle_timeout", value::span), default.idle_timeout),
+        tls: access::tls(&mut section, reader),
     }
 }
 
 /// Reports addresses that are written twice. Port 0 means "any free port", so it may be.
-fn distinct<'a>(addresses: impl Iterator<Item = &'a At<SocketAddr>>, sink: &Sink) {
+fn distinct(addresses: impl Iterator<Item = At<Listen>>, sink: &Sink) {
     let mut seen = BTreeMap::new();
-    for address in addresses.filter(|address| address.value.port() != 0) {
-        if let Some(first) = seen.insert(address.value, address.place) {
-            let message = format!("{} is listened on twice", address.value);
+    let is_any = |listen: &Listen| matches!(listen, Listen::Tcp(address) if address.port() == 0);
+    for address in addresses.filter(|address| !is_any(&address.value)) {
+        let text = address.value.to_string();
+        if let Some(first) = seen.insert(text.clone(), address.place) {
+            let message = format!("{text} is listened on twice");
             sink.error(Finding::new(address.place, message).also(first, "first here"));
         }
     }
 }
 
-fn memcached(root: &mut Section<'_>, default: Memcached, sink: &Sink) -> Memcached {
+fn memcached(root: &mut Section<'_>, default: Memcached, reader: &Reader<'_>) -> Memcached {
     let Some(mut section) = root.table("memcached", "[memcached]") else { return default };
+    let sink = reader.sink;
     let words = [("create", MissingIncr::Create), ("not_found", MissingIncr::NotFound)];
     let missing_incr = or(section.one_of("missing_incr", &words), default.missing_incr);
     let items = section.text("items", value::size);
@@ -113,7 +120,8 @@ fn memcached(root: &mut Section<'_>, default: Memcached, sink: &Sink) -> Memcach
         let message = "`max_item` is larger than `items`, the room for all of them";
         sink.error(Finding::new(place, message));
     }
-    Memcached { missing_incr, items_bytes, max_item_bytes }
+    let auth = access::auth(&mut section, reader);
+    Memcached { missing_incr, items_bytes, max_item_bytes, auth }
 }
 
 fn counters(root: &mut Section<'_>, default: Counters) -> Counters {
@@ -215,6 +223,15 @@ impl Reader<'_> {
         let message = format!("cannot read {}", shown(&path.display().to_string()));
         self.sink.error(Finding::new(named.place, message).label(reason));
         None
+    }
+
+    /// Warns of a file with passwords or keys that others than its owner can read.
+    pub(super) fn warn_if_open(&self, what: &str, path: &At<PathBuf>, mode: u32) {
+        if mode & 0o077 != 0 {
+            let message = format!("{what} can be read by others: mode {mode:04o}");
+            let help = format!("chmod 600 {}", path.value.display());
+            self.sink.warn(Finding::new(path.place, message).help(help));
+        }
     }
 
     /// Certificates from the file that a key names.

@@ -1,6 +1,7 @@
 //! The layer from outside: texts in, values or rendered problems out.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -17,6 +18,19 @@ const SAMPLE: &str = include_str!("../../conf/tallyd.toml");
 /// Stands wherever the tests put a secret.
 const PLANTED: &str = "pl4nted";
 
+/// A certificate and its key.
+static PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
+    let key = key_pair();
+    let names = vec!["tallyd.example".to_owned()];
+    let parameters = rcgen::CertificateParams::new(names).expect("a name");
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+});
+
+fn key_pair() -> rcgen::KeyPair {
+    rcgen::KeyPair::generate().expect("a key")
+}
+
 /// A password file and a certificate, as the tests' file system has them.
 fn fake_file(path: &Path, _: u64) -> io::Result<Option<FileRead>> {
     let file = |text: &str, mode| Ok(Some(FileRead { bytes: text.as_bytes().to_vec(), mode }));
@@ -25,6 +39,14 @@ fn fake_file(path: &Path, _: u64) -> io::Result<Option<FileRead>> {
         Some("open-password") => file("pl4nted\n", 0o644),
         Some("empty") => file("\n", 0o600),
         Some("company-ca.pem") => file("-----BEGIN CERTIFICATE-----\n", 0o644),
+        Some("tallyd.crt") => file(&PAIR.0, 0o644),
+        Some("tallyd.key") => file(&PAIR.1, 0o600),
+        Some("open.key") => file(&PAIR.1, 0o640),
+        Some("another.key") => file(&key_pair().serialize_pem(), 0o600),
+        Some("cut.crt") => file("-----BEGIN CERTIFICATE-----\nMIIB\n", 0o644),
+        Some("memcached-users") => file("foo:pl4nted\nbaaaz:pl4nted\n", 0o600),
+        Some("open-users") => file("foo:pl4nted\n", 0o644),
+        Some("wrong-users") => file("foo:pl4nted\npl4nted\n", 0o644),
         Some("endless") => Ok(None),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -219,11 +241,6 @@ critical = { abov = 5, below = 1, off = 3 }
 #[test]
 fn what_this_version_lacks_is_refused_with_the_reason() {
     let text = r#"[server]
-listen = ["unix:/run/tallyd.sock"]
-tls_cert = ""
-tls_key = ""
-[memcached]
-auth_file = ""
 [counters]
 idle_expiry = "40d"
 [store]
@@ -270,7 +287,62 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 28, "{messages}");
+    assert_eq!(messages.lines().count(), 24, "{messages}");
+}
+
+#[test]
+fn sockets_are_addresses_or_whole_paths() {
+    let listen = |text: &str| messages(&format!("[server]\nlisten = [{text}]\n"));
+    let config = read("[server]\nlisten = [\"127.0.0.1:1\", \"unix:/run/t.sock\"]\nhttp = []");
+    let listens = config.unwrap().config.server.listen;
+    assert_eq!(listens[1], Listen::Unix("/run/t.sock".into()));
+    for (text, expect) in [
+        ("'unix:'", "is not a socket to listen on"),
+        ("'unix:run/t.sock'", "is not a socket to listen on"),
+        ("'unix:/run/'", "is not a socket to listen on"),
+        ("'unix:/run/t.sock', 'unix:/run/t.sock'", "unix:/run/t.sock is listened on twice"),
+    ] {
+        assert!(listen(text).contains(expect), "{text}: {}", listen(text));
+    }
+    let long = format!("'unix:/{}'", "x".repeat(107));
+    assert!(listen(&long).contains("at most 107 bytes"), "{}", listen(&long));
+    assert!(messages("[server]\nhttp = ['unix:/x']").contains("is not an address to listen on"));
+}
+
+#[test]
+fn a_certificate_and_its_key_are_checked_against_each_other() {
+    let server = |text: &str| messages(&format!("[server]\n{text}\n"));
+    let good = read("[server]\ntls_cert = 'tallyd.crt'\ntls_key = 'tallyd.key'").unwrap();
+    let tls = good.config.server.tls.expect("both are there");
+    assert_eq!(tls.key_path, Path::new("/etc/tallyd.key"));
+    assert!(server_config(&tls).is_ok() && good.warnings.is_empty());
+    for (cert, key, expect) in [
+        ("tallyd.crt", "", "a certificate needs its key: set `tls_key`"),
+        ("", "tallyd.key", "a key needs its certificate: set `tls_cert`"),
+        ("tallyd.crt", "another.key", "certificate and key do not fit each other"),
+        ("cut.crt", "tallyd.key", "this certificate cannot be used"),
+        ("empty", "tallyd.key", "this file holds no certificate in PEM form"),
+        ("tallyd.crt", "tallyd.crt", "this file holds no private key in PEM form"),
+        ("tallyd.crt", "absent", "cannot read `/etc/absent`"),
+        ("tallyd.crt", "open.key", "the key can be read by others: mode 0640"),
+    ] {
+        let said = server(&format!("tls_cert = '{cert}'\ntls_key = '{key}'"));
+        assert!(said.contains(expect), "{cert} {key}: {said}");
+    }
+}
+
+#[test]
+fn the_users_of_the_memcached_port_come_from_a_file() {
+    let users = |file: &str| messages(&format!("[memcached]\nauth_file = '{file}'\n"));
+    let auth = read("[memcached]\nauth_file = 'memcached-users'").unwrap().config.memcached.auth;
+    let auth = auth.expect("it is there");
+    assert_eq!((auth.logins[1].user.as_str(), auth.logins.len()), ("baaaz", 2));
+    assert!(!format!("{auth:?}").contains(PLANTED));
+    let said = users("open-users");
+    assert!(said.contains("the passwords can be read by others: mode 0644"), "{said}");
+    let said = users("wrong-users");
+    assert!(said.contains("line 2 has no `:`") && !said.contains(PLANTED), "{said}");
+    assert!(users("empty").contains("there is no line in it"), "{}", users("empty"));
 }
 
 #[test]

@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
-use super::model::{Relay, RelaySecurity};
+use super::model::{Listen, Relay, RelaySecurity};
 use super::sink::{Fault, shown};
 use crate::series::Pattern;
 use crate::time::Span;
 
 /// Names go into URLs and into Nagios service descriptions.
 const NAME_CHARS_MAX: usize = 100;
+
+/// Longest path of a socket: what Linux' `sockaddr_un` has room for, less the closing NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// What an address of a mail server begins with.
 const SCHEMES: &str = "it must begin with smtp://, smtps:// or smtp+plain://";
@@ -68,11 +71,27 @@ pub(super) fn size(text: &str) -> Result<usize, Fault> {
     })
 }
 
-/// `127.0.0.1:11311`.
-pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
-    if text.starts_with("unix:") {
-        return Err(Fault::new("a unix socket is not supported by this version"));
+/// `127.0.0.1:11311` or `unix:/run/tallyd.sock`.
+pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        return address(text).map(Listen::Tcp);
+    };
+    let wrong = |label: String| {
+        Fault::new(format!("{} is not a socket to listen on", shown(text))).label(label)
+    };
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return Err(wrong(
+            "write the whole path of the file, like \"unix:/run/tallyd.sock\"".into(),
+        ));
     }
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        return Err(wrong(format!("its path may have at most {SOCKET_PATH_BYTES_MAX} bytes")));
+    }
+    Ok(Listen::Unix(path.into()))
+}
+
+/// `127.0.0.1:8311`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
     text.parse().map_err(|_| {
         Fault::new(format!("{} is not an address to listen on", shown(text)))
             .help("write an IP address and a port, like \"127.0.0.1:11311\" or \"[::1]:11311\"")

@@ -55,7 +55,7 @@ pub struct Cell {
     pub offset: AtomicU64,
     /// Sum of all that `decr` took from the value shown.
     pub decrements: AtomicU64,
-    /// Kind, form and flags, packed: see [`Face`].
+    /// Kind, form and flags, packed: see [`Face`]; between them the marks of [`super::marks`].
     pub face: AtomicU64,
     /// When the value shown expires, in milliseconds since the epoch; 0 for never.
     pub expires: AtomicU64,
@@ -109,7 +109,7 @@ impl Face {
         word & 0xffff == (Kind::Counter as u64) | ((Shown::Integer as u64) << 8)
     }
 
-    /// Into one word: flags, width, shown, kind from high to low.
+    /// Into one word: flags, eight bits for marks, width, shown, kind from high to low.
     #[must_use]
     pub const fn pack(self) -> u64 {
         (self.flags as u64) << 32
@@ -274,6 +274,13 @@ impl Cells {
         if word.load(Ordering::SeqCst) & bit == 0 {
             word.fetch_or(bit, Ordering::SeqCst);
         }
+    }
+
+    /// Whether a cell was written since the last drain.
+    #[must_use]
+    pub fn is_marked(&self, id: CellId) -> bool {
+        let word = self.segment(id).and_then(|s| s.dirty.get(id.index() % SEGMENT / 64));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (id.index() % 64) != 0)
     }
 
     /// Hands every cell that was marked since the last call to `each`, in order of id.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::items::Item;
 use super::journal::{Found, Journal, OpenError};
+use super::marks::{Marks, Trace};
 use crate::time::Timestamp;
 
 const MAGIC: [u8; 8] = *b"tallyITM";
@@ -52,6 +53,7 @@ impl ItemLog {
     /// [`OpenError`], where a file of it cannot be used.
     pub(super) fn open(
         dir: &Path,
+        now: Timestamp,
         mut each: impl FnMut(Change<'_>),
     ) -> Result<(Self, Found), OpenError> {
         let mut numbers = numbers(dir)?;
@@ -63,7 +65,7 @@ impl ItemLog {
         let mut last = None;
         for number in numbers {
             let (journal, found) = Journal::open(&path(dir, number), MAGIC, |payload| {
-                if let Some(change) = change(payload) {
+                if let Some(change) = change(payload, now) {
                     each(change);
                 }
             })?;
@@ -85,6 +87,7 @@ impl ItemLog {
         let key_bytes = u16::try_from(key.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         self.lock().journal.append(&[
             &[PUT],
+            &item.trace.marks().face_bits().to_le_bytes(),
             &item.flags.to_le_bytes(),
             &expires.to_le_bytes(),
             &item.unique.to_le_bytes(),
@@ -172,10 +175,11 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, OpenError> {
 }
 
 /// What a record says; `None` for one that no version of this program has written.
-fn change(payload: &[u8]) -> Option<Change<'_>> {
+fn change(payload: &[u8], now: Timestamp) -> Option<Change<'_>> {
     let (kind, rest) = payload.split_first()?;
     match *kind {
         PUT => {
+            let (marks, rest) = rest.split_first_chunk()?;
             let (flags, rest) = rest.split_first_chunk()?;
             let (expires, rest) = rest.split_first_chunk()?;
             let (unique, rest) = rest.split_first_chunk()?;
@@ -190,6 +194,8 @@ fn change(payload: &[u8]) -> Option<Change<'_>> {
                 flags: u32::from_le_bytes(*flags),
                 expires,
                 unique: u64::from_le_bytes(*unique),
+                // When it was last read is not kept: it counts from now on.
+                trace: Trace::new(Marks::of_face(u64::from_le_bytes(*marks)), now),
             };
             Some(Change::Put(key, item))
         }

@@ -12,6 +12,7 @@ use dashmap::DashMap;
 
 use super::item_log::{Change, ItemLog};
 use super::journal::{Found, OpenError};
+use super::marks::Trace;
 use crate::time::Timestamp;
 
 /// One value.
@@ -25,6 +26,8 @@ pub struct Item {
     pub expires: Option<Timestamp>,
     /// The unique number that `gets` answers.
     pub unique: u64,
+    /// Marks and last access. A fetch is noted in place, everything else through `alter`.
+    pub trace: Trace,
 }
 
 impl Item {
@@ -76,9 +79,13 @@ impl Items {
     ///
     /// # Errors
     /// [`OpenError`], where the log cannot be used.
-    pub(super) fn open(max_bytes: usize, dir: &Path) -> Result<(Self, Found), OpenError> {
+    pub(super) fn open(
+        max_bytes: usize,
+        dir: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Found), OpenError> {
         let mut items = Self::new(max_bytes);
-        let (log, found) = ItemLog::open(dir, |change| match change {
+        let (log, found) = ItemLog::open(dir, now, |change| match change {
             Change::Put(key, item) => items.replace(key, item),
             Change::Remove(key) => items.forget(key),
             Change::Clear => items.remove_where(|_| true),
@@ -232,6 +239,15 @@ impl Items {
         });
     }
 
+    /// Walks the values that are live at `now` until `each` has had enough.
+    pub fn walk(&self, now: Timestamp, mut each: impl FnMut(&[u8], &Item) -> bool) {
+        for entry in &self.table {
+            if !entry.is_expired(now) && !each(entry.key(), entry.value()) {
+                return;
+            }
+        }
+    }
+
     /// How many there are, expired ones that were not swept yet included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -257,7 +273,8 @@ impl Items {
     }
 }
 
-fn cost(key: &[u8], value: &[u8]) -> usize {
+/// What an item is charged against the room.
+pub(super) fn cost(key: &[u8], value: &[u8]) -> usize {
     key.len() + value.len() + OVERHEAD_BYTES
 }
 
@@ -266,7 +283,13 @@ mod tests {
     use super::*;
 
     fn item(value: &str) -> Item {
-        Item { value: value.as_bytes().into(), flags: 0, expires: None, unique: 1 }
+        Item {
+            value: value.as_bytes().into(),
+            flags: 0,
+            expires: None,
+            unique: 1,
+            trace: Trace::default(),
+        }
     }
 
     #[test]

@@ -13,10 +13,13 @@ pub mod cells;
 mod disk;
 mod expiring;
 mod gauges;
+mod glance;
 mod item_log;
 pub mod items;
 mod journal;
+pub mod marks;
 mod number;
+mod store;
 
 use std::hash::BuildHasher;
 use std::io;
@@ -36,9 +39,12 @@ use disk::Disk;
 use expiring::Expiring;
 use gauges::Gauges;
 pub use gauges::Observed;
+pub use glance::{Condemned, Glance, Step, Stepped};
 use items::{Full, Item, Items};
 pub use journal::OpenError;
-use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width, numeric};
+use marks::{Accesses, Marks, Trace};
+use number::{Decimal, Exact, Number, Numeric, decimal, decimal_width};
+pub use store::{Side, Written};
 
 type Hasher = foldhash::fast::RandomState;
 type Key = Box<[u8]>;
@@ -55,6 +61,8 @@ pub struct Options {
     pub max_series: usize,
     /// Room for items, in bytes.
     pub items_bytes: usize,
+    /// Longest value that `append` and `prepend` may come to, in bytes.
+    pub value_bytes: usize,
 }
 
 /// The live table.
@@ -66,6 +74,12 @@ pub struct Counters {
     /// Where it survives the end of the process; `None`: nowhere.
     disk: Option<Disk>,
     gauges: Gauges,
+    accesses: Accesses,
+    value_bytes: usize,
+    /// When housekeeping last ran, in milliseconds: the time of the drain that follows it.
+    swept: AtomicI64,
+    /// The time of the last drain. What the next one finds was written after it.
+    drained: AtomicI64,
     /// Cells made since the last drain, with the key that made them.
     births: Mutex<Vec<(CellId, Key)>>,
     missing_incr: MissingIncr,
@@ -118,6 +132,10 @@ pub enum Stored {
     Stored,
     /// Its condition did not hold.
     NotStored,
+    /// The key shows a value with another unique number.
+    Exists,
+    /// The key shows nothing that could have the unique number.
+    NotFound,
     /// There is no room for the value.
     Full,
     /// The key is one of tallyd's own.
@@ -133,6 +151,10 @@ pub enum Condition {
     Absent,
     /// When the key shows a value: `replace`.
     Present,
+    /// When the key shows a value with this unique number: `cas`.
+    Unique(u64),
+    /// The same, or with a greater one: then what is stored counts as stale, and the expiry stays.
+    UniqueOrOlder(u64),
 }
 
 /// A value to store.
@@ -213,11 +235,15 @@ impl Counters {
     ///
     /// # Errors
     /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
-    pub fn open(options: Options, dir: &Path) -> Result<(Self, Recovered), OpenError> {
+    pub fn open(
+        options: Options,
+        dir: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Recovered), OpenError> {
         let mut recovered = Recovered::default();
         let mut births = Vec::new();
         let (disk, keys) = Disk::open(dir, |number, key| births.push((number, Key::from(key))))?;
-        let (items, found) = Items::open(options.items_bytes, dir)?;
+        let (items, found) = Items::open(options.items_bytes, dir, now)?;
         recovered.damaged_bytes = keys.damaged_bytes + found.damaged_bytes;
         recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
         recovered.items = items.len();
@@ -255,6 +281,10 @@ impl Counters {
             items,
             disk: None,
             gauges: Gauges::default(),
+            accesses: Accesses::new(options.max_series.saturating_add(1)),
+            value_bytes: options.value_bytes,
+            swept: AtomicI64::new(0),
+            drained: AtomicI64::new(0),
             births: Mutex::default(),
             missing_incr: options.missing_incr,
             overflow: CellId::default(),
@@ -347,35 +377,45 @@ impl Counters {
     /// The rest of `incr`: births, gauges that become counters, texts, expired values.
     #[cold]
     fn incr_rare(&self, hash: u64, key: &[u8], delta: u64, now: Timestamp) -> Arithmetic {
-        self.with_write(hash, key, |slot| {
-            let (value, width, is_new) = match self.shown_number(slot.id, key, now) {
-                Number::Is { value, width } => (value, width, false),
-                Number::Not => return Arithmetic::NotNumeric,
-                Number::Nothing if self.missing_incr == MissingIncr::NotFound => {
-                    return Arithmetic::NotFound;
-                }
-                Number::Nothing => (0, 0, true),
-            };
-            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
-                // No room: count it all the same, where it can be seen.
-                self.overflowed.fetch_add(1, Relaxed);
-                return Arithmetic::Value(self.add_overflow(delta));
-            };
-            let cell = self.cells.get(id);
-            let was_text = slot.id.is_none() || self.face(id).shown == Shown::Text;
-            let flags = if is_new {
-                cell.set_expires(None);
-                0
-            } else {
-                self.adopt_attributes(id, was_text, key, now)
-            };
-            cell.show(value);
-            let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
-            cell.face.store(face.pack(), Relaxed);
-            self.drop_text(was_text, key, now);
-            self.renew_unique(cell);
-            Arithmetic::Value(self.add(id, cell, delta))
-        })
+        let missing = self.missing_incr;
+        self.with_write(hash, key, |slot| self.raise(slot, hash, key, delta, missing, now))
+    }
+
+    fn raise(
+        &self,
+        slot: &mut Slot<'_>,
+        hash: u64,
+        key: &[u8],
+        delta: u64,
+        missing: MissingIncr,
+        now: Timestamp,
+    ) -> Arithmetic {
+        let (value, width, is_new) = match self.shown_number(slot.id, key, now) {
+            Number::Is { value, width } => (value, width, false),
+            Number::Not => return Arithmetic::NotNumeric,
+            Number::Nothing if missing == MissingIncr::NotFound => return Arithmetic::NotFound,
+            Number::Nothing => (0, 0, true),
+        };
+        let was_born = slot.id.is_none();
+        let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+            // No room: count it all the same, where it can be seen.
+            self.overflowed.fetch_add(1, Relaxed);
+            return Arithmetic::Value(self.add_overflow(delta));
+        };
+        let cell = self.cells.get(id);
+        let was_text = was_born || self.face(id).shown == Shown::Text;
+        let (flags, marks) = if is_new {
+            cell.set_expires(None);
+            (0, Marks::NONE)
+        } else {
+            self.adopt_attributes(id, was_text, key, now)
+        };
+        cell.show(value);
+        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
+        cell.face.store(face.pack() | marks.face_bits(), Relaxed);
+        self.drop_text(was_text, key, now);
+        self.renew_unique(cell);
+        Arithmetic::Value(self.add(id, cell, delta))
     }
 
     /// Takes from the value shown, not below zero. The total of increments is not touched.
@@ -385,67 +425,50 @@ impl Counters {
         }
         let key = &*series::canonical_key(key);
         let hash = self.keys.hasher().hash_one(key);
-        self.with_write(hash, key, |slot| {
-            let (value, width) = match self.shown_number(slot.id, key, now) {
-                Number::Is { value, width } => (value, width),
-                Number::Not => return Arithmetic::NotNumeric,
-                Number::Nothing => return Arithmetic::NotFound,
-            };
-            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
-                return Arithmetic::Full;
-            };
-            let cell = self.cells.get(id);
-            let Face { kind, shown, .. } = self.face(id);
-            let was_text = slot.id.is_none() || shown == Shown::Text;
-            let flags = self.adopt_attributes(id, was_text, key, now);
-            let left = value.saturating_sub(delta);
-            cell.decrements.fetch_add(value - left, Relaxed);
-            cell.show(left);
-            let width = width.max(decimal_width(value));
-            let face = Face { kind, shown: Shown::Integer, width, flags };
-            cell.face.store(face.pack(), Relaxed);
-            self.drop_text(was_text, key, now);
-            self.renew_unique(cell);
-            self.observe(id, kind, left);
-            self.cells.mark(id);
-            Arithmetic::Value(left)
-        })
+        self.with_write(hash, key, |slot| self.lower(slot, hash, key, delta, now))
     }
 
-    /// Stores a value under a condition: `set`, `add`, `replace`.
-    pub fn store(&self, entry: Entry<'_>, condition: Condition, now: Timestamp) -> Stored {
-        if series::is_reserved(entry.key) {
-            return Stored::Reserved;
-        }
-        let key = &*series::canonical_key(entry.key);
-        let entry = Entry { key, ..entry };
-        let hash = self.keys.hasher().hash_one(entry.key);
-        self.with_write(hash, entry.key, |slot| {
-            let wanted = match condition {
-                Condition::Always => true,
-                Condition::Absent => !self.is_shown(slot.id, entry.key, now),
-                Condition::Present => self.is_shown(slot.id, entry.key, now),
-            };
-            if !wanted {
-                return Stored::NotStored;
-            }
-            let Some(number) = numeric(entry.value) else {
-                return self.store_text(slot.id, entry);
-            };
-            // A number for which there is no room as a series is still a value to keep.
-            let Some(id) = slot.id.or_else(|| self.birth(slot, hash, entry.key)) else {
-                return self.store_text(None, entry);
-            };
-            self.store_number(id, entry, number, now)
-        })
+    fn lower(
+        &self,
+        slot: &mut Slot<'_>,
+        hash: u64,
+        key: &[u8],
+        delta: u64,
+        now: Timestamp,
+    ) -> Arithmetic {
+        let (value, width) = match self.shown_number(slot.id, key, now) {
+            Number::Is { value, width } => (value, width),
+            Number::Not => return Arithmetic::NotNumeric,
+            Number::Nothing => return Arithmetic::NotFound,
+        };
+        let was_born = slot.id.is_none();
+        let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+            return Arithmetic::Full;
+        };
+        let cell = self.cells.get(id);
+        let Face { kind, shown, .. } = self.face(id);
+        let was_text = was_born || shown == Shown::Text;
+        let (flags, marks) = self.adopt_attributes(id, was_text, key, now);
+        let left = value.saturating_sub(delta);
+        cell.decrements.fetch_add(value - left, Relaxed);
+        cell.show(left);
+        let width = width.max(decimal_width(value));
+        let face = Face { kind, shown: Shown::Integer, width, flags };
+        cell.face.store(face.pack() | marks.face_bits(), Relaxed);
+        self.drop_text(was_text, key, now);
+        self.renew_unique(cell);
+        self.observe(id, kind, left);
+        self.cells.mark(id);
+        Arithmetic::Value(left)
     }
 
-    fn store_text(&self, id: Option<CellId>, entry: Entry<'_>) -> Stored {
+    fn store_text(&self, id: Option<CellId>, entry: Entry<'_>, now: Timestamp) -> Stored {
         let Entry { key, value, flags, expires } = entry;
         // A refused value leaves the old one as it is, its unique number too.
         let cell = id.map(|id| self.cells.get(id));
         let unique = cell.map_or_else(|| self.next_unique(), |cell| self.fresh_unique(cell));
-        let item = Item { value: value.into(), flags, expires, unique };
+        let trace = Trace::new(Marks::NONE, now);
+        let item = Item { value: value.into(), flags, expires, unique, trace };
         if self.items.put(key, item) == Err(Full) {
             return Stored::Full;
         }
@@ -478,7 +501,7 @@ impl Counters {
                 (Shown::Float, 0)
             }
             _ => {
-                if self.store_text(Some(id), entry) == Stored::Full {
+                if self.store_text(Some(id), entry, now) == Stored::Full {
                     return Stored::Full;
                 }
                 (Shown::Text, 0)
@@ -493,6 +516,7 @@ impl Counters {
         if face.kind == Kind::Gauge {
             self.gauges.observe(id, number.value);
         }
+        self.accesses.note(id, now);
         self.cells.mark(id);
         Stored::Stored
     }
@@ -502,19 +526,20 @@ impl Counters {
         let key = &*series::canonical_key(key);
         let hash = self.keys.hasher().hash_one(key);
         self.with_read(hash, key, |id| {
-            let cell = id.map(|id| self.cells.get(id));
-            let face = cell.map(|cell| Face::unpack(cell.face.load(Relaxed)));
-            match (cell, face) {
-                (Some(_), Some(Face { shown: Shown::Text, .. })) | (None, _) | (_, None) => {
+            let cell = id.map(|id| (id, self.cells.get(id), self.face(id)));
+            match cell {
+                Some((_, _, Face { shown: Shown::Text, .. })) | None => {
                     self.items.see(key, now, |item| {
+                        item.trace.fetch(now);
                         see(View { value: &item.value, flags: item.flags, unique: item.unique })
                     })
                 }
-                (Some(cell), Some(face)) => {
+                Some((id, cell, face)) => {
                     let mut text = Decimal::default();
                     if !cell.is_live(now) || !cell.write_shown(face, &mut text) {
                         return None;
                     }
+                    self.note_fetch(id, cell, now);
                     let value = text.as_bytes();
                     Some(see(View { value, flags: face.flags, unique: cell.unique() }))
                 }
@@ -534,23 +559,6 @@ impl Counters {
                 self.cells.mark(id);
             }
             was_shown
-        })
-    }
-
-    /// Gives a value a new time of expiry; whether there was one.
-    pub fn touch(&self, key: &[u8], expires: Option<Timestamp>, now: Timestamp) -> bool {
-        let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
-        self.with_write(hash, key, |slot| {
-            if !self.is_shown(slot.id, key, now) {
-                return false;
-            }
-            if self.items.alter(key, now, |item| item.expires = expires).is_none()
-                && let Some(id) = slot.id
-            {
-                self.set_expires(id, expires);
-            }
-            true
         })
     }
 
@@ -578,6 +586,7 @@ impl Counters {
 
     /// Housekeeping, once a second: a delayed flush that is due, and items that have expired.
     pub fn sweep(&self, now: Timestamp) {
+        self.swept.store(now.as_millis(), Relaxed);
         let due = self.flush_due.load(Relaxed);
         if due <= now.as_millis()
             && self.flush_due.compare_exchange(due, i64::MAX, Relaxed, Relaxed).is_ok()
@@ -598,7 +607,10 @@ impl Counters {
             }
             cell.expires()
         });
+        let since = self.drained.swap(self.swept.load(Relaxed), Relaxed);
+        let since = Timestamp::from_millis(since);
         self.cells.drain(|id| {
+            self.accesses.note_drained(id, since);
             let cell = self.cells.get(id);
             let face = Face::unpack(cell.face.load(SeqCst));
             // The count first: an increment that falls between the two reads is then in the total
@@ -666,6 +678,7 @@ impl Counters {
         self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.into()));
         let entry = (key.into(), SharedValue::new(id));
         slot.shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+        slot.id = Some(id);
         Some(id)
     }
 
@@ -714,15 +727,24 @@ impl Counters {
     }
 
     /// A number is about to be shown by the cell: where a text showed it until now, the cell takes
-    /// over its expiry. Gives the flags that the value had.
-    fn adopt_attributes(&self, id: CellId, was_text: bool, key: &[u8], now: Timestamp) -> u32 {
-        let text = was_text.then(|| self.items.see(key, now, |item| (item.flags, item.expires)));
-        match text.flatten() {
-            Some((flags, expires)) => {
+    /// over its expiry. Gives the flags and marks that the value had.
+    fn adopt_attributes(
+        &self,
+        id: CellId,
+        was_text: bool,
+        key: &[u8],
+        now: Timestamp,
+    ) -> (u32, Marks) {
+        let text = |item: &Item| (item.flags, item.expires, item.trace.marks());
+        match was_text.then(|| self.items.see(key, now, text)).flatten() {
+            Some((flags, expires, marks)) => {
                 self.set_expires(id, expires);
-                flags
+                (flags, marks)
             }
-            None => self.face(id).flags,
+            None => {
+                let word = self.cells.get(id).face.load(Relaxed);
+                (Face::unpack(word).flags, Marks::of_face(word))
+            }
         }
     }
 
@@ -760,8 +782,10 @@ impl Counters {
         self.next_unique().max(cell.unique().wrapping_add(1))
     }
 
-    fn renew_unique(&self, cell: &Cell) {
-        cell.set_unique(self.fresh_unique(cell));
+    fn renew_unique(&self, cell: &Cell) -> u64 {
+        let unique = self.fresh_unique(cell);
+        cell.set_unique(unique);
+        unique
     }
 }
 

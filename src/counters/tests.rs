@@ -11,7 +11,7 @@ fn later(secs: i64) -> Timestamp {
 }
 
 fn table(missing_incr: MissingIncr, max_series: usize) -> Counters {
-    Counters::new(Options { missing_incr, max_series, items_bytes: 10_000 })
+    Counters::new(Options { missing_incr, max_series, items_bytes: 10_000, value_bytes: 10_000 })
 }
 
 fn counters() -> Counters {
@@ -377,9 +377,13 @@ impl OnDisk {
 
     fn reopen(&mut self) -> Recovered {
         self.counters = None;
-        let options =
-            Options { missing_incr: MissingIncr::Create, max_series: 1000, items_bytes: 100_000 };
-        let (counters, recovered) = Counters::open(options, self.dir.path()).unwrap();
+        let options = Options {
+            missing_incr: MissingIncr::Create,
+            max_series: 1000,
+            items_bytes: 100_000,
+            value_bytes: 100_000,
+        };
+        let (counters, recovered) = Counters::open(options, self.dir.path(), NOW).unwrap();
         self.counters = Some(counters);
         recovered
     }
@@ -434,8 +438,13 @@ fn everything_is_there_again_after_the_end_of_the_process() {
 #[test]
 fn a_directory_has_one_master() {
     let disk = OnDisk::new();
-    let options = Options { missing_incr: MissingIncr::Create, max_series: 10, items_bytes: 1000 };
-    let error = Counters::open(options, disk.dir.path()).unwrap_err();
+    let options = Options {
+        missing_incr: MissingIncr::Create,
+        max_series: 10,
+        items_bytes: 1000,
+        value_bytes: 1000,
+    };
+    let error = Counters::open(options, disk.dir.path(), NOW).unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }));
     assert!(error.to_string().starts_with("another tallyd works on"), "{error}");
 }
@@ -510,9 +519,13 @@ fn files_of_a_newer_version_are_refused() {
         let mut bytes = std::fs::read(disk.path(file)).unwrap();
         bytes[8] = 9;
         std::fs::write(disk.path(file), bytes).unwrap();
-        let options =
-            Options { missing_incr: MissingIncr::Create, max_series: 10, items_bytes: 1000 };
-        let error = Counters::open(options, disk.dir.path()).unwrap_err();
+        let options = Options {
+            missing_incr: MissingIncr::Create,
+            max_series: 10,
+            items_bytes: 1000,
+            value_bytes: 1000,
+        };
+        let error = Counters::open(options, disk.dir.path(), NOW).unwrap_err();
         assert!(error.to_string().contains("newer tallyd (format 9"), "{file}: {error}");
     }
 }

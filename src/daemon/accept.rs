@@ -10,17 +10,28 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
+use tokio_rustls::TlsAcceptor;
 
-use crate::faces::memcache::{Worker, refuse};
+use super::listen::{Listener, Place};
+use crate::faces::memcache::stream::Stream;
+use crate::faces::memcache::{Entered, Worker, refuse};
 use crate::faces::{Shared, stopped};
+use crate::limits;
 
-/// A connection on its way to a worker, counted for as long as it lives.
+/// A connection on its way to a worker, counted and listed for as long as it lives.
 struct Handed {
-    stream: std::net::TcpStream,
+    socket: Socket,
     counted: Counted,
+    listed: Entered,
+}
+
+/// A socket that no runtime holds.
+enum Socket {
+    Tcp(std::net::TcpStream, Option<TlsAcceptor>),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 /// One of the connections that are open.
@@ -113,25 +124,44 @@ async fn work(
             }
             handed = hands.recv() => handed,
         };
-        let Some(Handed { stream, counted }) = handed else { break };
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot take over a connection");
-                continue;
-            }
-        };
+        let Some(Handed { socket, counted, listed }) = handed else { break };
         let (worker, stop) = (std::rc::Rc::clone(&worker), stop.clone());
         connections.spawn_local(async move {
             let _counted = counted;
-            if let Err(error) = worker.serve(stream, stop).await {
-                tracing::debug!(%error, "a connection ended early");
+            if let Err(error) = serve(&worker, socket, &listed, stop).await {
+                tracing::debug!(%error, from = listed.address(), "a connection ended early");
             }
         });
     }
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+}
+
+/// Serves one connection, from its handshake on where there is one.
+async fn serve(
+    worker: &Worker,
+    socket: Socket,
+    listed: &Entered,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut stream = match socket {
+        Socket::Tcp(stream, None) => Stream::Tcp(TcpStream::from_std(stream)?),
+        Socket::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        Socket::Tcp(stream, Some(tls)) => {
+            let limit = Duration::from_secs(limits::TLS_HANDSHAKE_SECS);
+            let shaking = tls.accept(TcpStream::from_std(stream)?);
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return Ok(()),
+                shaken = tokio::time::timeout(limit, shaking) => Stream::from(shaken??),
+            }
+        }
+    };
+    let served = worker.serve(&mut stream, listed, stop).await;
+    // Nobody waits for a peer that does not even take its goodbye.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.finish()).await;
+    served
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
@@ -142,18 +172,22 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 /// Accepts connections until the process stops.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     hands: Hands,
     shared: Shared,
     mut stop: watch::Receiver<bool>,
 ) {
+    let to = listener.place().to_string();
+    let _listed = shared.status.clients.enter(to.clone(), None, shared.now());
     loop {
         let accepted = tokio::select! {
             biased;
             () = stopped(&mut stop) => return,
             accepted = listener.accept() => accepted,
         };
-        if let Err(error) = accepted.and_then(|(stream, _)| hand_over(stream, &hands, &shared)) {
+        let handed =
+            accepted.and_then(|(stream, from)| hand_over(stream, &from, &to, &hands, &shared));
+        if let Err(error) = handed {
             // Out of descriptors, most likely: a moment later there may be one.
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -161,17 +195,35 @@ pub(super) async fn accept(
     }
 }
 
-fn hand_over(stream: TcpStream, hands: &Hands, shared: &Shared) -> io::Result<()> {
+fn hand_over(
+    stream: Stream,
+    from: &Place,
+    to: &str,
+    hands: &Hands,
+    shared: &Shared,
+) -> io::Result<()> {
     let status = &shared.status;
     status.accepted.fetch_add(1, Relaxed);
     let open = status.connections.fetch_add(1, Relaxed);
     let counted = Counted(shared.clone());
+    // TLS is spoken on TCP only: a unix socket does not leave the machine.
+    let tls = if matches!(stream, Stream::Tcp(_)) { shared.access.tls() } else { None };
     if open >= status.max_connections.load(Relaxed) {
         status.refused.fetch_add(1, Relaxed);
-        refuse(&stream);
+        if tls.is_none() {
+            refuse(&stream);
+        }
         return Ok(());
     }
-    stream.set_nodelay(true)?;
-    hands.give(Handed { stream: stream.into_std()?, counted });
+    let socket = match stream {
+        Stream::Tcp(stream) => {
+            stream.set_nodelay(true)?;
+            Socket::Tcp(stream.into_std()?, tls)
+        }
+        Stream::Unix(stream) => Socket::Unix(stream.into_std()?),
+        Stream::Tls(_) => unreachable!("the handshake is the worker's"),
+    };
+    let listed = status.clients.enter(from.to_string(), Some(to.to_owned()), shared.now());
+    hands.give(Handed { socket, counted, listed });
     Ok(())
 }

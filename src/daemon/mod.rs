@@ -6,7 +6,10 @@
 
 mod accept;
 mod couriers;
+mod files;
 mod keeper;
+mod listen;
+mod reload;
 mod ticker;
 
 use std::net::SocketAddr;
@@ -21,21 +24,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, server_config};
 use crate::engine::tally::Tallies;
 use crate::engine::{Engine, Recovered};
 use crate::faces::memcache::Worker;
+use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
 use crate::notify::Couriers;
-use crate::protocol;
 use crate::time::clock::{Clock, SystemClock};
+use files::PidFile;
+use listen::{Listener, Place};
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed.
 ///
 /// # Errors
 /// Where it cannot listen on an address, or start a thread.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: Config) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,47 +48,53 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .thread_name("tallyd-blocking")
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(serve(config));
+    let done = runtime.block_on(serve(&Arc::new(config)));
     // Whatever still formats an answer on a blocking thread has nobody to send it to.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    // A reload is not there yet; without this line the signal would end the process.
-    let _hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
 
-    let listeners = bind(&config.server.listen, "memcached").await?;
-    let http_listeners = bind(&config.server.http, "HTTP").await?;
-    if listeners.is_empty() && http_listeners.is_empty() {
+    let listeners = listen::bind(&config.server.listen, &config.compat)?;
+    let http_listeners = bind_http(&config.server.http).await?;
+    if listeners.is_empty() && http_listeners.is_empty() && !config.compat.is_on {
         bail!("nothing to do: both server.listen and server.http are empty");
     }
-    let memcached = addresses(&listeners);
-    let http_addresses = addresses(&http_listeners);
+    let memcached = joined(listeners.iter().map(Listener::address));
+    let http_addresses = http_listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    let http_addresses = joined(http_addresses.map(|address| address.to_string()));
+    let (_pid_file, access) = (leave_traces(config, &listeners)?, access(config)?);
 
     let threads = match config.server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let (engine, recovered) = Engine::open(config, &config.server.data_dir, clock.now())?;
-    report(&recovered, &config.server.data_dir);
+    let engine = if config.compat.is_on {
+        // As memcached: what it holds ends with it.
+        Engine::new(config, clock.now())
+    } else {
+        let (engine, recovered) = Engine::open(config, &config.server.data_dir, clock.now())?;
+        report(&recovered, &config.server.data_dir);
+        engine
+    };
     let engine = Arc::new(engine);
     let (tallies, writers) = Tallies::new(threads);
     let status = Arc::new(Status::default());
     status.threads.store(threads, Relaxed);
     status.max_connections.store(config.server.max_connections, Relaxed);
-    let shared = Shared { engine, clock, tallies, status };
+    status.allows_shutdown.store(config.compat.shutdown, Relaxed);
+    let shared = Shared { engine, clock, tallies, status, access: Arc::new(access) };
     let (stop, stopped) = watch::channel(false);
 
     let mut workers = Vec::with_capacity(threads);
     for (at, writer) in writers.into_iter().enumerate() {
-        let limits =
-            protocol::Limits { item_bytes: config.memcached.max_item_bytes, ..Default::default() };
-        let (shared, idle) = (shared.clone(), config.server.idle_timeout);
-        let make = move || Worker::new(shared, limits, idle, writer);
+        let (shared, config) = (shared.clone(), Arc::clone(config));
+        let make = move || Worker::new(shared, config, writer);
         workers.push(accept::start_worker(at, make, stopped.clone())?);
     }
     let mail = Arc::new(Notify::new());
@@ -116,11 +127,15 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         "tallyd {VERSION} is ready"
     );
 
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        // Nothing is judged any more. Whoever supervises the process had better start it anew.
-        () = ticker.ended() => bail!("the ticker ended with a panic"),
+    let name = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            () = shared.status.shutdown.notified() => break "a client's shutdown",
+            _ = hangup.recv() => reload::reload(config, &shared.access),
+            // Nothing is judged any more. Whoever supervises the process had better start it anew.
+            () = ticker.ended() => bail!("the ticker ended with a panic"),
+        }
     };
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
@@ -191,14 +206,35 @@ fn report(recovered: &Recovered, dir: &Path) {
     }
 }
 
-/// Listens on every address, or says about each why not.
-async fn bind(addresses: &[SocketAddr], what: &str) -> anyhow::Result<Vec<TcpListener>> {
+/// What the configuration asks of new connections.
+fn access(config: &Config) -> anyhow::Result<Access> {
+    let access = Access::default();
+    access.admit_only(config.memcached.auth.as_ref().map(|auth| auth.logins.as_slice()));
+    let tls = config.server.tls.as_ref().map(server_config).transpose();
+    access.prove_with(tls.context("cannot use the certificate of server.tls_cert")?);
+    Ok(access)
+}
+
+/// The files by which others find this server, where they were asked for.
+fn leave_traces(config: &Config, listeners: &[Listener]) -> anyhow::Result<Option<PidFile>> {
+    if let Some(path) = &config.compat.port_file {
+        let ports = listeners.iter().filter_map(|listener| match listener.place() {
+            Place::Tcp(address) => Some(address),
+            Place::Unix(_) => None,
+        });
+        files::write_ports(path, &ports.collect::<Vec<_>>())?;
+    }
+    config.compat.pid_file.as_deref().map(PidFile::write).transpose()
+}
+
+/// Listens for HTTP on every address, or says about each why not.
+async fn bind_http(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     let mut problems = Vec::new();
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            Err(error) => problems.push(format!("{address} for {what}: {error}")),
+            Err(error) => problems.push(format!("{address} for HTTP: {error}")),
         }
     }
     if problems.is_empty() {
@@ -207,10 +243,9 @@ async fn bind(addresses: &[SocketAddr], what: &str) -> anyhow::Result<Vec<TcpLis
     bail!("cannot listen on {}", problems.join("; "))
 }
 
-/// Where sockets really listen, also where port 0 was asked for.
-fn addresses(listeners: &[TcpListener]) -> String {
-    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
-    let texts: Vec<_> = addresses.map(|address| address.to_string()).collect();
+/// Where sockets really listen, for the log.
+fn joined(addresses: impl Iterator<Item = String>) -> String {
+    let texts: Vec<_> = addresses.collect();
     if texts.is_empty() { "off".to_owned() } else { texts.join(",") }
 }
 

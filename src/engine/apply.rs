@@ -1,7 +1,8 @@
 //! One request of the memcached protocol against the live table.
 
+use super::meta;
 use super::tally::Counts;
-use crate::counters::{Arithmetic, Condition, Counters, Entry, Stored};
+use crate::counters::{Arithmetic, Condition, Counters, Entry, Side, Stored};
 use crate::protocol::{Error, Reply, Request, StoreVerb};
 use crate::time::{Span, Timestamp};
 
@@ -12,7 +13,7 @@ const RELATIVE_SECS_MAX: i64 = 60 * 60 * 24 * 30;
 /// Applies a request that touches one key or the whole table, and appends the answer to `out`.
 ///
 /// Retrievals are not for here, since their answers are as long as the client likes; nor is what the
-/// connection itself answers (`quit`, `version`, `verbosity`, `stats`): they leave `out` as it is.
+/// connection itself answers (`quit`, `version`, `verbosity`, `stats`, `mn`, `shutdown`): they leave `out` as it is.
 #[inline]
 pub fn apply(
     counters: &Counters,
@@ -42,21 +43,36 @@ pub fn apply(
         }
         Request::Store { verb, key, flags, exptime, value, noreply } => {
             counts.cmd_set += 1;
-            let condition = match verb {
-                StoreVerb::Set => Condition::Always,
-                StoreVerb::Add => Condition::Absent,
-                StoreVerb::Replace => Condition::Present,
-            };
             let entry = Entry { key, value, flags, expires: expiry(exptime, now) };
-            let reply = match counters.store(entry, condition, now) {
-                Stored::Stored => Reply::Stored,
-                Stored::NotStored => Reply::NotStored,
-                Stored::Full => Reply::Error(Error::OutOfMemory),
-                Stored::Reserved => Reply::Error(Error::Reserved),
+            let done = match verb {
+                StoreVerb::Set => counters.store(entry, Condition::Always, now),
+                StoreVerb::Add => counters.store(entry, Condition::Absent, now),
+                StoreVerb::Replace => counters.store(entry, Condition::Present, now),
+                StoreVerb::Append => counters.join(key, value, Side::Back, None, now).outcome,
+                StoreVerb::Prepend => counters.join(key, value, Side::Front, None, now).outcome,
             };
-            counts.errors += u64::from(matches!(reply, Reply::Error(_)));
-            (reply, noreply)
+            (stored(done, counts), noreply)
         }
+        Request::Cas { key, flags, exptime, unique, value, noreply } => {
+            counts.cmd_set += 1;
+            let entry = Entry { key, value, flags, expires: expiry(exptime, now) };
+            let done = counters.store(entry, Condition::Unique(unique), now);
+            meta::count_cas(done, counts);
+            (stored(done, counts), noreply)
+        }
+        Request::MetaGet { key, flags } => {
+            return meta::get(counters, key, flags, now, counts, out);
+        }
+        Request::MetaSet { key, flags, value } => {
+            return meta::set(counters, key, flags, value, now, counts, out);
+        }
+        Request::MetaDelete { key, flags } => {
+            return meta::delete(counters, key, flags, now, counts, out);
+        }
+        Request::MetaArithmetic { key, flags } => {
+            return meta::arithmetic(counters, key, flags, now, counts, out);
+        }
+        Request::MetaDebug { key } => return meta::debug(counters, key, now, counts, out),
         Request::Delete { key, noreply } => {
             let was_there = counters.delete(key, now);
             counts.delete_hits += u64::from(was_there);
@@ -77,9 +93,12 @@ pub fn apply(
             (Reply::Ok, noreply)
         }
         Request::Get { .. }
+        | Request::GetAndTouch { .. }
+        | Request::MetaNoOp
         | Request::Version
         | Request::Verbosity { .. }
         | Request::Stats { .. }
+        | Request::Shutdown { .. }
         | Request::Quit => return,
     };
     if !is_silent {
@@ -105,6 +124,40 @@ pub fn retrieve(
     counts.get_misses += u64::from(found.is_none());
 }
 
+/// The same with a new expiry, which counts as a touch and not as a retrieval.
+pub fn retrieve_and_touch(
+    counters: &Counters,
+    key: &[u8],
+    wants_cas: bool,
+    exptime: i64,
+    now: Timestamp,
+    counts: &mut Counts,
+    out: &mut Vec<u8>,
+) {
+    counts.cmd_touch += 1;
+    let found = counters.glance(key, None, now, |glance| {
+        glance.expires = expiry(exptime, now);
+        let cas = wants_cas.then_some(glance.unique);
+        Reply::Value { key, flags: glance.flags, value: glance.value, cas }.write_to(out);
+    });
+    counts.touch_hits += u64::from(found.is_some());
+    counts.touch_misses += u64::from(found.is_none());
+}
+
+fn stored(done: Stored, counts: &mut Counts) -> Reply<'static> {
+    let error = match done {
+        Stored::Stored => return Reply::Stored,
+        Stored::NotStored => return Reply::NotStored,
+        Stored::Exists => return Reply::Exists,
+        Stored::NotFound => return Reply::NotFound,
+        Stored::Full => Error::OutOfMemory,
+        Stored::Reserved => Error::Reserved,
+    };
+    counts.errors += 1;
+    counts.store_no_memory += u64::from(error == Error::OutOfMemory);
+    Reply::Error(error)
+}
+
 fn arithmetic(done: Arithmetic) -> Reply<'static> {
     match done {
         Arithmetic::Value(value) => Reply::Number(value),
@@ -116,7 +169,7 @@ fn arithmetic(done: Arithmetic) -> Reply<'static> {
 }
 
 /// When a value expires: never for 0, already for a negative number.
-fn expiry(exptime: i64, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn expiry(exptime: i64, now: Timestamp) -> Option<Timestamp> {
     match exptime {
         0 => None,
         i64::MIN..0 => Some(now),

@@ -7,6 +7,7 @@
 //! [`tick`]: Engine::tick
 
 mod apply;
+mod meta;
 pub mod tally;
 
 use std::path::Path;
@@ -24,7 +25,7 @@ use crate::series::Series;
 use crate::store::{Catalogue, MemoryStore, Store};
 use crate::time::{Span, Timestamp, Window};
 
-pub use apply::{apply, retrieve};
+pub use apply::{apply, retrieve, retrieve_and_touch};
 
 /// Everything between the socket and the courier.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Engine {
         dir: &Path,
         now: Timestamp,
     ) -> Result<(Self, Recovered), OpenError> {
-        let (counters, recovered) = Counters::open(options(config), dir)?;
+        let (counters, recovered) = Counters::open(options(config), dir, now)?;
         let engine = Self::over(config, counters, now);
         Ok((engine, recovered))
     }
@@ -261,6 +262,7 @@ fn options(config: &Config) -> Options {
         missing_incr: config.memcached.missing_incr,
         max_series: config.counters.max_series,
         items_bytes: config.memcached.items_bytes,
+        value_bytes: config.memcached.max_item_bytes,
     }
 }
 

@@ -10,12 +10,13 @@ mod prometheus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
 use crate::time::Timestamp;
 use crate::time::clock::Clock;
+use memcache::access::Access;
 
 /// What every face is given.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct Shared {
     pub tallies: Tallies,
     /// How the process is.
     pub status: Arc<Status>,
+    /// Who may come in on the memcached port.
+    pub access: Arc<Access>,
 }
 
 /// How the process is.
@@ -43,12 +46,38 @@ pub struct Status {
     pub refused: AtomicUsize,
     /// Room that long requests take while they are gathered, in bytes.
     pub gathering_bytes: AtomicUsize,
+    /// Connections that were ended for their silence.
+    pub idle_kicks: AtomicUsize,
+    /// How often a connection with more requests let others go first.
+    pub yields: AtomicUsize,
+    /// How often a client said who it is.
+    pub logins: AtomicUsize,
+    /// How often that was wrong.
+    pub failed_logins: AtomicUsize,
     /// Worker threads.
     pub threads: AtomicUsize,
     /// Connections allowed at once.
     pub max_connections: AtomicUsize,
     /// What `stats reset` takes away from the counts that `stats` shows, for all connections.
     pub baseline: Mutex<Counts>,
+    /// What `stats detail` counts.
+    pub detail: memcache::Detail,
+    /// Who is connected to the memcached port.
+    pub clients: memcache::Clients,
+    /// Whether a client may end the process by `shutdown`.
+    pub allows_shutdown: AtomicBool,
+    /// A client has done so.
+    pub shutdown: Notify,
+}
+
+impl Status {
+    /// What `stats reset` takes back to nought, beyond the counts. Figures that `/metrics` shows as
+    /// well are not among them: there a counter never goes back.
+    pub(crate) fn reset(&self) {
+        for figure in [&self.idle_kicks, &self.yields, &self.logins, &self.failed_logins] {
+            figure.store(0, Relaxed);
+        }
+    }
 }
 
 impl Shared {

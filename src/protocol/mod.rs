@@ -10,14 +10,19 @@
 //! `incr` means), and time (an expiry is the number the client sent).
 //!
 //! A group of commands is one file: `retrieve`, `store`, `arithmetic`, `delete`, `touch`, `flush`,
-//! `service`. Another command is a line in [`parse`](parse())'s dispatch, a function in its group's
+//! `meta`, `service`, `admin`. Another command is a line in [`parse`](parse())'s dispatch, a function in its group's
 //! file and a variant of [`Request`].
 
+mod admin;
 mod arithmetic;
+mod base64;
 mod delete;
 mod error;
 mod flush;
 mod line;
+mod login;
+mod meta;
+mod meta_reply;
 mod number;
 mod parse;
 mod reply;
@@ -32,7 +37,10 @@ mod words;
 mod tests;
 
 pub use error::Error;
+pub use login::{Login, login};
+pub use meta::{ArithmeticMode, MetaFlag, MetaFlags, MetaKey, MetaKeyRoom, StoreMode};
+pub use meta_reply::{MetaReply, MetaStatus, meta_debug};
 pub use parse::{Limits, Step, parse};
 pub use reply::Reply;
-pub use request::{Request, StoreVerb};
+pub use request::{Request, ShutdownMode, StoreVerb};
 pub use retrieve::Keys;

@@ -8,8 +8,8 @@
 //! what any command's words mean.
 
 use super::words::Words;
-use super::{Error, Request, StoreVerb};
-use super::{arithmetic, delete, flush, line, retrieve, service, store, touch};
+use super::{Error, MetaKey, Request, StoreVerb};
+use super::{admin, arithmetic, delete, flush, line, meta, retrieve, service, store, touch};
 use crate::limits;
 
 /// The bounds a request is held to.
@@ -67,7 +67,7 @@ pub enum Step<'a> {
         swallow: usize,
         /// A key whose old value must go: a `set` was refused for its size, and memcached would
         /// rather have no value than the one the client meant to replace.
-        forget: Option<&'a [u8]>,
+        forget: Option<MetaKey<'a>>,
     },
     /// The peer is no client of this protocol, or cannot be followed any further.
     Close {
@@ -110,11 +110,23 @@ pub fn parse<'a>(buffer: &'a [u8], limits: &Limits) -> Step<'a> {
     let outcome = match words.next().unwrap_or_default() {
         b"incr" => arithmetic::incr(words, limits),
         b"decr" => arithmetic::decr(words, limits),
-        b"get" => retrieve::get(&words, limits),
+        // The second is an old name for it, which memcached still knows.
+        b"get" | b"bget" => retrieve::get(&words, limits),
         b"gets" => retrieve::gets(&words, limits),
         b"set" => return store::step(StoreVerb::Set, words, &line, limits),
         b"add" => return store::step(StoreVerb::Add, words, &line, limits),
         b"replace" => return store::step(StoreVerb::Replace, words, &line, limits),
+        b"append" => return store::step(StoreVerb::Append, words, &line, limits),
+        b"prepend" => return store::step(StoreVerb::Prepend, words, &line, limits),
+        b"cas" => return store::cas(words, &line, limits),
+        b"mg" => meta::get(words, limits),
+        b"ms" => return meta::store(words, &line, limits),
+        b"md" => meta::delete(words, limits),
+        b"ma" => meta::arithmetic(words, limits),
+        b"me" => meta::debug(words, limits),
+        b"mn" => Ok(Request::MetaNoOp),
+        b"gat" => retrieve::gat(words, limits),
+        b"gats" => retrieve::gats(words, limits),
         b"delete" => delete::delete(words, limits),
         b"touch" => touch::touch(words, limits),
         b"flush_all" => flush::flush_all(words),
@@ -122,6 +134,11 @@ pub fn parse<'a>(buffer: &'a [u8], limits: &Limits) -> Step<'a> {
         b"verbosity" => service::verbosity(words),
         b"stats" => Ok(service::stats(&words)),
         b"quit" => Ok(Request::Quit),
+        b"shutdown" => Ok(service::shutdown(words)),
+        b"cache_memlimit" => Err(admin::cache_memlimit(words)),
+        b"slabs" => Err(admin::slabs(words)),
+        b"lru_crawler" => Err(admin::lru_crawler(words)),
+        b"watch" => Err(admin::watch(words)),
         verb if service::is_http(verb, words) => return Step::Close { error: None },
         _ => Err(Error::Unknown.into()),
     };

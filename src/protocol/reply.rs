@@ -15,12 +15,14 @@ use super::Error;
 pub enum Reply<'a> {
     /// The value is kept.
     Stored,
-    /// `add` found the key, or `replace` did not.
+    /// `add` found the key, or `replace`, `append`, `prepend` did not.
     NotStored,
     /// The key is gone.
     Deleted,
     /// The key has another expiry.
     Touched,
+    /// `cas` found another unique number.
+    Exists,
     /// No such key.
     NotFound,
     /// Done: `flush_all`, `verbosity`.
@@ -29,6 +31,8 @@ pub enum Reply<'a> {
     Reset,
     /// The last of the values or figures.
     End,
+    /// The answer to `mn`.
+    MetaNoOp,
     /// What `incr` or `decr` came to.
     Number(u64),
     /// A value; its unique number only where `gets` asked.
@@ -54,9 +58,11 @@ impl Reply<'_> {
             Self::NotStored => out.extend_from_slice(b"NOT_STORED\r\n"),
             Self::Deleted => out.extend_from_slice(b"DELETED\r\n"),
             Self::Touched => out.extend_from_slice(b"TOUCHED\r\n"),
+            Self::Exists => out.extend_from_slice(b"EXISTS\r\n"),
             Self::NotFound => out.extend_from_slice(b"NOT_FOUND\r\n"),
             Self::Ok => out.extend_from_slice(b"OK\r\n"),
             Self::Reset => out.extend_from_slice(b"RESET\r\n"),
+            Self::MetaNoOp => out.extend_from_slice(b"MN\r\n"),
             Self::End => out.extend_from_slice(b"END\r\n"),
             Self::Value { key, flags, value, cas } => value_block(out, key, flags, value, cas),
             Self::Version(version) => line(out, &[b"VERSION ", version.as_bytes()]),
@@ -87,6 +93,6 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
+pub(super) fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

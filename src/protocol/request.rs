@@ -4,7 +4,7 @@
 //! be fulfilled. [`Request::write_to`] is the parser's inverse, for those who send requests: the
 //! load generator, the command line and the tests.
 
-use super::Keys;
+use super::{Keys, MetaFlags, MetaKey};
 
 /// One request; it borrows from the bytes it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,24 @@ pub enum Request<'a> {
         value: &'a [u8],
         noreply: bool,
     },
+    /// `gat`, or `gats` with `cas`: a retrieval that gives each key another expiry.
+    GetAndTouch { keys: Keys<'a>, cas: bool, exptime: i64 },
+    /// A value to keep if the key still has the unique number that `gets` gave.
+    Cas { key: &'a [u8], flags: u32, exptime: i64, unique: u64, value: &'a [u8], noreply: bool },
+    /// `mg`: a value, or only what is known of it.
+    MetaGet { key: MetaKey<'a>, flags: MetaFlags<'a> },
+    /// `ms`: a value to keep.
+    MetaSet { key: MetaKey<'a>, flags: MetaFlags<'a>, value: &'a [u8] },
+    /// `md`: takes a key away, or marks its value as stale.
+    MetaDelete { key: MetaKey<'a>, flags: MetaFlags<'a> },
+    /// `ma`: adds to a number or takes from it.
+    MetaArithmetic { key: MetaKey<'a>, flags: MetaFlags<'a> },
+    /// `me`: what is known of a key, for people.
+    MetaDebug { key: MetaKey<'a> },
+    /// `mn`: answered and nothing else, so that a client knows where quiet requests end.
+    MetaNoOp,
+    /// Asks the server to end.
+    Shutdown { mode: ShutdownMode },
     /// Takes a key away.
     Delete { key: &'a [u8], noreply: bool },
     /// Adds to a number; past 2^64 it wraps.
@@ -54,6 +72,21 @@ pub enum StoreVerb {
     Add,
     /// If the key is there.
     Replace,
+    /// If the key is there: behind its value, whose flags and expiry stay.
+    Append,
+    /// The same, before its value.
+    Prepend,
+}
+
+/// How `shutdown` is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownMode {
+    /// Now.
+    AtOnce,
+    /// When all connections are done.
+    Graceful,
+    /// With a word that means nothing.
+    Unknown,
 }
 
 impl Request<'_> {
@@ -62,6 +95,12 @@ impl Request<'_> {
         let noreply = match *self {
             Self::Get { keys, cas } => {
                 out.extend_from_slice(if cas { b"gets" } else { b"get" });
+                keys.iter().for_each(|key| word(out, key));
+                false
+            }
+            Self::GetAndTouch { keys, cas, exptime } => {
+                out.extend_from_slice(if cas { b"gats" } else { b"gat" });
+                number(out, exptime);
                 keys.iter().for_each(|key| word(out, key));
                 false
             }
@@ -75,6 +114,37 @@ impl Request<'_> {
                 out.extend_from_slice(value);
                 false
             }
+            Self::Cas { key, flags, exptime, unique, value, noreply } => {
+                out.extend_from_slice(b"cas");
+                word(out, key);
+                number(out, flags);
+                number(out, exptime);
+                number(out, value.len());
+                number(out, unique);
+                end(out, noreply);
+                out.extend_from_slice(value);
+                false
+            }
+            Self::MetaGet { key, flags } => meta(out, b"mg", key, flags),
+            Self::MetaSet { key, flags, value } => {
+                command(out, b"ms", key.text(), false);
+                number(out, value.len());
+                flags.words().for_each(|flag| word(out, flag));
+                end(out, false);
+                out.extend_from_slice(value);
+                false
+            }
+            Self::MetaDelete { key, flags } => meta(out, b"md", key, flags),
+            Self::MetaArithmetic { key, flags } => meta(out, b"ma", key, flags),
+            Self::MetaDebug { key } => {
+                command(out, b"me", key.text(), false);
+                if key.is_base64() {
+                    word(out, b"b");
+                }
+                false
+            }
+            Self::MetaNoOp => command(out, b"mn", b"", false),
+            Self::Shutdown { mode } => command(out, b"shutdown", mode.word(), false),
             Self::Delete { key, noreply } => command(out, b"delete", key, noreply),
             Self::Incr { key, delta, noreply } => {
                 command(out, b"incr", key, noreply);
@@ -111,8 +181,26 @@ impl StoreVerb {
             Self::Set => b"set",
             Self::Add => b"add",
             Self::Replace => b"replace",
+            Self::Append => b"append",
+            Self::Prepend => b"prepend",
         }
     }
+}
+
+impl ShutdownMode {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::AtOnce => b"",
+            Self::Graceful => b"graceful",
+            Self::Unknown => b"?",
+        }
+    }
+}
+
+fn meta(out: &mut Vec<u8>, verb: &[u8], key: MetaKey<'_>, flags: MetaFlags<'_>) -> bool {
+    command(out, verb, key.text(), false);
+    flags.words().for_each(|flag| word(out, flag));
+    false
 }
 
 /// The verb and its first word; hands `noreply` back, since it closes the line.

@@ -1,17 +1,17 @@
-//! `get key…` and `gets key…`.
+//! `get key…`, `gets key…`, and with a new expiry `gat exptime key…`, `gats exptime key…`.
 //!
 //! All keys are checked before the first is looked up, so a client never gets some values and then
 //! an error. What a key leads to is not known here.
 
 use super::parse::{Limits, Refusal};
 use super::words::Words;
-use super::{Error, Request};
+use super::{Error, Request, number};
 use std::fmt;
 
 /// The keys of one retrieval, in the order and as often as they were asked for.
 ///
-/// It holds the line, not a list, so it costs nothing to make and little to walk. At least one key
-/// is in it, and every key is within the limits.
+/// It holds the line, not a list, so it costs nothing to make and little to walk. Every key in it is
+/// within the limits. At least one is there, but behind `gat`, which memcached answers without any.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
     line: &'a [u8],
@@ -53,6 +53,24 @@ pub(super) fn get<'a>(words: &Words<'a>, limits: &Limits) -> Result<Request<'a>,
 
 pub(super) fn gets<'a>(words: &Words<'a>, limits: &Limits) -> Result<Request<'a>, Refusal> {
     Ok(Request::Get { keys: checked(words, limits)?, cas: true })
+}
+
+pub(super) fn gat<'a>(words: Words<'a>, limits: &Limits) -> Result<Request<'a>, Refusal> {
+    let (keys, exptime) = touching(words, limits)?;
+    Ok(Request::GetAndTouch { keys, cas: false, exptime })
+}
+
+pub(super) fn gats<'a>(words: Words<'a>, limits: &Limits) -> Result<Request<'a>, Refusal> {
+    let (keys, exptime) = touching(words, limits)?;
+    Ok(Request::GetAndTouch { keys, cas: true, exptime })
+}
+
+/// The expiry comes first, and is looked at before the keys.
+fn touching<'a>(mut words: Words<'a>, limits: &Limits) -> Result<(Keys<'a>, i64), Error> {
+    let exptime = number::signed(words.next().ok_or(Error::Unknown)?).ok_or(Error::BadExptime)?;
+    let keys = Keys { line: words.rest() };
+    let keys = if keys.line.is_empty() { keys } else { checked(&words, limits)? };
+    Ok((keys, exptime))
 }
 
 fn checked<'a>(words: &Words<'a>, limits: &Limits) -> Result<Keys<'a>, Error> {

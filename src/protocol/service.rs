@@ -1,11 +1,11 @@
-//! The commands that are about the server and not about a key: `verbosity`, `stats` (`version` and
-//! `quit` have no words that count); and how a stray HTTP request is told.
+//! The commands that are about the server and not about a key: `verbosity`, `stats`, `shutdown`
+//! (`version` and `quit` have no words that count); and how a stray HTTP request is told.
 //!
 //! Which arguments `stats` has is known to whoever has the figures, not here.
 
 use super::parse::Refusal;
 use super::words::{Words, is_noreply};
-use super::{Error, Request, number};
+use super::{Error, Request, ShutdownMode, number};
 
 /// `verbosity level [noreply]`. The level is checked, as in memcached, and then dropped: what is
 /// logged is not for any client to change.
@@ -23,6 +23,16 @@ pub(super) fn verbosity(mut words: Words<'_>) -> Result<Request<'_>, Refusal> {
 /// `stats [arguments]`. It knows no `noreply`: memcached takes the word for an argument.
 pub(super) fn stats<'a>(words: &Words<'a>) -> Request<'a> {
     Request::Stats { arg: words.rest() }
+}
+
+/// `shutdown [graceful]`. Whether it is allowed is asked before its word is, and not here.
+pub(super) fn shutdown(mut words: Words<'_>) -> Request<'_> {
+    let mode = match (words.next(), words.next()) {
+        (None, _) => ShutdownMode::AtOnce,
+        (Some(b"graceful"), None) => ShutdownMode::Graceful,
+        _ => ShutdownMode::Unknown,
+    };
+    Request::Shutdown { mode }
 }
 
 /// Whether a line whose verb is unknown is an HTTP request: its last word is `HTTP/…`.

@@ -59,7 +59,7 @@ impl Server {
             Step::Refuse { error, consumed, swallow, forget } => {
                 self.say_error(error);
                 self.swallow = swallow;
-                forget.map(|key| self.values.remove(key));
+                forget.map(|key| self.values.remove(key.decode(&mut MetaKeyRoom::default())));
                 consumed
             }
             Step::Close { error } => {
@@ -88,20 +88,53 @@ impl Server {
                 }
                 (false, Reply::End)
             }
+            Request::GetAndTouch { keys, cas, .. } => {
+                return self.answer(Request::Get { keys, cas });
+            }
             Request::Store { verb, key, flags, exptime, value, noreply } => {
-                let there = self.values.contains_key(key);
+                let there = self.values.get(key);
                 let stored = match verb {
                     StoreVerb::Set => true,
-                    StoreVerb::Add => !there,
-                    StoreVerb::Replace => there,
+                    StoreVerb::Add => there.is_none(),
+                    StoreVerb::Replace | StoreVerb::Append | StoreVerb::Prepend => there.is_some(),
+                };
+                let (old_flags, old) = there.cloned().unwrap_or_default();
+                let (flags, value) = match verb {
+                    StoreVerb::Append => (old_flags, [&*old, value].concat()),
+                    StoreVerb::Prepend => (old_flags, [value, &*old].concat()),
+                    _ => (flags, value.to_vec()),
                 };
                 if stored && exptime < 0 {
                     self.values.remove(key);
                 } else if stored {
-                    self.values.insert(key.to_vec(), (flags, value.to_vec()));
+                    self.values.insert(key.to_vec(), (flags, value));
                 }
                 (noreply, if stored { Reply::Stored } else { Reply::NotStored })
             }
+            Request::Cas { key, flags, unique, value, noreply, .. } => {
+                let Some(there) = self.values.get_mut(key) else {
+                    return self.say(noreply, Reply::NotFound);
+                };
+                if unique == 7 {
+                    *there = (flags, value.to_vec());
+                }
+                (noreply, if unique == 7 { Reply::Stored } else { Reply::Exists })
+            }
+            Request::MetaGet { flags, .. } if flags.iter().any(|flag| flag == MetaFlag::Quiet) => {
+                return;
+            }
+            Request::MetaGet { key, .. } | Request::MetaDebug { key } => {
+                return self.say_meta(key, MetaStatus::End);
+            }
+            Request::MetaSet { key, value, .. } => {
+                let key_bytes = key.decode(&mut MetaKeyRoom::default()).to_vec();
+                self.values.insert(key_bytes, (0, value.to_vec()));
+                return self.say_meta(key, MetaStatus::Done);
+            }
+            Request::MetaDelete { key, .. } | Request::MetaArithmetic { key, .. } => {
+                return self.say_meta(key, MetaStatus::NotFound);
+            }
+            Request::MetaNoOp => (false, Reply::MetaNoOp),
             Request::Delete { key, noreply } => {
                 let gone = self.values.remove(key).is_some();
                 (noreply, if gone { Reply::Deleted } else { Reply::NotFound })
@@ -128,14 +161,27 @@ impl Server {
             }
             Request::Stats { arg: b"reset" } => (false, Reply::Reset),
             Request::Stats { .. } => (false, Reply::Error(Error::Unknown)),
+            Request::Shutdown { .. } => (false, Reply::Error(Error::ShutdownOff)),
             Request::Quit => {
                 self.closed = true;
                 return;
             }
         };
+        self.say(noreply, reply);
+    }
+
+    fn say(&mut self, noreply: bool, reply: Reply<'_>) {
         if !noreply {
             reply.write_to(&mut self.out);
         }
+    }
+
+    /// What a meta command is answered here says only whether its key is there; what its flags ask
+    /// for is the engine's to know.
+    fn say_meta(&mut self, key: MetaKey<'_>, missing: MetaStatus) {
+        let there = self.values.contains_key(key.decode(&mut MetaKeyRoom::default()));
+        let status = if there { MetaStatus::Done } else { missing };
+        MetaReply::status(status, &mut self.out).end();
     }
 
     fn change(&mut self, key: &[u8], by: impl Fn(u64) -> u64) -> Reply<'static> {
@@ -186,6 +232,20 @@ fn every_command_and_every_reply() {
         "STAT pid 1\r\nEND\r\nSTAT pid 1\r\nEND\r\nRESET\r\n",
     );
     check("stats  detail  dump \r\n", "ERROR\r\n");
+    check(
+        "append k 0 0 1\r\nx\r\nset k 5 0 2\r\nhi\r\nappend k 0 0 1\r\n!\r\nprepend k 0 0 1\r\n-\r\n\
+         gat 10 k\r\ngats 10 k nope\r\ngat 10\r\nbget k\r\n",
+        "NOT_STORED\r\nSTORED\r\nSTORED\r\nSTORED\r\nVALUE k 5 4\r\n-hi!\r\nEND\r\n\
+         VALUE k 5 4 7\r\n-hi!\r\nEND\r\nEND\r\nVALUE k 5 4\r\n-hi!\r\nEND\r\n",
+    );
+    check(
+        "cas k 0 0 1 7\r\na\r\nset k 0 0 1\r\na\r\ncas k 0 0 1 8\r\nb\r\ncas k 0 0 1 7\r\nb\r\n",
+        "NOT_FOUND\r\nSTORED\r\nEXISTS\r\nSTORED\r\n",
+    );
+    check(
+        "mg k v\r\nms k 2\r\nhi\r\nmg k\r\nme k\r\nmg aw== b\r\nmd x q\r\nma x\r\nmn\r\nmn x\r\n",
+        "EN\r\nHD\r\nHD\r\nHD\r\nHD\r\nNF\r\nNF\r\nMN\r\nMN\r\n",
+    );
     check("version\r\nquit\r\nversion\r\n", "VERSION 1.6.18\r\n");
 }
 
@@ -194,6 +254,9 @@ fn noreply_silences_every_command_that_has_it() {
     check(
         "set k 0 0 1 noreply\r\n1\r\nadd k 0 0 1 noreply\r\n1\r\nreplace k 0 0 1 noreply\r\n1\r\n\
          incr k 1 noreply\r\ndecr k 1 noreply\r\ntouch k 0 noreply\r\nverbosity 1 noreply\r\n\
+         append k 0 0 1 noreply\r\n1\r\nprepend k 0 0 1 noreply\r\n1\r\n\
+         cas k 0 0 1 7 noreply\r\n1\r\ncas k 0 0 1 x noreply\r\n1\r\n\
+         cache_memlimit 64 noreply\r\nwatch noreply\r\n\
          delete k noreply\r\nflush_all noreply\r\nflush_all 1 noreply\r\nget k\r\n",
         "END\r\n",
     );
@@ -261,9 +324,46 @@ fn a_block_too_large_is_refused_before_it_comes() {
             error: Some(Error::TooLarge),
             consumed: b"set k 0 0 2000000\r\n".len(),
             swallow: 2_000_002,
-            forget: Some(b"k"),
+            forget: Some(MetaKey::plain(b"k")),
         },
     );
+    let step = parse(b"ms aw== 2000000 b q\r\n", &Limits::default());
+    let Step::Refuse { error: Some(Error::TooLarge), forget: Some(key), .. } = step else {
+        panic!("{step:?}");
+    };
+    assert_eq!(key.decode(&mut MetaKeyRoom::default()), b"k", "also where it is quiet");
+}
+
+#[test]
+fn flags_are_told_in_their_order_with_their_values() {
+    let line = b"mg k s v Oabc N30 R-1 T0 C18446744073709551615 F5 MI J1 D2 L P q\r\n";
+    let Step::Request { request: Request::MetaGet { flags, .. }, .. } =
+        parse(line, &Limits::default())
+    else {
+        panic!("it is a request");
+    };
+    let got: Vec<_> = flags.iter().collect();
+    assert_eq!(
+        got,
+        [
+            MetaFlag::Size,
+            MetaFlag::Value,
+            MetaFlag::Opaque(b"abc"),
+            MetaFlag::Vivify(30),
+            MetaFlag::Recache(-1),
+            MetaFlag::Expire(0),
+            MetaFlag::Compare(u64::MAX),
+            MetaFlag::SetClientFlags(5),
+            MetaFlag::Mode(b'I'),
+            MetaFlag::Initial(1),
+            MetaFlag::Delta(2),
+            MetaFlag::Ignored,
+            MetaFlag::Ignored,
+            MetaFlag::Quiet,
+        ]
+    );
+    assert_eq!(flags.arithmetic_mode(), Some(ArithmeticMode::Incr));
+    assert_eq!(flags.store_mode(), None, "`ms` has no such mode");
 }
 
 #[test]
@@ -323,21 +423,30 @@ struct Parts {
     delta: u64,
     value: Vec<u8>,
     noreply: bool,
+    /// Flags of a meta command, without `b` and `M`, which say more than a flag may here.
+    meta: Vec<u8>,
 }
 
 impl Parts {
     fn request(&self) -> Request<'_> {
-        let Self { flags, exptime, delta, noreply, .. } = *self;
+        let Self { exptime, delta, noreply, .. } = *self;
         let (key, value) = (&*self.keys[0], &*self.value);
+        let meta = MetaKey::plain(key);
+        let flags = MetaFlags::new(&self.meta).expect("flags are valid");
         match self.kind {
             0 | 1 => {
                 let keys = Keys::new(&self.line, &Limits::default()).expect("keys are valid");
                 Request::Get { keys, cas: self.kind == 1 }
             }
-            2..=4 => {
-                let verb = [StoreVerb::Set, StoreVerb::Add, StoreVerb::Replace]
-                    [usize::from(self.kind - 2)];
-                Request::Store { verb, key, flags, exptime, value, noreply }
+            2..=4 | 14 | 15 => {
+                let verb = match self.kind {
+                    2 => StoreVerb::Set,
+                    3 => StoreVerb::Add,
+                    4 => StoreVerb::Replace,
+                    14 => StoreVerb::Append,
+                    _ => StoreVerb::Prepend,
+                };
+                Request::Store { verb, key, flags: self.flags, exptime, value, noreply }
             }
             5 => Request::Delete { key, noreply },
             6 => Request::Incr { key, delta, noreply },
@@ -347,7 +456,21 @@ impl Parts {
             10 => Request::Version,
             11 => Request::Verbosity { noreply },
             12 => Request::Stats { arg: &self.line },
-            _ => Request::Quit,
+            13 => Request::Quit,
+            16 => Request::Cas { key, flags: self.flags, exptime, unique: delta, value, noreply },
+            17 | 18 => {
+                let keys = Keys::new(&self.line, &Limits::default()).expect("keys are valid");
+                Request::GetAndTouch { keys, cas: self.kind == 18, exptime }
+            }
+            19 => Request::MetaGet { key: meta, flags },
+            20 => Request::MetaSet { key: meta, flags, value },
+            21 => Request::MetaDelete { key: meta, flags },
+            22 => Request::MetaArithmetic { key: meta, flags },
+            23 => Request::MetaDebug { key: meta },
+            24 => Request::MetaNoOp,
+            25 => Request::Shutdown { mode: ShutdownMode::AtOnce },
+            26 => Request::Shutdown { mode: ShutdownMode::Graceful },
+            _ => Request::Shutdown { mode: ShutdownMode::Unknown },
         }
     }
 
@@ -369,15 +492,35 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Some flags of a meta command, none twice, in any order.
+fn meta_flags() -> impl Strategy<Value = Vec<u8>> {
+    let all = (any::<i64>(), any::<u64>(), any::<u32>()).prop_map(|(secs, number, flags)| {
+        let plain = "c f h k l q s t u v I L P".split(' ').map(str::to_owned);
+        let valued = [
+            format!("T{secs}"),
+            format!("N{secs}"),
+            format!("R{secs}"),
+            format!("C{number}"),
+            format!("D{number}"),
+            format!("J{number}"),
+            format!("F{flags}"),
+            format!("O{number}x"),
+        ];
+        plain.chain(valued).collect::<Vec<_>>()
+    });
+    let some = all.prop_flat_map(|all| proptest::sample::subsequence(all, 0..=16).prop_shuffle());
+    some.prop_map(|words| words.join(" ").into_bytes())
+}
+
 fn parts() -> impl Strategy<Value = Parts> {
     let keys = proptest::collection::vec(key(), 1..6);
     let value =
         proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n')], 0..60);
     let numbers = (any::<u32>(), any::<i64>(), any::<u64>());
-    (0..14_u8, keys, numbers, value, any::<bool>()).prop_map(
-        |(kind, keys, (flags, exptime, delta), value, noreply)| {
+    (0..28_u8, keys, numbers, value, any::<bool>(), meta_flags()).prop_map(
+        |(kind, keys, (flags, exptime, delta), value, noreply, meta)| {
             let line = keys.join(&b' ');
-            Parts { kind, keys, line, flags, exptime, delta, value, noreply }
+            Parts { kind, keys, line, flags, exptime, delta, value, noreply, meta }
         },
     )
 }
@@ -399,6 +542,26 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
             "version",
             "verbosity",
             "stats",
+            "append",
+            "cas",
+            "gat",
+            "mg",
+            "ms",
+            "md",
+            "ma",
+            "me",
+            "mn",
+            "shutdown",
+            "lru_crawler",
+            "cache_memlimit",
+            "b",
+            "k",
+            "q",
+            "T30",
+            "Zm9v",
+            "ms k 3 T1 c\r\nabc\r\n",
+            "ms k 3 x\r\nabc\r\n",
+            "cas k 0 0 3 x\r\nabc\r\n",
             "noreply",
             " ",
             " ",

@@ -42,19 +42,24 @@ impl Server {
         rest: &str,
         env: &[(&str, &str)],
     ) -> Self {
-        Self::launch(Arc::new(dir), server, rest, env)
+        let server = format!("listen = [\"127.0.0.1:0\"]\n{server}");
+        Self::launch(Arc::new(dir), &server, rest, env)
+    }
+
+    /// The same, where the test says what it listens on; the first is a port of loopback.
+    pub fn start_listening(dir: tempfile::TempDir, server: &str, rest: &str) -> Self {
+        Self::launch(Arc::new(dir), server, rest, &[])
     }
 
     /// Starts another server in the directory of this one, which has to be at its end.
     pub fn again(&self, server: &str, rest: &str) -> Self {
-        Self::launch(Arc::clone(&self.dir), server, rest, &[])
+        let server = format!("listen = [\"127.0.0.1:0\"]\n{server}");
+        Self::launch(Arc::clone(&self.dir), &server, rest, &[])
     }
 
     fn launch(dir: Arc<tempfile::TempDir>, server: &str, rest: &str, env: &[(&str, &str)]) -> Self {
         let config = dir.path().join("tallyd.toml");
-        let text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nthreads = 2\n{server}\n{rest}"
-        );
+        let text = format!("[server]\nhttp = [\"127.0.0.1:0\"]\nthreads = 2\n{server}\n{rest}");
         std::fs::write(&config, text).expect("the configuration can be written");
         let mut child = Command::new(binary())
             .args(["serve", "--config"])

@@ -71,6 +71,8 @@ const SILENT: Expect = Reply(b"");
 
 const BLOCK_IS_NO_COMMAND: &str = "a refused value is never read as commands";
 const NO_WRAPPING: &str = "a number is kept whole or refused, never cut to 32 bits or wrapped";
+const NOT_THERE: &str =
+    "tallyd has none of it, and answers like a memcached that has it switched off";
 const LENGTH_ALONE: &str = "memcached's answer depends on how the line was cut between reads";
 
 macro_rules! key250 {
@@ -91,15 +93,7 @@ pub const CASES: &[(&str, &[u8], Expect)] = &[
     ("bare line feed", b"\n", ERROR),
     ("blanks only", b"   \r\n", ERROR),
     ("one letter", b"a\r\n", ERROR),
-    (
-        "undocumented verb",
-        b"bget k\r\n",
-        Differs {
-            ours: &ERROR,
-            memcached: &Reply(b"END\r\n"),
-            reason: "an old name for `get`; left out until a client is seen to send it",
-        },
-    ),
+    ("undocumented verb", b"bget k\r\n", Reply(b"END\r\n")),
     ("unknown verb", b"frobnicate k 1\r\n", ERROR),
     ("upper case verb", b"GET k\r\n", ERROR),
     ("mixed case verb", b"Set k 0 0 1\r\n1\r\n", Reply(b"ERROR\r\nERROR\r\n")),
@@ -349,6 +343,276 @@ pub const CASES: &[(&str, &[u8], Expect)] = &[
               CLIENT_ERROR bad command line format\r\n",
         ),
     ),
+    ("gat: no expiry", b"gat\r\ngats\r\n", Reply(b"ERROR\r\nERROR\r\n")),
+    ("gat: no key", b"gat 10\r\n", Reply(b"END\r\n")),
+    (
+        "gat: expiry is a word",
+        b"gat x a\r\ngats x\r\n",
+        Reply(
+            b"CLIENT_ERROR invalid exptime argument\r\n\
+              CLIENT_ERROR invalid exptime argument\r\n",
+        ),
+    ),
+    ("gat: key of 251 bytes", concat!("gat 0 ", key250!(), "x\r\n").as_bytes(), BAD_LINE),
+    ("append: nothing there", b"append ap 0 0 1\r\nx\r\n", Reply(b"NOT_STORED\r\n")),
+    ("append: a word short", b"append ap 0 0\r\n", ERROR),
+    (
+        "prepend: block one byte over",
+        b"prepend ap 0 0 1\r\nxy\r\n",
+        Reply(b"CLIENT_ERROR bad data chunk\r\nERROR\r\n"),
+    ),
+    ("cas: nothing there", b"cas cs 0 0 1 0\r\nx\r\n", Reply(b"NOT_FOUND\r\n")),
+    ("cas: a word short", b"cas cs 0 0 1\r\nx\r\n", Reply(b"ERROR\r\nERROR\r\n")),
+    ("cas: a word over", b"cas cs 0 0 1 1 noreply x\r\n", ERROR),
+    (
+        "cas: noreply where the number belongs",
+        b"cas cs 0 0 1 noreply\r\nx\r\n",
+        Differs { ours: &SILENT, memcached: &ERROR, reason: BLOCK_IS_NO_COMMAND },
+    ),
+    (
+        "cas: the number is a word",
+        b"cas cs 0 0 1 x\r\ny\r\n",
+        Differs { ours: &BAD_LINE, memcached: &BAD_LINE_THEN_ERROR, reason: BLOCK_IS_NO_COMMAND },
+    ),
+    (
+        "cas: the number is negative",
+        b"cas cs 0 0 1 -1\r\ny\r\n",
+        Differs { ours: &BAD_LINE, memcached: &BAD_LINE_THEN_ERROR, reason: BLOCK_IS_NO_COMMAND },
+    ),
+    (
+        "meta: no key",
+        b"mg\r\nmd\r\nma\r\nms\r\nme\r\n",
+        Reply(b"ERROR\r\nERROR\r\nERROR\r\nERROR\r\nCLIENT_ERROR bad command line format\r\n"),
+    ),
+    ("meta: no such command", b"mx k\r\nmgx k\r\nmnx\r\n", Reply(b"ERROR\r\nERROR\r\nERROR\r\n")),
+    ("mn: with words", b"mn\r\nmn k q\r\n", Reply(b"MN\r\nMN\r\n")),
+    ("mg: key of 251 bytes", concat!("mg ", key250!(), "x v\r\n").as_bytes(), BAD_LINE),
+    ("md: key of 251 bytes", concat!("md ", key250!(), "x\r\n").as_bytes(), BAD_LINE),
+    ("me: key of 251 bytes", concat!("me ", key250!(), "x\r\n").as_bytes(), BAD_LINE),
+    (
+        "ms: key of 251 bytes",
+        concat!("ms ", key250!(), "x 3\r\nabc\r\n").as_bytes(),
+        Differs { ours: &BAD_LINE, memcached: &BAD_LINE_THEN_ERROR, reason: BLOCK_IS_NO_COMMAND },
+    ),
+    (
+        "mg: flags that are none",
+        b"mg m !\r\nmg m x\r\nmg m E\r\nmg m S5\r\nmg m v !\r\n",
+        Reply(
+            b"CLIENT_ERROR invalid flag\r\nCLIENT_ERROR invalid flag\r\n\
+              CLIENT_ERROR invalid flag\r\nCLIENT_ERROR invalid flag\r\n\
+              CLIENT_ERROR invalid flag\r\n",
+        ),
+    ),
+    (
+        "mg: a flag twice",
+        b"mg m v v\r\nmg m T1 T2\r\nmg m \x7f\r\nmg m \xff\r\n",
+        Reply(
+            b"CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR duplicate flag\r\n\
+              CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR duplicate flag\r\n",
+        ),
+    ),
+    (
+        "mg: values that are no numbers",
+        b"mg m T\r\nmg m Tx\r\nmg m N1x\r\nmg m R\r\nmg m C-1\r\n",
+        Reply(
+            b"CLIENT_ERROR bad token in command line format\r\n\
+              CLIENT_ERROR bad token in command line format\r\n\
+              CLIENT_ERROR bad token in command line format\r\n\
+              CLIENT_ERROR bad token in command line format\r\n\
+              CLIENT_ERROR bad token in command line format\r\n",
+        ),
+    ),
+    (
+        "mg: values of other commands' flags",
+        b"mg m Fx\r\nmg m M\r\nmg m Mxx\r\nmg m Jx\r\nmg m D\r\nmg m Mx J1 D1 F1\r\n",
+        Reply(
+            b"CLIENT_ERROR bad command line format\r\n\
+              CLIENT_ERROR incorrect length for M token\r\n\
+              CLIENT_ERROR incorrect length for M token\r\n\
+              CLIENT_ERROR invalid numeric initial value\r\n\
+              CLIENT_ERROR invalid numeric delta value\r\nEN\r\n",
+        ),
+    ),
+    (
+        "mg: the last bad value is told, a flag twice before it",
+        b"mg m Tx Jx\r\nmg m Jx Fx\r\nmg m Fx Tx\r\nmg m Tx v v Jx\r\n",
+        Reply(
+            b"CLIENT_ERROR invalid numeric initial value\r\n\
+              CLIENT_ERROR invalid numeric initial value\r\n\
+              CLIENT_ERROR bad token in command line format\r\n\
+              CLIENT_ERROR duplicate flag\r\n",
+        ),
+    ),
+    (
+        "mg: letters without a value may have one",
+        b"mg m s1 vv qqq\r\nmg m s1 vv\r\n",
+        Reply(b"EN\r\n"),
+    ),
+    (
+        "mg: key that is not base64",
+        b"mg Zm9 b\r\nmg %% b\r\nmg Zm9v= b\r\nmg Zm9v==== b v\r\n",
+        Reply(
+            b"CLIENT_ERROR error decoding key\r\nCLIENT_ERROR error decoding key\r\n\
+              CLIENT_ERROR error decoding key\r\nCLIENT_ERROR error decoding key\r\n",
+        ),
+    ),
+    (
+        "me: key that is not base64",
+        b"me Zm9 b\r\nme Zm9 x\r\n",
+        Reply(b"CLIENT_ERROR bad command line format\r\nEN\r\n"),
+    ),
+    (
+        "mg: longest opaque, and one byte more",
+        b"mg m O12345678901234567890123456789012\r\n",
+        Reply(b"CLIENT_ERROR opaque token too long\r\n"),
+    ),
+    (
+        "mg: flags over",
+        b"mg m s v f k t h l Oxyz u q c N1 T1 R1 C1 J1 D1 I\r\n\
+          ma m s v f k t h l Oxyz u q c N1 T1 R1 C1 J1 D1 I\r\n\
+          md m s v f k t h l Oxyz u q c N1 T1 R1 C1 J1 D1 I\r\n",
+        Reply(
+            b"CLIENT_ERROR options flags are too long\r\n\
+              CLIENT_ERROR options flags too long\r\nCLIENT_ERROR options flags too long\r\n",
+        ),
+    ),
+    (
+        "md, ma: any bad flag",
+        b"md m !\r\nmd m v v\r\nmd m Tx\r\nma m Dx\r\nma m q q\r\nma Zm9 b\r\n",
+        Reply(
+            b"CLIENT_ERROR invalid or duplicate flag\r\nCLIENT_ERROR invalid or duplicate flag\r\n\
+              CLIENT_ERROR invalid or duplicate flag\r\nCLIENT_ERROR invalid or duplicate flag\r\n\
+              CLIENT_ERROR invalid or duplicate flag\r\nCLIENT_ERROR invalid or duplicate flag\r\n",
+        ),
+    ),
+    (
+        "ma: modes that are none",
+        b"ma m Mx\r\nma m Mi q\r\n",
+        Reply(
+            b"CLIENT_ERROR invalid mode for ma M token\r\n\
+              CLIENT_ERROR invalid mode for ma M token\r\n",
+        ),
+    ),
+    (
+        "ma, md: quiet is not silent about what is not there",
+        b"ma m q\r\nmd m q\r\n",
+        Reply(b"NF\r\nNF\r\n"),
+    ),
+    ("ms: no length", b"ms m\r\n", BAD_LINE),
+    ("ms: length is no number", b"ms m S3\r\nabc\r\n", BAD_LINE_THEN_ERROR),
+    ("ms: negative length", b"ms m -1\r\nabc\r\n", BAD_LINE_THEN_ERROR),
+    (
+        "ms: bad flags take the block along",
+        b"ms m 3 x\r\nabc\r\nms m 3 k k\r\nabc\r\nms m 3 Tx\r\nabc\r\nms m 3 Mx\r\nabc\r\n\
+          ms m 3 M\r\nabc\r\nms Zm9 3 b\r\nabc\r\nms m 3 Fx q\r\nabc\r\n\
+          ms m 3 O12345678901234567890123456789012\r\nabc\r\n",
+        Reply(
+            b"CLIENT_ERROR invalid flag\r\nCLIENT_ERROR duplicate flag\r\n\
+              CLIENT_ERROR bad token in command line format\r\n\
+              CLIENT_ERROR invalid mode for ms M token\r\n\
+              CLIENT_ERROR incorrect length for M token\r\n\
+              CLIENT_ERROR error decoding key\r\nCLIENT_ERROR bad command line format\r\n\
+              CLIENT_ERROR opaque token too long\r\n",
+        ),
+    ),
+    (
+        "ms: flags over",
+        b"ms m 3 s v f k t h l Oxyz u q c N1 T1 R1 C1 J1 D1\r\nabc\r\n",
+        Differs {
+            ours: &Reply(b"CLIENT_ERROR options flags too long\r\n"),
+            memcached: &Reply(b"CLIENT_ERROR options flags too long\r\nERROR\r\n"),
+            reason: BLOCK_IS_NO_COMMAND,
+        },
+    ),
+    (
+        "ms: a bad block is told also to who wants to hear nothing",
+        b"ms m 3 q\r\nabcde\r\n",
+        Reply(b"CLIENT_ERROR bad data chunk\r\nERROR\r\n"),
+    ),
+    (
+        "shutdown is not allowed",
+        b"shutdown\r\nshutdown graceful\r\nshutdown x y\r\n",
+        Reply(
+            b"ERROR: shutdown not enabled\r\nERROR: shutdown not enabled\r\n\
+              ERROR: shutdown not enabled\r\n",
+        ),
+    ),
+    (
+        "cache_memlimit: what is no limit",
+        b"cache_memlimit\r\ncache_memlimit x\r\ncache_memlimit 7\r\n\
+          cache_memlimit 1000000001\r\ncache_memlimit 1 2 3\r\ncache_memlimit 7 noreply\r\n",
+        Reply(
+            b"ERROR\r\nERROR\r\nMEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n\
+              MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\nERROR\r\n",
+        ),
+    ),
+    (
+        "cache_memlimit: a limit",
+        b"cache_memlimit 64\r\n",
+        Differs {
+            ours: &Reply(b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n"),
+            memcached: &Reply(b"OK\r\n"),
+            reason: "how much room there is, the operator says and no client",
+        },
+    ),
+    (
+        "slabs",
+        b"slabs\r\nslabs reassign 1\r\nslabs x 1 2\r\n",
+        Reply(b"ERROR\r\nERROR\r\nERROR\r\n"),
+    ),
+    (
+        "slabs reassign",
+        b"slabs reassign 1 2\r\n",
+        Differs {
+            ours: &Reply(b"CLIENT_ERROR slab reassignment disabled\r\n"),
+            memcached: &Reply(b"NOSPARE source class has no spare pages\r\n"),
+            reason: NOT_THERE,
+        },
+    ),
+    (
+        "slabs automove",
+        b"slabs automove 0\r\n",
+        Differs { ours: &ERROR, memcached: &Reply(b"OK\r\n"), reason: NOT_THERE },
+    ),
+    (
+        "lru",
+        b"lru\r\nlru mode\r\nlru tune 1 2\r\nlru x y\r\n",
+        Reply(b"ERROR\r\nERROR\r\nERROR\r\nERROR\r\n"),
+    ),
+    (
+        "lru mode",
+        b"lru mode flat\r\n",
+        Differs { ours: &ERROR, memcached: &Reply(b"OK\r\n"), reason: NOT_THERE },
+    ),
+    (
+        "lru_crawler: words missing",
+        b"lru_crawler\r\nlru_crawler crawl\r\nlru_crawler x\r\nlru_crawler x y\r\n",
+        Reply(b"ERROR\r\nERROR\r\nERROR\r\nERROR\r\n"),
+    ),
+    (
+        "lru_crawler",
+        b"lru_crawler crawl all\r\n",
+        Differs {
+            ours: &Reply(b"CLIENT_ERROR lru crawler disabled\r\n"),
+            memcached: &Reply(b"OK\r\n"),
+            reason: NOT_THERE,
+        },
+    ),
+    (
+        "watch",
+        b"watch x\r\n",
+        Differs {
+            ours: &Reply(b"CLIENT_ERROR watch commands not allowed\r\n"),
+            memcached: &ERROR,
+            reason: NOT_THERE,
+        },
+    ),
+    (
+        "extstore",
+        b"extstore\r\nextstore x\r\nextstore x y\r\n",
+        Reply(b"ERROR\r\nERROR\r\nERROR\r\n"),
+    ),
+    ("misbehave, debugtime", b"misbehave\r\ndebugtime p\r\n", Reply(b"ERROR\r\nERROR\r\n")),
     (
         "stats: unknown argument",
         b"stats nonsense\r\nstats noreply\r\n",
@@ -454,10 +718,10 @@ pub fn large() -> Vec<(&'static str, Vec<u8>, Expect)> {
             },
         ),
         ("retrieval of 1500 keys", line("get", " a", 1500, "\r\n"), Reply(b"END\r\n")),
-        ("retrieval of 4096 keys", line("gets", " a", 4096, "\r\n"), Reply(b"END\r\n")),
+        ("retrieval of 32768 keys", line("gets", " a", 32_768, "\r\n"), Reply(b"END\r\n")),
         (
-            "retrieval of 4097 keys",
-            line("get", " a", 4097, "\r\n"),
+            "retrieval of 32769 keys",
+            line("get", " a", 32_769, "\r\n"),
             Differs {
                 ours: &Reply(b"CLIENT_ERROR too many keys in one request\r\n"),
                 memcached: &Reply(b"END\r\n"),
@@ -465,8 +729,8 @@ pub fn large() -> Vec<(&'static str, Vec<u8>, Expect)> {
             },
         ),
         (
-            "retrieval line of 40000 bytes",
-            line("get", " aaaaaaa", 5000, "\r\n"),
+            "retrieval line of 320000 bytes",
+            line("get", " aaaaaaaaaaaaaaa", 20_000, "\r\n"),
             Differs {
                 ours: &Close(b"CLIENT_ERROR line too long\r\n"),
                 memcached: &Reply(b"END\r\n"),

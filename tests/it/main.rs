@@ -14,6 +14,8 @@
 mod crash;
 mod harness;
 
+mod access;
+mod compat;
 mod hostile;
 mod hostile_clients;
 mod hostile_inputs;

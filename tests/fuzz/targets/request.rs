@@ -7,7 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tallyd::protocol::{Limits, Request, Step, parse};
+use tallyd::protocol::{Limits, MetaKey, MetaKeyRoom, Request, Step, parse};
 
 fuzz_target!(|bytes: &[u8]| {
     // Small limits, so that a small input reaches them.
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
                 (consumed, 0)
             }
             Step::Refuse { consumed, swallow, forget, .. } => {
-                assert!(forget.is_none_or(|key| is_key(key, &limits)));
+                assert!(forget.is_none_or(|key| is_meta_key(key, &limits)));
                 (consumed, swallow)
             }
             Step::NeedMore { at_least } => {
@@ -48,7 +48,11 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
             assert!((1..=limits.get_keys).contains(&keys.iter().count()));
             assert!(keys.iter().all(|key| is_key(key, limits)));
         }
-        Request::Store { key, value, .. } => {
+        Request::GetAndTouch { keys, .. } => {
+            assert!(keys.iter().count() <= limits.get_keys);
+            assert!(keys.iter().all(|key| is_key(key, limits)));
+        }
+        Request::Store { key, value, .. } | Request::Cas { key, value, .. } => {
             assert!(is_key(key, limits));
             assert!(value.len() <= limits.item_bytes);
         }
@@ -56,10 +60,35 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         | Request::Incr { key, .. }
         | Request::Decr { key, .. }
         | Request::Touch { key, .. } => assert!(is_key(key, limits)),
-        Request::Stats { arg } => assert!(arg.len() <= limits.line_bytes),
-        Request::FlushAll { .. } | Request::Version | Request::Verbosity { .. } | Request::Quit => {
+        Request::MetaSet { key, flags, value } => {
+            assert!(is_meta_key(key, limits));
+            assert!(flags.store_mode().is_some());
+            assert!(flags.iter().count() == flags.words().count());
+            assert!(value.len() <= limits.item_bytes);
         }
+        Request::MetaGet { key, flags } | Request::MetaDelete { key, flags } => {
+            assert!(is_meta_key(key, limits));
+            assert!(flags.iter().count() == flags.words().count());
+        }
+        Request::MetaArithmetic { key, flags } => {
+            assert!(is_meta_key(key, limits));
+            assert!(flags.arithmetic_mode().is_some());
+        }
+        Request::MetaDebug { key } => assert!(is_meta_key(key, limits)),
+        Request::Stats { arg } => assert!(arg.len() <= limits.line_bytes),
+        Request::FlushAll { .. }
+        | Request::Version
+        | Request::Verbosity { .. }
+        | Request::MetaNoOp
+        | Request::Shutdown { .. }
+        | Request::Quit => {}
     }
+}
+
+/// What a base64 key comes to may hold any byte, but is never empty or too long.
+fn is_meta_key(key: MetaKey<'_>, limits: &Limits) -> bool {
+    let mut room = MetaKeyRoom::default();
+    is_key(key.text(), limits) && (1..=limits.key_bytes).contains(&key.decode(&mut room).len())
 }
 
 fn is_key(key: &[u8], limits: &Limits) -> bool {
