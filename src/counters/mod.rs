@@ -736,16 +736,14 @@ impl Counters {
         now: Timestamp,
     ) -> (u32, Marks) {
         let text = |item: &Item| (item.flags, item.expires, item.trace.marks());
-        match was_text.then(|| self.items.see(key, now, text)).flatten() {
-            Some((flags, expires, marks)) => {
-                self.set_expires(id, expires);
-                (flags, marks)
-            }
-            None => {
-                let word = self.cells.get(id).face.load(Relaxed);
-                (Face::unpack(word).flags, Marks::of_face(word))
-            }
-        }
+        let Some((flags, expires, marks)) =
+            was_text.then(|| self.items.see(key, now, text)).flatten()
+        else {
+            let word = self.cells.get(id).face.load(Relaxed);
+            return (Face::unpack(word).flags, Marks::of_face(word));
+        };
+        self.set_expires(id, expires);
+        (flags, marks)
     }
 
     /// Takes the text out that a number has replaced. It goes last: whenever the process ends, one

@@ -32,6 +32,7 @@ use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
 use crate::notify::Couriers;
+use crate::time::Timestamp;
 use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
 use listen::{Listener, Place};
@@ -74,15 +75,7 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         threads => threads,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let engine = if config.compat.is_on {
-        // As memcached: what it holds ends with it.
-        Engine::new(config, clock.now())
-    } else {
-        let (engine, recovered) = Engine::open(config, &config.server.data_dir, clock.now())?;
-        report(&recovered, &config.server.data_dir);
-        engine
-    };
-    let engine = Arc::new(engine);
+    let engine = Arc::new(open(config, clock.now())?);
     let (tallies, writers) = Tallies::new(threads);
     let status = Arc::new(Status::default());
     status.threads.store(threads, Relaxed);
@@ -174,6 +167,17 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The engine over what the data directory holds.
+fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
+    if config.compat.is_on {
+        // As memcached: what it holds ends with it.
+        return Ok(Engine::new(config, now));
+    }
+    let (engine, recovered) = Engine::open(config, &config.server.data_dir, now)?;
+    report(&recovered, &config.server.data_dir);
+    Ok(engine)
 }
 
 /// Says what was found in the data directory, and loudly what was not.
