@@ -718,10 +718,10 @@ pub fn large() -> Vec<(&'static str, Vec<u8>, Expect)> {
             },
         ),
         ("retrieval of 1500 keys", line("get", " a", 1500, "\r\n"), Reply(b"END\r\n")),
-        ("retrieval of 4096 keys", line("gets", " a", 4096, "\r\n"), Reply(b"END\r\n")),
+        ("retrieval of 32768 keys", line("gets", " a", 32_768, "\r\n"), Reply(b"END\r\n")),
         (
-            "retrieval of 4097 keys",
-            line("get", " a", 4097, "\r\n"),
+            "retrieval of 32769 keys",
+            line("get", " a", 32_769, "\r\n"),
             Differs {
                 ours: &Reply(b"CLIENT_ERROR too many keys in one request\r\n"),
                 memcached: &Reply(b"END\r\n"),
@@ -729,8 +729,8 @@ pub fn large() -> Vec<(&'static str, Vec<u8>, Expect)> {
             },
         ),
         (
-            "retrieval line of 40000 bytes",
-            line("get", " aaaaaaa", 5000, "\r\n"),
+            "retrieval line of 320000 bytes",
+            line("get", " aaaaaaaaaaaaaaa", 20_000, "\r\n"),
             Differs {
                 ours: &Close(b"CLIENT_ERROR line too long\r\n"),
                 memcached: &Reply(b"END\r\n"),

@@ -8,6 +8,7 @@
 mod memcached;
 mod process;
 mod relay;
+mod suite;
 mod webhook;
 
 use std::net::SocketAddr;
