@@ -5,7 +5,7 @@
 //! `version` and `quit` are answered, so that a check can see that something lives here, and every
 //! refused line has an answer, where memcached forgets those that came in one read but for the last.
 //!
-//! Pure like [`parse`](super::parse), and much narrower: an unknown client is given one short line and
+//! Pure like [`parse`](super::parse()), and much narrower: an unknown client is given one short line and
 //! one short data block, and no more memory than that. It does not know who may come in.
 
 use super::service::is_http;

@@ -29,6 +29,10 @@ pub use memcached::Memcached;
 enum Application {
     Pymemcache,
     Php,
+    Pylibmc,
+    PythonMemcached,
+    Node,
+    Tools,
 }
 
 /// When an application counted, in Unix seconds.
@@ -40,12 +44,20 @@ struct Burst {
 impl Application {
     /// Runs its program against a port, to a good end; what it printed.
     fn run(self, what: &str, address: SocketAddr) -> String {
-        let (mut command, script) = match self {
-            Self::Pymemcache => (process::python(), "tests/peers/client.py"),
-            Self::Php => (Command::new("/usr/bin/php"), "tests/peers/client.php"),
+        let port = address.port().to_string();
+        let (mut command, script, words) = match self {
+            Self::Pymemcache => (process::python(), "client.py", vec![what, &port]),
+            Self::Php => (Command::new("/usr/bin/php"), "client.php", vec![what, &port]),
+            // These have one thing to do, every command.
+            Self::Pylibmc => (process::python(), "more_clients.py", vec!["pylibmc", &port]),
+            Self::PythonMemcached => {
+                (process::python(), "more_clients.py", vec!["python-memcached", &port])
+            }
+            Self::Node => (process::node(), "client.js", vec![&*port]),
+            Self::Tools => (Command::new("sh"), "tools.sh", vec![&*port]),
         };
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(script);
-        let ended = run(command.arg(script).args([what, &address.port().to_string()]));
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
+        let ended = run(command.arg(script).args(words));
         assert_eq!(ended.code, Some(0), "{self:?} {what}: {}{}", ended.stdout, ended.stderr);
         ended.stdout
     }
@@ -320,6 +332,30 @@ fn every_command_of_pymemcache_does_what_it_does_with_memcached() {
 #[ignore = "needs PHP's memcached extension and memcached; run tests/run"]
 fn every_command_of_php_does_what_it_does_with_memcached() {
     every_command(Application::Php);
+}
+
+#[test]
+#[ignore = "needs pylibmc and memcached; run tests/run"]
+fn every_command_of_pylibmc_does_what_it_does_with_memcached() {
+    every_command(Application::Pylibmc);
+}
+
+#[test]
+#[ignore = "needs python-memcached and memcached; run tests/run"]
+fn every_command_of_python_memcached_does_what_it_does_with_memcached() {
+    every_command(Application::PythonMemcached);
+}
+
+#[test]
+#[ignore = "needs Node.js, its module memcached, and memcached; run tests/run"]
+fn every_command_of_nodes_module_does_what_it_does_with_memcached() {
+    every_command(Application::Node);
+}
+
+#[test]
+#[ignore = "needs libmemcached-tools and memcached; run tests/run"]
+fn every_tool_of_libmemcached_does_what_it_does_with_memcached() {
+    every_command(Application::Tools);
 }
 
 /// Where Debian and its relatives keep the Monitoring Plugins.
