@@ -96,8 +96,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         accepting.spawn(accept::accept(listener, hands.clone(), shared.clone(), stopped.clone()));
     }
     let mut serving = JoinSet::new();
+    let face = http::Face::new(shared.clone());
     for listener in http_listeners {
-        serving.spawn(http::serve(listener, shared.clone(), stopped.clone()));
+        serving.spawn(face.clone().serve(listener, stopped.clone()));
     }
     let couriers = Arc::new(Couriers::new(config));
     // The couriers stop after the ticker, since its last tick may bring them something.
