@@ -12,6 +12,7 @@
 )]
 
 mod crash;
+mod exposition;
 mod harness;
 
 mod hostile;
