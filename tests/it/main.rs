@@ -19,5 +19,7 @@ mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
 mod main_job;
+mod operation;
 mod peers;
+mod readme;
 mod tidy;
