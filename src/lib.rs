@@ -10,6 +10,8 @@ pub mod series;
 
 pub mod limits;
 
+pub mod reason;
+
 pub mod config;
 
 pub mod protocol;

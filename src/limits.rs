@@ -72,11 +72,22 @@ pub const COURIER_SECS: u64 = 30;
 /// What is read of a webhook's answer, in bytes; it is wanted only for the log.
 pub const WEBHOOK_REPLY_BYTES: usize = 4096;
 
-/// HTTP connections at once.
+/// HTTP connections that are served at once, over all addresses. One more for each address is
+/// accepted and waits; the rest wait in the kernel.
 pub const HTTP_CONNECTIONS: usize = 1024;
+
+/// How long an HTTP connection may go on asking, in seconds. What it has asked by then is answered.
+pub const HTTP_CONNECTION_SECS: u64 = 60;
+
+/// Time after that to fetch what is left of an answer, in seconds; then the connection is cut off.
+pub const HTTP_FAREWELL_SECS: u64 = 30;
 
 /// Time to send an HTTP request's head, in seconds.
 pub const HTTP_HEADER_SECS: u64 = 10;
+
+/// What one picture may cost, in window records that are looked at. At some 30 ns each it holds the
+/// lock that a tick wants for about 30 ms.
+pub const CHART_COST: u64 = 1_000_000;
 
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
@@ -91,5 +102,6 @@ const _: () = {
     assert!(KEY_BYTES * 1000 < GET_LINE_BYTES, "one thousand full keys fit a retrieval line");
     assert!(LINE_BYTES < READ_CHUNK_BYTES, "all other lines fit what is read at once");
     assert!(LINE_BYTES <= GET_LINE_BYTES);
+    assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

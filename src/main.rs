@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // One TLS provider for the whole process; with none chosen, or two, rustls panics at run time.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         unreachable!("nothing runs before main");
     }
-    tallyd::cli::run(tallyd::cli::Cli::parse())
+    tallyd::cli::run(std::env::args_os())
 }

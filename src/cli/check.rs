@@ -1,7 +1,7 @@
 //! `tallyd check`: the Nagios plugin.
 //!
 //! The server writes the whole output; the plugin fetches and prints it, and takes its exit code from
-//! the word that it begins with. Whatever goes wrong on the way is UNKNOWN, on one line.
+//! the word that it begins with, which has to be followed by the name of the rule. Whatever goes wrong on the way is UNKNOWN, on one line.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use super::CheckArgs;
 use crate::faces::VERSION;
 use crate::faces::nagios::{Check, unknown};
 use crate::limits;
+use crate::reason;
 use crate::rules::Level;
 
 /// Prints the state of a rule; the exit code is that of a plugin.
@@ -23,9 +24,21 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     ExitCode::from(check.level.exit_code())
 }
 
+/// Says that the command line is wrong, as a plugin does: a reader of exit codes must not take it for
+/// CRITICAL. How it is to be written stands on standard error.
+pub(super) fn misused(error: &clap::Error) -> ExitCode {
+    let _ = write!(io::stderr(), "{}", error.render());
+    let text = error.render().to_string();
+    let problem = text.split("\n\n").next().unwrap_or_default();
+    let problem = reason::one_line(problem.trim_start_matches("error: "));
+    let check = unknown("tallyd check", &problem);
+    let _ = writeln!(io::stdout(), "{}", check.text);
+    ExitCode::from(check.level.exit_code())
+}
+
 /// The check that an answer holds; something else may listen there.
 fn judge(args: &CheckArgs, text: String) -> Check {
-    if let Some(level) = Level::of_output(&text) {
+    if let Some(level) = Level::of_output(&text, &args.rule) {
         return Check { level, text };
     }
     let first = text.lines().next().unwrap_or_default();
@@ -62,27 +75,19 @@ async fn fetch(url: reqwest::Url) -> Result<String, String> {
         // does not need here.
         client = client.tls_certs_only([]);
     }
-    let client = client.build().map_err(|error| format!("cannot be asked: {}", chain(&error)))?;
+    let client =
+        client.build().map_err(|error| format!("cannot be asked: {}", reason::of(&error)))?;
     let mut answer = client
         .get(url)
         .send()
         .await
-        .map_err(|error| format!("cannot be reached: {}", chain(&error)))?;
+        .map_err(|error| format!("cannot be reached: {}", reason::of(&error)))?;
     let mut body = Vec::new();
     loop {
         match answer.chunk().await {
             Ok(Some(chunk)) if body.len() < limits::NAGIOS_BYTES => body.extend_from_slice(&chunk),
             Ok(_) => return Ok(String::from_utf8_lossy(&body).into_owned()),
-            Err(error) => return Err(format!("broke off: {}", chain(&error))),
+            Err(error) => return Err(format!("broke off: {}", reason::of(&error))),
         }
     }
-}
-
-/// The innermost cause, which is the one that says something.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

@@ -1,10 +1,12 @@
 //! `tallyd config check`: every problem in a file at once.
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{LoadError, Surroundings, load};
+use crate::reason;
 
 /// Reports the problems of a file; the exit code says whether there are any.
 pub(super) fn check(file: &Path) -> ExitCode {
@@ -31,7 +33,10 @@ pub(super) fn check(file: &Path) -> ExitCode {
 pub(super) fn complain(error: &LoadError) {
     match error {
         LoadError::Invalid(problems) => say(&problems.render(io::stderr().is_terminal())),
-        other => say(&format!("error: {other}")),
+        other => {
+            let cause = other.source().map(|cause| format!(": {}", reason::of(cause)));
+            say(&format!("error: {other}{}", cause.unwrap_or_default()));
+        }
     }
 }
 

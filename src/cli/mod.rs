@@ -27,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
                   Example:\n  tallyd --config tallyd.toml &\n  \
                   printf 'incr signups 1\\r\\n' | nc -q1 127.0.0.1 11311"
 )]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -47,11 +47,11 @@ enum Command {
     #[command(
         after_help = "Prints one line with performance data and exits with 0 OK, 1 WARNING, \
                             2 CRITICAL or 3 UNKNOWN, which it also does when the server cannot be \
-                            reached.\n\nExample:\n  tallyd check errors-high"
+                            reached or the command line is wrong.\n\nExample:\n  tallyd check errors-high"
     )]
     Check(CheckArgs),
     /// Work with configuration files.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
     Config(ConfigCommand),
 }
 
@@ -98,9 +98,18 @@ enum ConfigCommand {
     },
 }
 
-/// Does what was typed.
+/// Does what was typed; the first argument is the name of the program.
 #[must_use]
-pub fn run(cli: Cli) -> ExitCode {
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && args.get(1).is_some_and(|arg| arg == "check") => {
+            return check::misused(&error);
+        }
+        // Help and the version come this way too, and go to standard output.
+        Err(error) => error.exit(),
+    };
     match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),

@@ -13,6 +13,7 @@ use super::config::complain;
 use super::detach::{Detached, detach};
 use crate::config::{self, Config, Surroundings};
 use crate::daemon;
+use crate::reason;
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(args: &ServeArgs) -> ExitCode {
@@ -79,26 +80,49 @@ fn serve(config: Config) -> ExitCode {
     match daemon::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", reason::plain(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
+/// How much tallyd itself may be asked to log.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// Sets logging up, at `usual` where `TALLYD_LOG` does not say otherwise.
 fn set_up_logging(usual: &str) {
     // What a library logs at debug or trace may hold what it sends, and that may be a password. So
-    // the level that a user asks for is tallyd's own, and libraries stay at warnings.
-    let level = std::env::var("TALLYD_LOG").unwrap_or_else(|_| usual.to_owned());
-    let filter = EnvFilter::try_new(format!("warn,tallyd={level}"));
-    let is_unclear = filter.is_err();
+    // the level that a user asks for is tallyd's own, and libraries stay at warnings; whatever is no
+    // single level is not taken, since it could name a library.
+    let asked = std::env::var_os("TALLYD_LOG");
+    let level = asked.as_ref().map_or(Some(usual), |asked| level(&asked.to_string_lossy()));
     tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("warn,tallyd=info")))
+        .with_env_filter(EnvFilter::new(format!("warn,tallyd={}", level.unwrap_or("info"))))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
-    if is_unclear {
+    if level.is_none() {
         tracing::warn!("TALLYD_LOG is error, warn, info, debug or trace; it is taken as info");
+    }
+}
+
+fn level(asked: &str) -> Option<&'static str> {
+    LEVELS.into_iter().find(|level| level.eq_ignore_ascii_case(asked.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_single_level_is_taken() {
+        for level in LEVELS {
+            assert_eq!(super::level(level), Some(level));
+        }
+        assert_eq!(level("DEBUG"), Some("debug"));
+        for other in ["", "off", "5", "info,hyper=trace", "trace,", "tallyd=debug", "[{secret}]"] {
+            assert_eq!(level(other), None, "{other}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::{FileRead, Surroundings};
 use super::{access, contact, email, rule, tier, value};
 use crate::limits;
+use crate::reason;
 use crate::time::Span;
 
 /// Largest file that a configuration names, in bytes. A bundle of every public certificate
@@ -218,7 +219,7 @@ impl Reader<'_> {
         let reason = match (self.surroundings.file)(&path, FILE_BYTES_MAX) {
             Ok(Some(file)) => return Some((At { value: path, place: named.place }, file)),
             Ok(None) => format!("it is larger than {} KiB", FILE_BYTES_MAX / 1024),
-            Err(error) => error.to_string(),
+            Err(error) => reason::of(&error),
         };
         let message = format!("cannot read {}", shown(&path.display().to_string()));
         self.sink.error(Finding::new(named.place, message).label(reason));

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -36,6 +36,7 @@ use crate::time::Timestamp;
 use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
 use listen::{Listener, Place};
+use ticker::Ticker;
 
 /// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed.
 ///
@@ -56,9 +57,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut signals = Signals::new()?;
 
     let listeners = listen::bind(&config.server.listen, &config.compat)?;
     let http_listeners = bind_http(&config.server.http).await?;
@@ -100,8 +99,9 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         accepting.spawn(accept::accept(listener, hands.clone(), shared.clone(), stopped.clone()));
     }
     let mut serving = JoinSet::new();
+    let face = http::Face::new(shared.clone());
     for listener in http_listeners {
-        serving.spawn(http::serve(listener, shared.clone(), stopped.clone()));
+        serving.spawn(face.clone().serve(listener, stopped.clone()));
     }
     let couriers = Arc::new(Couriers::new(config));
     // The couriers stop after the ticker, since its last tick may bring them something.
@@ -120,16 +120,7 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         "tallyd {VERSION} is ready"
     );
 
-    let name = loop {
-        tokio::select! {
-            _ = terminate.recv() => break "SIGTERM",
-            _ = interrupt.recv() => break "SIGINT",
-            () = shared.status.shutdown.notified() => break "a client's shutdown",
-            _ = hangup.recv() => reload::reload(config, &shared.access),
-            // Nothing is judged any more. Whoever supervises the process had better start it anew.
-            () = ticker.ended() => bail!("the ticker ended with a panic"),
-        }
-    };
+    let name = signals.until_the_end(config, &shared, &mut ticker).await?;
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     shared.set_ready(false);
@@ -207,6 +198,44 @@ fn report(recovered: &Recovered, dir: &Path) {
             series = beyond_room,
             "counters.max_series is too small for what {dir} holds"
         );
+    }
+}
+
+/// What may be said to the process from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on they do not end the process by themselves.
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?,
+        })
+    }
+
+    /// Waits until somebody says that it is over; who that was. A reload is done on the way.
+    async fn until_the_end(
+        &mut self,
+        config: &Config,
+        shared: &Shared,
+        ticker: &mut Ticker,
+    ) -> anyhow::Result<&'static str> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Ok("SIGTERM"),
+                _ = self.interrupt.recv() => return Ok("SIGINT"),
+                () = shared.status.shutdown.notified() => return Ok("a client's shutdown"),
+                _ = self.hangup.recv() => reload::reload(config, &shared.access),
+                // Nothing is judged any more. Whoever supervises the process had better start it
+                // anew.
+                () = ticker.ended() => bail!("the ticker ended with a panic"),
+            }
+        }
     }
 }
 

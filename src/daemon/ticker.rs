@@ -46,8 +46,12 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Ticker>
         .name("tallyd-tick".to_owned())
         .spawn(move || {
             let mut notes = Vec::new();
+            shared.note_tick();
             while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(shared.now())) {
                 let ticked = shared.engine.tick(shared.now());
+                if ticked.closed.is_some() {
+                    shared.note_tick();
+                }
                 tell(&ticked, &mail, &mut notes);
             }
             let now = shared.now();

@@ -7,15 +7,15 @@ pub mod nagios;
 mod page;
 mod prometheus;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
-use crate::time::Timestamp;
 use crate::time::clock::Clock;
+use crate::time::{Span, Timestamp};
 use memcache::access::Access;
 
 /// What every face is given.
@@ -38,6 +38,9 @@ pub struct Shared {
 pub struct Status {
     /// Everything that is configured to listen does, and nothing is being shut down.
     pub is_ready: AtomicBool,
+    /// When a base window was closed last, in milliseconds of [`Clock::monotonic`]; 0 before the
+    /// first one.
+    pub ticked: AtomicU64,
     /// Connections to the memcached port that are open.
     pub connections: AtomicUsize,
     /// Connections to it since the start.
@@ -87,11 +90,31 @@ impl Shared {
         self.clock.now()
     }
 
+    /// Time since a base window was closed and the rules were evaluated. It goes by the monotonic
+    /// clock: while a wall clock that was set back catches up, nothing is evaluated, and by its own
+    /// account hardly any time passes.
+    #[must_use]
+    pub fn since_tick(&self) -> Span {
+        let ticked = self.status.ticked.load(Relaxed);
+        if ticked == 0 {
+            // Before the first there is only the wall clock to go by.
+            let closed = self.engine.view(|view| view.closed);
+            return self.now().since(closed);
+        }
+        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        Span::from_millis(now.saturating_sub(ticked))
+    }
+
+    /// Notes that a window was closed.
+    pub fn note_tick(&self) {
+        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        self.status.ticked.store(now.max(1), Relaxed);
+    }
+
     /// Whether windows are being closed in time: the heart of the process beats.
     #[must_use]
     pub fn is_ticking(&self) -> bool {
-        let closed = self.engine.view(|view| view.closed);
-        self.now().since(closed).as_millis() < 1000 * nagios::STALE_SECS
+        self.since_tick() < nagios::STALE
     }
 
     /// Whether the process does all that it is configured to do.
@@ -109,3 +132,6 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests;

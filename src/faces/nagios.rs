@@ -11,12 +11,12 @@ use crate::engine::View;
 use crate::limits;
 use crate::notify::message::title;
 use crate::query::{Group, Observation};
-use crate::rules::wording::{threshold, value};
+use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State};
-use crate::time::Timestamp;
+use crate::time::Span;
 
 /// Without an evaluation for this long nothing can be said.
-pub const STALE_SECS: u64 = 10;
+pub const STALE: Span = Span::from_secs(10);
 
 /// The answer to a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,28 +39,26 @@ impl Level {
         }
     }
 
-    /// The state that an output begins with.
+    /// The state that the output for a rule begins with; `None` where it does not begin as every
+    /// check of that rule does, so something else wrote it.
     #[must_use]
-    pub fn of_output(text: &str) -> Option<Self> {
-        let word = text.split(|c: char| !c.is_ascii_alphabetic()).next()?;
+    pub fn of_output(text: &str, rule: &str) -> Option<Self> {
+        let (word, rest) = text.split_once(" - ")?;
+        rest.strip_prefix(clean(rule).as_str())?.strip_prefix(": ")?;
         [Self::Ok, Self::Warning, Self::Unknown, Self::Critical]
             .into_iter()
             .find(|level| level.name() == word)
     }
 }
 
-/// The check of a rule; `None` where there is no such rule.
+/// The check of a rule, last evaluated that long ago; `None` where there is no such rule.
 #[must_use]
-pub fn check(view: &View<'_>, rule: &str, now: Timestamp) -> Option<Check> {
+pub fn check(view: &View<'_>, rule: &str, age: Span) -> Option<Check> {
     let active = view.rules.get(rule)?;
     let name = &active.rule().name;
-    let evaluated = view.rules.evaluated().unwrap_or(view.started);
-    let age = now.since(evaluated);
-    if age.as_millis() > STALE_SECS * 1000 {
-        return Some(unknown(
-            name,
-            &format!("nothing was evaluated for {} s", age.as_millis() / 1000),
-        ));
+    if age >= STALE {
+        let reason = format!("nothing was evaluated for {} s", age.as_millis() / 1000);
+        return Some(unknown(name, &reason));
     }
     let level = active.level();
     let instances: Vec<_> = active.instances().collect();
@@ -93,16 +91,7 @@ pub fn unknown(name: &str, reason: &str) -> Check {
 
 fn describe(active: &Active, state: &State) -> String {
     let rule = active.rule();
-    let seen = match state.observation {
-        Observation::Value { value: v, covered } if covered < 1.0 => {
-            format!("{} (scaled from {:.0} % of the window)", value(rule, v), covered * 100.0)
-        }
-        Observation::Value { value: v, .. } => value(rule, v),
-        Observation::AtLeast(v) => format!("at least {}", value(rule, v)),
-        Observation::Missing => "no data in the window".to_owned(),
-        Observation::NeverSeen => "no data yet".to_owned(),
-        Observation::Unjudged(reason) => format!("not judged: {}", reason.text()),
-    };
+    let seen = observation(rule, state.observation);
     let limit = |limit: Option<Threshold>| limit.map(|limit| threshold(&limit));
     let why = match state.level {
         Level::Critical => limit(rule.critical).map(|limit| format!("critical {limit}")),

@@ -5,12 +5,13 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::nagios::STALE;
 use super::{Shared, VERSION};
 use crate::engine::View;
 use crate::notify::message::title;
-use crate::query::Observation;
-use crate::rules::wording::{threshold, value};
+use crate::rules::wording::{observation, threshold, value};
 use crate::rules::{Active, Level, State};
+use crate::time::Span;
 
 /// Rows of one rule that are shown; more are counted.
 const ROWS: usize = 50;
@@ -36,11 +37,14 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; 
 /// The whole page.
 pub(super) fn render(shared: &Shared) -> String {
     let series = shared.engine.counters().series();
-    shared.engine.view(|view| page(view, series).into_string())
+    let age = shared.since_tick();
+    shared.engine.view(|view| page(view, series, age).into_string())
 }
 
-fn page(view: &View<'_>, series: usize) -> Markup {
+fn page(view: &View<'_>, series: usize, age: Span) -> Markup {
+    let is_stale = age >= STALE;
     let worst = view.rules.iter().map(Active::level).max().unwrap_or_default();
+    let worst = if is_stale { worst.max(Level::Unknown) } else { worst };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -57,6 +61,10 @@ fn page(view: &View<'_>, series: usize) -> Markup {
                     (series) " series · open incidents: " (view.incidents)
                     " · messages waiting: " (view.outbox.len()) " · windows closed up to "
                     (view.closed.in_system_zone())
+                }
+                @if is_stale {
+                    p .unknown { "Nothing was evaluated for " (age.as_millis() / 1000)
+                        " s: what stands below was true then." }
                 }
                 @if view.rules.iter().next().is_none() {
                     p { "There are no rules yet. Write one as a " code { "[[rule]]" }
@@ -106,18 +114,11 @@ fn rule(active: &Active, has_picture: bool) -> Markup {
 
 fn instance(active: &Active, name: &str, state: &State) -> Markup {
     let rule = active.rule();
-    let seen = match state.observation {
-        Observation::Value { value: v, .. } => value(rule, v),
-        Observation::AtLeast(v) => format!("at least {}", value(rule, v)),
-        Observation::Missing => "no data in the window".to_owned(),
-        Observation::NeverSeen => "no data yet".to_owned(),
-        Observation::Unjudged(reason) => format!("not judged: {}", reason.text()),
-    };
     html! {
         tr {
             td .state .(state.level.word()) { (state.level.name()) }
             td { (name) }
-            td { (seen) }
+            td { (observation(rule, state.observation)) }
             td .faint {
                 @if let Some(level) = state.pending() { (level.word()) " pending" }
                 @else if state.level != Level::Ok {

@@ -1,14 +1,18 @@
 //! The text exposition format, version 0.0.4, for `/metrics`.
 //!
 //! Every counter's total and every gauge, with tags as labels, then tallyd's own figures. Prometheus
-//! names hold fewer characters than ours, so two names may fall together; such series are kept apart
-//! by a label `tallyd_name` with the name as it is, and counted in `tallyd_metric_name_collisions`.
+//! spells with fewer characters than we do, so what is different here may be the same there. What
+//! falls together is kept apart, in the same way at every start, and counted in
+//! `tallyd_metric_name_collisions`: a series whose name is spelled like another's has its own in a
+//! label `tallyd_name`; one whose tags are spelled like another's, too, has its whole key in a label
+//! `tallyd_series`; and a user's name that begins with `tallyd_` gets `user_` before it.
 //! Source of the form: Prometheus, "Exposition formats".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use super::Shared;
+use crate::counters::OVERFLOW_KEY;
 use crate::engine::{Figure, FigureValue};
 use crate::series::Series;
 
@@ -33,69 +37,102 @@ pub(super) fn exposition(shared: &Shared) -> String {
 /// Writes the user's series; how many had to be kept apart from another.
 fn series(figures: &[Figure], out: &mut String) -> usize {
     let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
-    for figure in figures {
-        let is_counter = matches!(figure.value, FigureValue::Total(_));
-        let mut name = metric_name(figure.series.name());
-        if is_counter && !name.ends_with("_total") {
-            name.push_str("_total");
-        }
-        // A family has one type: a gauge whose name is taken by a counter gets another name.
-        while families.get(&name).is_some_and(|family| family.is_counter != is_counter) {
-            name.push_str(if is_counter { "_total" } else { "_gauge" });
-        }
-        let family = families.entry(name).or_insert(Family { is_counter, figures: Vec::new() });
-        family.figures.push(figure);
-    }
-    let mut collisions = 0;
-    for (name, family) in &families {
-        let kind = if family.is_counter { "counter" } else { "gauge" };
-        let _ = writeln!(out, "# TYPE {name} {kind}");
-        let first = family.figures.first().map(|figure| figure.series.name());
-        for figure in &family.figures {
-            let is_apart = Some(figure.series.name()) != first;
-            collisions += usize::from(is_apart);
-            out.push_str(name);
-            labels(&figure.series, is_apart, out);
-            match figure.value {
-                FigureValue::Total(total) => {
-                    let _ = writeln!(out, " {total}");
-                }
-                FigureValue::Gauge(value) => {
-                    let _ = writeln!(out, " {value}");
-                }
+    // Counters first: a family has one type, and where a gauge is spelled like a counter it is the
+    // gauge that gets another name, whichever was seen first.
+    for is_counter in [true, false] {
+        let is_wanted =
+            |figure: &&Figure| matches!(figure.value, FigureValue::Total(_)) == is_counter;
+        for figure in figures.iter().filter(is_wanted) {
+            let mut name = family_name(&figure.series, is_counter);
+            while families.get(&name).is_some_and(|family| family.is_counter != is_counter) {
+                name.push_str("_gauge");
             }
+            let family = families.entry(name).or_insert(Family { is_counter, figures: Vec::new() });
+            family.figures.push(figure);
         }
     }
-    collisions
+    families.iter_mut().map(|(name, family)| family.write(name, out)).sum()
 }
 
-/// `{name="value",…}`; nothing without tags.
-fn labels(series: &Series, is_apart: bool, out: &mut String) {
-    let mut names: Vec<String> = Vec::with_capacity(series.tags().len());
-    let mut separator = '{';
-    let mut one = |name: &str, value: &str, out: &mut String| {
-        out.push(separator);
-        separator = ',';
-        out.push_str(name);
-        out.push_str("=\"");
-        escape(value, out);
-        out.push('"');
-    };
+fn family_name(series: &Series, is_counter: bool) -> String {
+    let mut name = metric_name(series.name());
+    if name.starts_with("tallyd_") && series.name().as_bytes() != OVERFLOW_KEY {
+        name.insert_str(0, "user_");
+    }
+    if is_counter && !name.ends_with("_total") {
+        name.push_str("_total");
+    }
+    name
+}
+
+impl Family<'_> {
+    /// Writes all samples; how many had to be kept apart from another.
+    fn write(&mut self, name: &str, out: &mut String) -> usize {
+        let kind = if self.is_counter { "counter" } else { "gauge" };
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        // Label sets meet only where one of them is not spelled as its tags are. That is rare, and a
+        // family may have a million.
+        let mut seen = HashSet::new();
+        let may_meet = self.figures.iter().any(|figure| {
+            figure.series.tags().iter().any(|tag| label_name(&tag.name) != *tag.name)
+        });
+        if may_meet {
+            self.figures.sort_by(|a, b| a.series.cmp(&b.series));
+        }
+        let plain = self.figures.iter().map(|figure| figure.series.name()).min();
+        let mut apart = 0;
+        for figure in &self.figures {
+            let series = &figure.series;
+            let name_label =
+                (Some(series.name()) != plain).then_some(("tallyd_name", series.name()));
+            let mut labels = labels(series, name_label);
+            let mut is_apart = name_label.is_some();
+            if may_meet && !seen.insert(labels.clone()) {
+                labels = self::labels(series, Some(("tallyd_series", &series.to_string())));
+                is_apart = true;
+            }
+            apart += usize::from(is_apart);
+            let _ = match figure.value {
+                FigureValue::Total(total) => writeln!(out, "{name}{labels} {total}"),
+                FigureValue::Gauge(value) => writeln!(out, "{name}{labels} {value}"),
+            };
+        }
+        apart
+    }
+}
+
+/// `{name="value",…}` in order of names, with one label more where it is needed; nothing without
+/// any. The order makes two sets of the same labels the same text.
+fn labels(series: &Series, further: Option<(&str, &str)>) -> String {
+    let mut labels: Vec<(String, &str)> = Vec::with_capacity(series.tags().len());
     for tag in series.tags() {
         let mut name = label_name(&tag.name);
         // Two tag names that fall together would be one label twice, which is not allowed.
-        while names.contains(&name) {
-            name.push('_');
+        while labels.iter().any(|(taken, _)| *taken == name) {
+            name = label_name(&(name + "_"));
         }
-        one(&name, &tag.value, out);
-        names.push(name);
+        labels.push((name, &tag.value));
     }
-    if is_apart {
-        one("tallyd_name", series.name(), out);
+    labels.sort_unstable();
+    let mut out = String::new();
+    for (name, value) in &labels {
+        label(name, value, &mut out);
     }
-    if separator == ',' {
+    if let Some((name, value)) = further {
+        label(name, value, &mut out);
+    }
+    if !out.is_empty() {
         out.push('}');
     }
+    out
+}
+
+fn label(name: &str, value: &str, out: &mut String) {
+    out.push(if out.is_empty() { '{' } else { ',' });
+    out.push_str(name);
+    out.push_str("=\"");
+    escape(value, out);
+    out.push('"');
 }
 
 fn escape(value: &str, out: &mut String) {
@@ -114,10 +151,17 @@ fn metric_name(name: &str) -> String {
     spelled(name, |c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
-/// `[a-zA-Z_][a-zA-Z0-9_]*`; names that begin with two underscores belong to Prometheus.
+/// `[a-zA-Z_][a-zA-Z0-9_]*`; names that begin with two underscores belong to Prometheus, those that
+/// begin with `tallyd_` to this module.
 fn label_name(name: &str) -> String {
     let name = spelled(name, |c| c.is_ascii_alphanumeric() || c == '_');
-    if name.starts_with("__") { format!("tag{name}") } else { name }
+    if name.starts_with("__") {
+        format!("tag{name}")
+    } else if name.starts_with("tallyd_") {
+        format!("tag_{name}")
+    } else {
+        name
+    }
 }
 
 fn spelled(name: &str, is_allowed: impl Fn(char) -> bool) -> String {
@@ -241,56 +285,4 @@ fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    fn check(series: &[(&str, FigureValue)], expect: &str, collisions: usize) {
-        let figures: Vec<_> = series
-            .iter()
-            .map(|(key, value)| Figure {
-                series: Arc::new(Series::from_key(key.as_bytes())),
-                value: *value,
-            })
-            .collect();
-        let mut out = String::new();
-        assert_eq!(super::series(&figures, &mut out), collisions);
-        assert_eq!(out, expect);
-    }
-
-    #[test]
-    fn totals_and_gauges_with_their_tags() {
-        check(
-            &[
-                ("orders.placed;region=eu", FigureValue::Total(7)),
-                ("orders.placed;region=us", FigureValue::Total(u64::MAX)),
-                ("queue-length", FigureValue::Gauge(-1.5)),
-                ("jobs_total", FigureValue::Total(1)),
-                ("2xx", FigureValue::Total(3)),
-            ],
-            "# TYPE _2xx_total counter\n_2xx_total 3\n\
-             # TYPE jobs_total counter\njobs_total 1\n\
-             # TYPE orders_placed_total counter\norders_placed_total{region=\"eu\"} 7\n\
-             orders_placed_total{region=\"us\"} 18446744073709551615\n\
-             # TYPE queue_length gauge\nqueue_length -1.5\n",
-            0,
-        );
-    }
-
-    #[test]
-    fn names_that_fall_together_are_kept_apart() {
-        check(
-            &[
-                ("a.b", FigureValue::Total(1)),
-                ("a_b", FigureValue::Total(2)),
-                ("a_b_total", FigureValue::Gauge(3.0)),
-                ("c;x.y=1;x_y=2", FigureValue::Gauge(4.0)),
-                ("c;__name__=\"\\", FigureValue::Gauge(5.0)),
-            ],
-            "# TYPE a_b_total counter\na_b_total 1\na_b_total{tallyd_name=\"a_b\"} 2\n\
-             # TYPE a_b_total_gauge gauge\na_b_total_gauge 3\n\
-             # TYPE c gauge\nc{x_y=\"1\",x_y_=\"2\"} 4\nc{tag__name__=\"\\\"\\\\\"} 5\n",
-            1,
-        );
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
-//! Values and thresholds in words, the same in mails, checks and on pages.
+//! Values, observations and thresholds in words, the same in mails, checks and on pages.
 
 use crate::config::{Against, Change, Measure, Rule, Side, Threshold};
+use crate::query::Observation;
 use crate::time::Span;
 
 /// A number for people: whole numbers whole, others with about three digits, U+2212 as minus sign.
@@ -52,6 +53,21 @@ pub fn value(rule: &Rule, value: f64) -> String {
         Measure::Max => format!("{amount} at most over {window}"),
         Measure::Last => amount,
         Measure::Age => format!("{amount} s since the last update"),
+    }
+}
+
+/// What was seen of a rule's series: a value with its unit, or why there is none.
+#[must_use]
+pub fn observation(rule: &Rule, seen: Observation) -> String {
+    match seen {
+        Observation::Value { value: v, covered } if covered < 1.0 => {
+            format!("{} (scaled from {:.0} % of the window)", value(rule, v), covered * 100.0)
+        }
+        Observation::Value { value: v, .. } => value(rule, v),
+        Observation::AtLeast(v) => format!("at least {}", value(rule, v)),
+        Observation::Missing => "no data in the window".to_owned(),
+        Observation::NeverSeen => "no data yet".to_owned(),
+        Observation::Unjudged(reason) => format!("not judged: {}", reason.text()),
     }
 }
 

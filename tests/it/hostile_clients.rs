@@ -1,7 +1,10 @@
 //! Hostile clients against the real server: each gets memcached's answer or a clean close, the
 //! process lives, and other clients do not notice.
 
-use crate::harness::{Client, Server, text};
+use std::collections::BTreeSet;
+
+use crate::exposition;
+use crate::harness::{Client, Server, eventually, text};
 use crate::hostile_inputs::{CASES, Expect, PROBE, PROBE_REPLY, large};
 
 /// Sends one input, with the probe behind it where the connection is to go on, in pieces of at most
@@ -138,4 +141,46 @@ fn a_bare_http_request_is_closed_on_the_memcached_port() {
     let got = browser.read_to_end();
     assert_eq!(text(&got), "");
     assert_eq!(server.client().ask("get smuggled\r\n"), "END");
+}
+
+#[test]
+fn metrics_are_valid_whatever_series_are_called() {
+    let server = Server::start("");
+    let mut client = server.client();
+    let names = [
+        "a.b",
+        "a_b",
+        "a_b_total",
+        "c;x.y=1",
+        "c;x_y=1",
+        "c;x_y=1;x.y=2;x:y=3",
+        "tallyd_series",
+        "tallyd_connections",
+        "tallyd_overflow",
+        "a.b;tallyd_name=a_b",
+        "d;__name__=\"\\",
+        "żółw;tęcza=北京",
+        ";=;",
+        "2xx",
+        "::",
+    ];
+    for (at, name) in names.iter().enumerate() {
+        assert_eq!(client.ask(&format!("incr {name} {}\r\n", at + 1)), (at + 1).to_string());
+        let gauge = format!("set {name}_now 0 0 4\r\n-{at:02}5\r\n");
+        assert_eq!(client.ask(&gauge), "STORED");
+    }
+    let samples = eventually("all of them", || {
+        let (_, metrics) = server.get("/metrics");
+        let samples =
+            exposition::parse(&metrics).unwrap_or_else(|wrong| panic!("{wrong}:\n{metrics}"));
+        let of_users = |name: &str| !name.starts_with("tallyd_");
+        let users = samples.iter().filter(|((name, _), _)| of_users(name)).count();
+        (users == 2 * names.len()).then_some(samples)
+    });
+    let totals: BTreeSet<_> = samples
+        .iter()
+        .filter(|((name, _), value)| !name.starts_with("tallyd_") && *value > 0.0)
+        .map(|(_, value)| value.to_string())
+        .collect();
+    assert_eq!(totals, (1..=names.len()).map(|total| total.to_string()).collect());
 }

@@ -12,6 +12,7 @@
 )]
 
 mod crash;
+mod exposition;
 mod harness;
 
 mod access;
@@ -20,5 +21,7 @@ mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
 mod main_job;
+mod operation;
 mod peers;
+mod readme;
 mod tidy;

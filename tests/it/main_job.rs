@@ -1,5 +1,7 @@
 //! The main job through the real binary: count over a socket, be judged, ask for the state, stop.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Server, eventually, tallyd, text};
@@ -99,9 +101,8 @@ fn what_cannot_be_known_is_unknown_on_one_line() {
     assert_eq!(output.status.code(), Some(3));
     let line = text(&output.stdout);
     let expect =
-        format!("UNKNOWN - errors-high: tallyd at {url} cannot be reached: Connection refused");
-    assert!(line.starts_with(&expect), "{line}");
-    assert_eq!(line.lines().count(), 1);
+        format!("UNKNOWN - errors-high: tallyd at {url} cannot be reached: Connection refused\n");
+    assert_eq!(line, expect);
 }
 
 #[test]
@@ -113,6 +114,45 @@ fn a_check_of_something_else_is_unknown() {
     assert!(text(&output.stdout).starts_with("UNKNOWN - x: "), "{}", text(&output.stdout));
     let output = tallyd(&["check", "x", "--server", "nonsense"]);
     assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn an_answer_that_only_begins_like_a_check_is_unknown() {
+    for body in ["OK", "OK - y: 0 in 5s", "WARNING: this site has moved", "CRITICAL", ""] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("it asks");
+            let mut head = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+            while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}");
+        });
+        let output = tallyd(&["check", "x", "--server", &url]);
+        other.join().expect("it answered");
+        assert_eq!(output.status.code(), Some(3), "{body}");
+        assert_eq!(
+            text(&output.stdout).trim_end(),
+            format!("UNKNOWN - x: {url} is not tallyd: {body}").trim_end()
+        );
+    }
+}
+
+#[test]
+fn a_check_that_is_written_wrongly_is_unknown_and_not_critical() {
+    let check = |args: &[&str], expect: &str| {
+        let output = tallyd(args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}");
+        assert_eq!(text(&output.stdout), format!("UNKNOWN - tallyd check: {expect}\n"));
+        assert!(text(&output.stderr).contains("--help"), "{}", text(&output.stderr));
+    };
+    check(&["check"], "the following required arguments were not provided: <RULE>");
+    check(&["check", "a", "b"], "unexpected argument 'b' found");
+    check(
+        &["check", "a", "--timeout", "0"],
+        "invalid value '0' for '--timeout <SECONDS>': 0 is not in 1..=600",
+    );
+    assert_eq!(tallyd(&["check", "--help"]).status.code(), Some(0));
+    assert_eq!(tallyd(&["serve", "--no-such"]).status.code(), Some(2));
 }
 
 #[test]
@@ -223,6 +263,20 @@ fn says_why_it_cannot_listen() {
     let expect =
         format!("cannot listen on {} for memcached: Address already in use", server.memcached);
     assert!(error.contains(&expect), "{error}");
+    assert!(!error.contains("os error"), "{error}");
+}
+
+#[test]
+fn only_tallyd_itself_can_be_made_to_log_more() {
+    let log = [("TALLYD_LOG", "info,hyper=trace,hyper_util=trace")];
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start_in(dir, "", "", &log);
+    server.wait_for_log("TALLYD_LOG is error, warn, info, debug or trace; it is taken as info");
+    assert_eq!(server.get("/healthz").0, 200);
+    server.signal("TERM");
+    server.wait();
+    let others: Vec<_> = server.logged.iter().filter(|line| line.contains("TRACE")).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[test]
@@ -283,6 +337,12 @@ fn the_shipped_configuration_is_good() {
     let missing = tallyd(&["config", "check", "/nowhere/tallyd.toml"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("/nowhere/tallyd.toml"), "{}", text(&missing.stderr));
+    let folder = tallyd(&["config", "check", "/"]);
+    assert_eq!(folder.status.code(), Some(1));
+    assert_eq!(
+        text(&folder.stderr),
+        "error: cannot read the configuration file /: Is a directory\n"
+    );
 }
 
 #[test]
@@ -291,6 +351,7 @@ fn every_command_explains_itself_with_an_example() {
         &["--help"][..],
         &["serve", "--help"],
         &["check", "--help"],
+        &["config", "--help"],
         &["config", "check", "--help"],
     ] {
         let output = tallyd(args);

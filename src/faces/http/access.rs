@@ -1,9 +1,12 @@
 //! Who may ask, while there are no tokens: programs on this machine, and pages of this server.
 //!
-//! A browser on this machine will fetch a loopback address on behalf of any page it shows. Two
-//! things give such a page away: its `Origin`, and, where its name was made to resolve to loopback
-//! after it was loaded (DNS rebinding), the `Host` that is not a loopback name. Programs send no
-//! `Origin` and may send no `Host`.
+//! A browser on this machine will fetch a loopback address on behalf of any page it shows. Three
+//! things give such a page away: its `Origin`; `Sec-Fetch-Site`, where an image or a script is
+//! fetched and no `Origin` is sent; and, where its name was made to resolve to loopback after it was
+//! loaded (DNS rebinding), the `Host` that is not a loopback name. Following a link from elsewhere is
+//! no such thing: the page that holds the link does not see the answer. Programs send neither
+//! `Origin` nor `Sec-Fetch-Site`, and may send no `Host`. Browsers that know no `Sec-Fetch-Site` are
+//! told by `Cross-Origin-Resource-Policy` to keep the answer to themselves.
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
@@ -14,6 +17,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::Problem;
 use crate::limits;
+
+/// Whose page a browser fetches for, and what it does with the answer. Source: W3C, "Fetch Metadata
+/// Request Headers".
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Turns away what may not ask.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
@@ -35,6 +43,11 @@ fn judge(headers: &HeaderMap) -> Result<(), Problem> {
             let why = "a page of another origin may not read this server";
             return Err(Problem::Forbidden(why.to_owned()));
         }
+    }
+    let is_from_elsewhere = matches!(text(headers, &SITE)?, Some("cross-site" | "same-site"));
+    if is_from_elsewhere && text(headers, &MODE)? != Some("navigate") {
+        let why = "a page of another site may link to this server, and no more";
+        return Err(Problem::Forbidden(why.to_owned()));
     }
     if headers.contains_key(TRANSFER_ENCODING) {
         return Err(Problem::TooLarge);
@@ -129,6 +142,21 @@ mod tests {
             assert!(!may(&[(HOST, "127.0.0.1:8311"), (ORIGIN, origin)]), "{origin}");
         }
         assert!(!may(&[(HOST, "127.0.0.1"), (HOST, "evil.example")]));
+    }
+
+    #[test]
+    fn an_image_or_a_script_of_another_site_may_not() {
+        let fetch =
+            |site: &str, mode: &str| may(&[(HOST, "localhost"), (SITE, site), (MODE, mode)]);
+        for site in ["cross-site", "same-site"] {
+            assert!(!fetch(site, "no-cors"), "{site}");
+            assert!(!fetch(site, "cors"), "{site}");
+            assert!(!may(&[(SITE, site)]), "{site}");
+            assert!(fetch(site, "navigate"), "a link from {site}");
+        }
+        assert!(fetch("same-origin", "no-cors"), "our own page");
+        assert!(fetch("none", "navigate"), "the address bar");
+        assert!(!may(&[(SITE, "none"), (SITE, "cross-site"), (MODE, "no-cors")]));
     }
 
     #[test]

@@ -10,34 +10,40 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::super::Shared;
-use crate::query::Observation;
-use crate::rules::wording::{threshold, value};
+use super::blocking;
+use crate::query::Group;
+use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State as RuleState};
 use crate::time::Timestamp;
 
 /// `GET /api/v1/rules`
 pub(super) async fn rules(State(shared): State<Shared>) -> Response {
-    let data = shared.engine.view(|view| {
-        let evaluated = view.rules.evaluated().map(Timestamp::rfc3339).unwrap_or_default();
-        let rules: Vec<_> = view.rules.iter().map(|active| rule(active, &evaluated)).collect();
-        json!({ "groups": [{
-            "name": "tallyd",
-            "file": "",
-            "interval": 1,
-            "limit": 0,
-            "rules": rules,
-            "evaluationTime": 0,
-            "lastEvaluation": evaluated,
-        }] })
-    });
-    success(&data)
+    blocking(move || {
+        success(&shared.engine.view(|view| {
+            let evaluated = view.rules.evaluated().map(Timestamp::rfc3339).unwrap_or_default();
+            let rules: Vec<_> = view.rules.iter().map(|active| rule(active, &evaluated)).collect();
+            json!({ "groups": [{
+                "name": "tallyd",
+                "file": "",
+                "interval": 1,
+                "limit": 0,
+                "rules": rules,
+                "evaluationTime": 0,
+                "lastEvaluation": evaluated,
+            }] })
+        }))
+    })
+    .await
 }
 
 /// `GET /api/v1/alerts`
 pub(super) async fn alerts(State(shared): State<Shared>) -> Response {
-    let alerts: Vec<_> =
-        shared.engine.view(|view| view.rules.iter().flat_map(active_alerts).collect());
-    success(&json!({ "alerts": alerts }))
+    blocking(move || {
+        let alerts: Vec<_> =
+            shared.engine.view(|view| view.rules.iter().flat_map(active_alerts).collect());
+        success(&json!({ "alerts": alerts }))
+    })
+    .await
 }
 
 fn success(data: &Value) -> Response {
@@ -104,7 +110,7 @@ fn annotations(active: &Active) -> Value {
 
 /// The instances that fire or are about to.
 fn active_alerts(active: &Active) -> Vec<Value> {
-    let alert = |(group, state): (&Vec<String>, &RuleState)| {
+    let alert = |(group, state): (&Group, &RuleState)| {
         let (level, word) = match (state.level, state.pending()) {
             (Level::Ok, None) => return None,
             (Level::Ok, Some(pending)) => (pending, "pending"),
@@ -124,14 +130,7 @@ fn active_alerts(active: &Active) -> Vec<Value> {
     active.instances().filter_map(alert).collect()
 }
 
-fn instance(active: &Active, group: &[String], state: &RuleState) -> Value {
-    let seen = match state.observation {
-        Observation::Value { value: v, .. } => value(active.rule(), v),
-        Observation::AtLeast(v) => format!("at least {}", value(active.rule(), v)),
-        Observation::Missing => "no data in the window".to_owned(),
-        Observation::NeverSeen => "no data yet".to_owned(),
-        Observation::Unjudged(reason) => format!("not judged: {}", reason.text()),
-    };
+fn instance(active: &Active, group: &Group, state: &RuleState) -> Value {
     // JSON has no infinity; what is not a finite number is left to the words.
     let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
     json!({
@@ -142,11 +141,10 @@ fn instance(active: &Active, group: &[String], state: &RuleState) -> Value {
         "began": finite(state.began),
         "worst": finite(state.worst),
         "value": finite(state.value),
-        "seen": seen,
+        "seen": observation(active.rule(), state.observation),
     })
 }
 
-fn labels(active: &Active, group: &[String]) -> Map<String, Value> {
-    let tags = active.rule().by.iter().zip(group);
-    tags.map(|(name, value)| (name.clone(), value.clone().into())).collect()
+fn labels(active: &Active, group: &Group) -> Map<String, Value> {
+    active.labels(group).into_iter().map(|(name, value)| (name, value.into())).collect()
 }

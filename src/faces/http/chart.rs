@@ -1,14 +1,23 @@
 //! `GET /chart.svg`: a measure of some series over the last while, as a picture.
+//!
+//! What it reads, it reads under the lock that a tick wants. So it is drawn on a blocking thread, one
+//! picture at a time, and one that would look at more than [`limits::CHART_COST`] windows gets fewer
+//! points, or is refused. The names of all series are looked through besides, unless the pattern
+//! begins with a whole name.
+
+use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::super::Shared;
-use super::Problem;
+use super::{Problem, blocking};
 use crate::chart::Chart;
-use crate::config::{Change, Measure, Per};
+use crate::config::{Change, Measure, Per, Tier};
+use crate::limits;
 use crate::query::{Question, range};
 use crate::rules::Active;
 use crate::series::Pattern;
@@ -18,9 +27,12 @@ use crate::time::{Span, Window};
 /// Points in one picture: about one for each two of its dots.
 const POINTS: u64 = 240;
 
-/// Window records that one picture may read. It bounds how long a picture holds the lock that a tick
-/// wants: to some tens of milliseconds.
-const READS_MAX: u64 = 5_000_000;
+/// With fewer points than this a picture says nothing.
+const POINTS_MIN: u64 = 40;
+
+/// Finding the windows of one series for one point costs about as much as looking at so many: they
+/// are found by bisection.
+const FINDING: u64 = 8;
 
 /// What may be asked for; either a rule, or a series with a measure.
 #[derive(serde::Deserialize)]
@@ -34,18 +46,38 @@ pub(super) struct Asked {
     from: Option<String>,
 }
 
-/// See the module.
-pub(super) async fn svg(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
-    match draw(&shared, &asked) {
-        Ok(chart) => {
-            let headers = [
-                (CONTENT_TYPE, "image/svg+xml"),
-                (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
-            ];
-            (StatusCode::OK, headers, chart.svg()).into_response()
-        }
-        Err(problem) => problem.into_response(),
+/// Where pictures are drawn, one at a time.
+#[derive(Clone)]
+pub(super) struct Desk {
+    shared: Shared,
+    turn: Arc<Semaphore>,
+}
+
+impl Desk {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared, turn: Arc::new(Semaphore::new(1)) }
     }
+}
+
+/// See the module.
+pub(super) async fn svg(State(desk): State<Desk>, Query(asked): Query<Asked>) -> Response {
+    let Desk { shared, turn } = desk;
+    let turn = turn.acquire_owned().await;
+    blocking(move || {
+        let drawn = draw(&shared, &asked);
+        drop(turn);
+        match drawn {
+            Ok(chart) => {
+                let headers = [
+                    (CONTENT_TYPE, "image/svg+xml"),
+                    (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+                ];
+                (StatusCode::OK, headers, chart.svg()).into_response()
+            }
+            Err(problem) => problem.into_response(),
+        }
+    })
+    .await
 }
 
 /// A question with its series and the words around it.
@@ -71,24 +103,38 @@ fn draw(shared: &Shared, asked: &Asked) -> Result<Chart, Problem> {
             _ => return Err(Problem::BadData("either `rule` or `series` is needed".to_owned())),
         };
         let series: Vec<_> = view.catalogue.matching(&plan.pattern, 0).map(|(id, _)| id).collect();
-        // As many points as the picture shows, on a step that the tier has.
-        let tiers = view.store.tiers();
-        let age = span.plus(plan.question.window);
-        let base = tiers.get(tier_for(tiers, age)).map_or(Span::SECOND, |tier| tier.window);
-        let steps = (span.as_millis() / POINTS).div_ceil(base.as_millis()).max(1);
-        let step = Span::from_millis(steps.saturating_mul(base.as_millis()));
-        let points = span.as_millis() / step.as_millis();
-        let per_point = (plan.question.window.as_millis() / base.as_millis()).max(1);
-        let reads = (series.len() as u64).saturating_mul(points).saturating_mul(per_point);
-        if reads > READS_MAX {
-            let wrong = format!("{} series are too many for one picture; name fewer", series.len());
-            return Err(Problem::BadData(wrong));
-        }
+        let step = step(&plan.question, span, view.store.tiers(), series.len() as u64)?;
         let end = view.closed.align_down(step);
         let window = Window::ending(end, span);
         let points = range(&plan.question, view.store, view.catalogue, &series, window, step);
         Ok(Chart { title: plan.title, unit: plan.unit, points, marks: plan.marks })
     })
+}
+
+/// The time from one point to the next: as many points as the picture shows, or as can be had at
+/// its price, on a step that the tier has.
+fn step(question: &Question, span: Span, tiers: &[Tier], series: u64) -> Result<Span, Problem> {
+    let each = series.saturating_mul(cost(question, tiers)).max(1);
+    let wanted = (limits::CHART_COST / each).clamp(POINTS_MIN, POINTS);
+    let age = span.plus(question.window);
+    let base = tiers.get(tier_for(tiers, age)).map_or(Span::SECOND, |tier| tier.window);
+    let steps = (span.as_millis() / wanted).div_ceil(base.as_millis()).max(1);
+    let step = Span::from_millis(steps.saturating_mul(base.as_millis()));
+    let points = span.as_millis() / step.as_millis();
+    if points.saturating_mul(each) > limits::CHART_COST {
+        let wrong = format!("{series} are too many series for one picture; name fewer");
+        return Err(Problem::BadData(wrong));
+    }
+    Ok(step)
+}
+
+/// Windows that one point looks at in each series; those of a reference are as many again.
+fn cost(question: &Question, tiers: &[Tier]) -> u64 {
+    // A question is answered from the finest tier that keeps its window.
+    let tier = tiers.get(tier_for(tiers, question.window));
+    let width = tier.map_or(Span::SECOND, |tier| tier.window);
+    let windows = FINDING + question.window.as_millis() / width.as_millis().max(1);
+    if question.against.is_some() { 2 * windows } else { windows }
 }
 
 impl Plan {
@@ -158,4 +204,42 @@ fn one_of<T: Copy>(
         let words: Vec<_> = all.iter().map(|(word, _)| *word).collect();
         Problem::BadData(format!("`{name}` is one of {}", words.join(", ")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Against, Config};
+
+    fn question(window: &str, against: Option<Against>) -> Question {
+        let window = window.parse().unwrap();
+        let (measure, per, change) = (Measure::Sum, Per::Second, Change::Percent);
+        Question { measure, per, window, against, change, floor: None }
+    }
+
+    /// The step and the cost of a picture, or `None` where it is refused.
+    fn check(window: &str, against: Option<Against>, from: &str, series: u64) -> Option<String> {
+        let tiers = Config::default().tiers;
+        let (question, span) = (question(window, against), from.parse::<Span>().unwrap());
+        let step = step(&question, span, &tiers, series).ok()?;
+        let cost = span.as_millis() / step.as_millis() * series * cost(&question, &tiers);
+        assert!(cost <= limits::CHART_COST, "{cost}");
+        Some(step.to_string())
+    }
+
+    #[test]
+    fn what_costs_more_has_fewer_points_and_what_costs_too_much_is_refused() {
+        let against = Some(Against::Previous);
+        assert_eq!(check("1m", None, "1h", 1).as_deref(), Some("15s"));
+        assert_eq!(check("1m", None, "1h", 0).as_deref(), Some("15s"));
+        assert_eq!(check("1m", None, "1h", 61).as_deref(), Some("15s"));
+        assert_eq!(check("1m", None, "1h", 120).as_deref(), Some("30s"));
+        assert_eq!(check("1m", against, "1h", 60).as_deref(), Some("30s"), "twice the windows");
+        assert_eq!(check("1m", None, "1h", 367).as_deref(), Some("1m30s"));
+        assert_eq!(check("1m", None, "1h", 368), None);
+        assert_eq!(check("1m", against, "1h", 184), None);
+        assert_eq!(check("1s", None, "1h", 1_000_000), None, "to find them costs as well");
+        assert_eq!(check("1s", None, "1s", 100_000).as_deref(), Some("1s"), "a single point");
+        assert_eq!(check("1h", None, "9999999w", u64::MAX), None);
+    }
 }

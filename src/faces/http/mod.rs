@@ -1,7 +1,8 @@
 //! The HTTP face: checks, metrics, the API. Everything is read-only.
 //!
 //! An accept loop of our own, because every bound is ours to keep: connections, time to send a
-//! request's head, size of a body. Without tokens only loopback is listened on, and a page from
+//! request's head, size of a body, time to read an answer. Whatever takes the engine's lock runs on a
+//! blocking thread, since the thread that accepts has others to serve. Without tokens only loopback is listened on, and a page from
 //! elsewhere must not reach it through the browser: see `access`.
 
 mod access;
@@ -9,7 +10,6 @@ mod api;
 mod chart;
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -21,13 +21,14 @@ use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -36,69 +37,114 @@ use super::{Shared, nagios, page, prometheus, stopped};
 use crate::limits;
 use crate::rules::Level;
 
-/// Serves HTTP on `listener` until `stop` says so; then answers what was asked and returns.
-pub async fn serve(listener: TcpListener, shared: Shared, mut stop: watch::Receiver<bool>) {
-    let router = router(shared);
-    let room = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        let (stream, permit) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, most likely: a moment later there may be one.
-                tracing::warn!(%error, "cannot accept an HTTP connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(router.clone());
-        let mut stop = stop.clone();
-        connections.spawn(async move {
-            let _permit = permit;
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECS));
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopped(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "an HTTP connection ended early");
-            }
-        });
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+/// What is answered, and the room for connections: one for all listeners.
+#[derive(Clone, Debug)]
+pub struct Face {
+    router: Router,
+    room: Arc<Semaphore>,
+    patience: Patience,
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    // The room first: a connection that nobody serves waits in the kernel.
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
+/// How long a connection is kept.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Then it is asked for nothing new.
+    asking: Duration,
+    /// For so long after that it may fetch what it has asked for.
+    farewell: Duration,
+}
+
+impl Face {
+    /// A face that shows `shared`.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            router: router(shared),
+            room: Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS)),
+            patience: Patience {
+                asking: Duration::from_secs(limits::HTTP_CONNECTION_SECS),
+                farewell: Duration::from_secs(limits::HTTP_FAREWELL_SECS),
+            },
+        }
+    }
+
+    /// Serves HTTP on `listener` until `stop` says so; then answers what was asked and returns.
+    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: a moment later there may be one.
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            // The room comes second: one that was taken before there is a connection would be
+            // missing from the other listeners.
+            let permit = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                permit = Arc::clone(&self.room).acquire_owned() => permit,
+            };
+            // It matters to speed alone.
+            let _ = stream.set_nodelay(true);
+            let (router, patience, stop) = (self.router.clone(), self.patience, stop.clone());
+            connections.spawn(async move {
+                attend(stream, router, patience, stop).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// Answers one connection until it ends, or its time is over, or the process stops.
+async fn attend(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    patience: Patience,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECS));
+    let service = TowerToHyperService::new(router);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stopped(&mut stop) => None,
+        () = tokio::time::sleep(patience.asking) => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        let Ok(ended) = tokio::time::timeout(patience.farewell, connection).await else {
+            tracing::debug!("an HTTP connection was cut off: its answer was not read");
+            return;
+        };
+        ended
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
 }
 
 /// All routes.
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(page))
-        .route("/chart.svg", get(chart::svg))
+        .route("/chart.svg", get(chart::svg).with_state(chart::Desk::new(shared.clone())))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -112,12 +158,28 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
+/// Makes an answer on a thread where it may take its time, and wait for the engine's lock: a tick
+/// holds that for as long as a million series take, and the requests of others need not wait for it.
+async fn blocking(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(make).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "an HTTP answer was not made");
+            Problem::Internal("the answer could not be made".to_owned()).into_response()
+        }
+    }
+}
+
+/// Tells browsers to show an answer to no page but our own. Source: Fetch, "CORP check".
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// Headers that every answer has.
 async fn finish(request: Request, next: Next) -> Result<Response, Infallible> {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     Ok(response)
 }
 
@@ -128,7 +190,7 @@ async fn page(State(shared): State<Shared>) -> Response {
         (CONTENT_SECURITY_POLICY, page::POLICY),
         (REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, page::render(&shared)).into_response()
+    blocking(move || (headers, page::render(&shared)).into_response()).await
 }
 
 /// Whether the process is alive: windows are being closed.
@@ -150,11 +212,8 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    // A million series take a while to print; the requests of others need not wait for it.
-    match tokio::task::spawn_blocking(move || prometheus::exposition(&shared)).await {
-        Ok(body) => ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], body).into_response(),
-        Err(error) => Problem::Internal(error.to_string()).into_response(),
-    }
+    let headers = [(CONTENT_TYPE, prometheus::CONTENT_TYPE)];
+    blocking(move || (headers, prometheus::exposition(&shared)).into_response()).await
 }
 
 /// What a check may be asked for.
@@ -170,12 +229,16 @@ async fn check(
     Path(rule): Path<String>,
     Query(query): Query<CheckQuery>,
 ) -> Response {
-    let now = shared.now();
-    let found = shared.engine.view(|view| nagios::check(view, &rule, now));
+    blocking(move || answer_check(&shared, &rule, query.http_status.as_deref())).await
+}
+
+fn answer_check(shared: &Shared, rule: &str, http_status: Option<&str>) -> Response {
+    let age = shared.since_tick();
+    let found = shared.engine.view(|view| nagios::check(view, rule, age));
     let is_known = found.is_some();
-    let check = found.unwrap_or_else(|| nagios::unknown(&rule, "there is no such rule"));
-    let status = match (query.http_status.as_deref(), check.level) {
-        (Some("1"), level) => http_status(level),
+    let check = found.unwrap_or_else(|| nagios::unknown(rule, "there is no such rule"));
+    let status = match (http_status, check.level) {
+        (Some("1"), level) => status_of(level),
         (None | Some("0"), _) if is_known => StatusCode::OK,
         (None | Some("0"), _) => StatusCode::NOT_FOUND,
         (Some(_), _) => {
@@ -186,8 +249,9 @@ async fn check(
     text(status, check.text + "\n")
 }
 
-/// For `check_http`, to which 4xx is a warning and 5xx is critical.
-fn http_status(level: Level) -> StatusCode {
+/// For `check_http`, to which 4xx is a warning and 5xx is critical. It has no status for UNKNOWN, so
+/// that is critical to it: somebody has to look.
+fn status_of(level: Level) -> StatusCode {
     match level {
         Level::Ok => StatusCode::OK,
         Level::Warning => StatusCode::EXPECTATION_FAILED,
@@ -246,3 +310,6 @@ impl Shared {
         self.status.is_ready.store(is_ready, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! README's examples, word by word: what stands there in a block of commands or configuration is run,
+//! or checked, here.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::harness::{Server, binary, eventually, text};
+
+const README: &str = include_str!("../../README.md");
+
+/// The blocks of one language, in order.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let fence = format!("\n```{language}\n");
+    let block = |rest: &'static str| rest.split_once("```").expect("it ends").0;
+    README.split(fence.as_str()).skip(1).map(block).collect()
+}
+
+/// The commands among which are these words.
+fn commands(words: &str) -> &'static str {
+    let found = blocks("sh").into_iter().find(|block| block.contains(words));
+    found.unwrap_or_else(|| panic!("README has a block with {words}"))
+}
+
+/// The configuration in which are these words.
+fn block_with(words: &str) -> &'static str {
+    let found = blocks("toml").into_iter().find(|block| block.contains(words));
+    found.unwrap_or_else(|| panic!("README has a block with {words}"))
+}
+
+/// Runs commands as they stand, with `tallyd` in the path.
+fn shell(dir: &Path, commands: &str, stdin: &str) -> Output {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let tallyd = binary();
+    let folder = tallyd.parent().expect("it lies in a directory").display();
+    let mut child = Command::new("sh")
+        .args(["-ec", commands])
+        .current_dir(dir)
+        .env("PATH", format!("{folder}:{path}"))
+        .env_remove("TALLYD_EMAIL_PASSWORD")
+        .env_remove("TALLYD_SERVER")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let mut input = child.stdin.take().expect("it is piped");
+    input.write_all(stdin.as_bytes()).expect("it reads");
+    drop(input);
+    child.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn the_configuration_is_good_as_it_stands() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = block_with("[email]");
+    std::fs::write(dir.path().join("tallyd.toml"), config).expect("it can be written");
+    let output = shell(dir.path(), commands("email-password"), "correct horse\n");
+    assert_eq!(text(&output.stderr), "", "neither a mistake nor a warning");
+    assert_eq!(text(&output.stdout), "tallyd.toml: good, 2 rules, 2 contacts\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_first_rule_fires_within_seconds() {
+    let rule = block_with("name = \"try\"");
+    let server = Server::start(rule);
+    assert_eq!(server.client().ask("incr try 5\r\n"), "5");
+    let line = eventually("a warning", || {
+        Some(server.check("try")).filter(|(code, _)| *code == Some(1)).map(|(_, line)| line)
+    });
+    let promised = commands("check try").split_once("check try").expect("the line").1;
+    let promised = promised.split_once("# ").expect("what it prints").1.split_once('…');
+    let promised = promised.expect("the time differs").0;
+    assert!(line.starts_with(promised), "README promises {promised}, it is {line}");
+}
+
+#[test]
+#[ignore = "needs netcat and curl; run tests/run"]
+fn what_is_to_be_typed_does_what_it_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(block_with("name = \"try\""));
+    let here = |commands: &str| {
+        let ports = commands.replace("11311", &server.memcached.port().to_string());
+        ports.replace("8311", &server.http.port().to_string())
+    };
+    let count = commands("signups");
+    let (incr, curl) = count.split_once('\n').expect("two commands");
+    let output = shell(dir.path(), &here(incr), "");
+    assert_eq!(text(&output.stdout), "1\r\n");
+    let curl = here(curl);
+    eventually("the total", || {
+        text(&shell(dir.path(), &curl, "").stdout).contains("signups_total 1\n").then_some(())
+    });
+    // Its first line starts a server on the default ports; the one here stands for it.
+    let (start, rest) = commands("check try").split_once('\n').expect("several commands");
+    assert!(start.starts_with("tallyd --config try.toml &"), "{start}");
+    let rest =
+        here(rest).replace("check try", &format!("check try --server http://{}", server.http));
+    let output = shell(dir.path(), &rest, "");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("WARNING - try: at least 5 in 10s"),
+        "{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+fn every_block_is_known_here() {
+    assert_eq!(blocks("toml").len(), 2);
+    let commands = blocks("sh").concat();
+    let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
+    // The first two are what builds and runs these tests.
+    let expect = [
+        "cargo",
+        "tests/run",
+        "printf",
+        "curl",
+        "tallyd",
+        "sleep",
+        "printf",
+        "sleep",
+        "tallyd",
+        "install",
+        "tallyd",
+    ];
+    assert_eq!(commands, expect);
+}
+
+#[test]
+fn every_figure_to_watch_is_there() {
+    let server = Server::start("");
+    let (_, metrics) = server.get("/metrics");
+    let (_, rest) = README.split_once("| figure |").expect("the table");
+    let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut figures = 0;
+    for name in rows.flat_map(|row| row.split('`').filter(|word| word.starts_with("tallyd_"))) {
+        figures += 1;
+        assert!(metrics.contains(&format!("\n{name} ")), "{name}");
+    }
+    assert!(figures >= 7, "{figures}");
+}
