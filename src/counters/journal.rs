@@ -159,12 +159,12 @@ impl Journal {
     }
 
     /// Appends one record, whose payload is the `parts` one after the other. When it is back, the
-    /// record survives the end of this process; power loss only after [`sync`].
+    /// record survives the end of this process; the loss of power once a [`handle`] was synced.
     ///
     /// # Errors
     /// What the system says; the log is as it was then.
     ///
-    /// [`sync`]: Self::sync
+    /// [`handle`]: Self::handle
     pub(super) fn append(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let len = u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;

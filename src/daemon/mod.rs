@@ -1,8 +1,10 @@
 //! Starts the threads, wires clock, sockets and couriers to the engine, and shuts down in order.
 //!
-//! One thread per worker serves the memcached port; one thread does nothing but tick, so that no
-//! request and no page can make a window late; everything else (accepting, HTTP, couriers, signals)
-//! runs on the main thread.
+//! One thread per worker serves the memcached port. One does nothing but tick, so that no request of
+//! the memcached port can make a window late; an HTTP answer can, by as long as it reads under the
+//! engine's lock: a picture some 30 ms, the list of metrics, the page and the rules as long as it
+//! takes to gather them. One thread syncs. Everything else (accepting, HTTP, couriers, signals) runs
+//! on the main thread.
 
 mod accept;
 mod couriers;

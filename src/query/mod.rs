@@ -91,13 +91,27 @@ impl Question {
         series: &[SeriesId],
         instant: Timestamp,
     ) -> Observation {
+        self.ask_back(store, catalogue, series, instant, Span::ZERO)
+    }
+
+    /// The same of an instant that lies `back` in the past: it is read from a tier that still holds
+    /// it.
+    #[must_use]
+    pub fn ask_back(
+        &self,
+        store: &dyn Store,
+        catalogue: &Catalogue,
+        series: &[SeriesId],
+        instant: Timestamp,
+        back: Span,
+    ) -> Observation {
         if series.is_empty() {
             return Observation::NeverSeen;
         }
         let view = measure::View { store, catalogue, series, question: self };
         let now = Window::ending(instant, self.window);
         let Some(against) = self.against else {
-            return view.read(now, self.window, instant).judge(self.measure);
+            return view.read(now, back.plus(self.window), instant).judge(self.measure);
         };
         let ago = match against {
             Against::Previous => self.window,
@@ -105,8 +119,8 @@ impl Question {
         };
         let then = Window::ending(instant - ago, self.window);
         let (now, then) = match (
-            view.read(now, self.window, instant).judged(self.measure),
-            view.read_reference(then, ago.plus(self.window), instant),
+            view.read(now, back.plus(self.window), instant).judged(self.measure),
+            view.read_reference(then, back.plus(ago).plus(self.window), instant),
         ) {
             // A lower bound of one side says nothing about the difference.
             (Err(Observation::AtLeast(_)), _) => return Observation::Unjudged(Reason::Gap),
@@ -126,7 +140,7 @@ impl Question {
 pub const POINTS_MAX: usize = 1000;
 
 /// A question at evenly spaced instants: `(first, first + step, …, last]`, at most [`POINTS_MAX`].
-/// `None` where nothing is known, or less than all.
+/// `None` where nothing is known, or less than all. The end of `span` is taken for now.
 #[must_use]
 pub fn range(
     question: &Question,
@@ -139,7 +153,8 @@ pub fn range(
     let mut points = Vec::new();
     let mut at = span.start + step;
     while at <= span.end && points.len() < POINTS_MAX && !step.is_zero() {
-        let value = match question.ask(store, catalogue, series, at) {
+        let back = span.end.since(at);
+        let value = match question.ask_back(store, catalogue, series, at, back) {
             Observation::Value { value, .. } if value.is_finite() => Some(value),
             _ => None,
         };

@@ -311,3 +311,23 @@ fn a_selection_follows_the_catalogue() {
     assert_eq!(selection.groups().count(), 2);
     assert_eq!(selection.complete(), Err(TooManyGroups { max: 2 }));
 }
+
+#[test]
+fn a_line_into_the_past_is_read_from_the_tiers_that_still_hold_it() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    for _ in 0..4 * 3600 {
+        world.count(id, &[1]);
+        if world.clock % 60 == 0 {
+            world.store.expire(Timestamp::from_secs(world.clock));
+        }
+    }
+    let span = Window::ending(Timestamp::from_secs(world.clock), Span::from_secs(3 * 3600));
+    let question = over(Measure::Sum, 300);
+    let step = Span::from_secs(600);
+    let points = range(&question, &world.store, &world.catalogue, &[id], span, step);
+    assert_eq!(points.len(), 18);
+    for (at, value) in points {
+        assert_eq!(value, Some(300.0), "at {at}");
+    }
+}

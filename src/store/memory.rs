@@ -33,7 +33,7 @@ struct Shelf {
     records: usize,
     records_max: usize,
     series: Vec<VecDeque<(Timestamp, Record)>>,
-    /// Everything that began before this was dropped for want of room.
+    /// Everything that began before this is not known any more: too old, or dropped for want of room.
     horizon: Timestamp,
 }
 
@@ -154,6 +154,8 @@ impl Store for MemoryStore {
         let longest = self.tiers.iter().map(|shelf| shelf.series.len()).max().unwrap_or(0);
         for shelf in &mut self.tiers {
             let horizon = (now - shelf.tier.keep).align_down(shelf.tier.window);
+            // What is not kept is not known, also where it was not swept yet.
+            shelf.horizon = shelf.horizon.max(horizon);
             shelf.drop_before(horizon, self.hand, EXPIRE_SLICE);
         }
         self.hand = if self.hand + EXPIRE_SLICE >= longest { 0 } else { self.hand + EXPIRE_SLICE };
@@ -218,6 +220,8 @@ mod tests {
         append(&mut store, 7200);
         store.expire(Timestamp::from_secs(7201));
         assert_eq!(starts(&store, 0, 10_000), [7200]);
+        let all = Window { start: Timestamp::EPOCH, end: Timestamp::from_secs(7201) };
+        assert_eq!(store.covered(0, all), Span::SECOND, "what is not kept is not known");
         assert_eq!(store.records(), 1);
         assert_eq!(store.dropped(), 0);
     }
