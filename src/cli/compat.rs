@@ -314,6 +314,9 @@ fn refuse_what_would_guard_less(flags: &Flags) -> Result<(), String> {
     if flags.sasl {
         return Err("-S: authentication is that of the text protocol, see -Y".into());
     }
+    if flags.disable_dumping {
+        return Err("-X: `stats cachedump` cannot be switched off".into());
+    }
     if flags.memory_file.is_some() {
         return Err("-e: values are not kept in a memory file".into());
     }
@@ -327,7 +330,6 @@ fn ignored(flags: &Flags) -> Vec<String> {
         ("-k", flags.lock_memory),
         ("-r", flags.enable_coredumps),
         ("-L", flags.enable_largepages),
-        ("-X", flags.disable_dumping),
         ("-W", flags.disable_watch),
         ("-f", flags.slab_growth_factor.is_some()),
         ("-n", flags.slab_min_size.is_some()),

@@ -50,10 +50,10 @@ pub struct Cell {
     pub total: AtomicU64,
     /// Number of increments ever.
     pub count: AtomicU64,
-    /// What is shown, less `total`, wrapping: so that an increment moves both by one addition. For
-    /// [`Shown::Float`] the bits of the value itself.
+    /// What is shown, less `total`, wrapping: so that an increment moves both by one addition.
     pub offset: AtomicU64,
-    /// Sum of all that `decr` took from the value shown.
+    /// Of a counter the sum of all that `decr` took from the value shown; of a gauge that shows a
+    /// [`Shown::Float`] the bits of the value, so that no change of form passes through a third value.
     pub decrements: AtomicU64,
     /// Kind, form and flags, packed: see [`Face`]; between them the marks of [`super::marks`].
     pub face: AtomicU64,
@@ -96,7 +96,7 @@ pub enum Shown {
     Nothing,
     /// `total + offset`, in decimal.
     Integer,
-    /// `offset` is an IEEE 754 double that prints as the text that was set.
+    /// `decrements` is an IEEE 754 double that prints as the text that was set.
     Float,
     /// In the table of items, byte for byte.
     Text,
@@ -214,7 +214,7 @@ impl Cells {
     }
 
     /// Puts the segment in place that holds an id.
-    fn prepare(&self, id: u32) -> Result<(), OpenError> {
+    pub(super) fn prepare(&self, id: u32) -> Result<(), OpenError> {
         let at = id as usize >> SEGMENT_SHIFT;
         let Some(slot) = self.segments.get(at) else { return Ok(()) };
         if slot.get().is_none() {

@@ -132,24 +132,22 @@ impl ItemLog {
     /// # Errors
     /// What the system says; the old file stays until all of it is in the new one.
     pub(super) fn rewrite(&self, write_all: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let old = {
+        let current = {
             let mut current = self.lock();
             let number = current.number + 1;
             let (journal, _) =
                 Journal::open(&path(&self.dir, number), MAGIC, |_| {}).map_err(io::Error::other)?;
-            let old = std::mem::replace(&mut *current, Current { number, journal });
-            old.journal.path().to_owned()
+            *current = Current { number, journal };
+            number
         };
         write_all()?;
         self.sync()?;
-        std::fs::remove_file(&old)?;
-        // An even older one is left where an earlier attempt failed half way.
-        for number in numbers(&self.dir).map_err(io::Error::other)? {
-            if number < self.lock().number {
-                std::fs::remove_file(path(&self.dir, number))?;
-            }
-        }
-        Ok(())
+        // From the oldest on, of which there are several where an earlier attempt failed half way: a
+        // later one may tell that what an older one put is gone.
+        let mut past = numbers(&self.dir).map_err(io::Error::other)?;
+        past.retain(|number| *number < current);
+        past.sort_unstable();
+        past.into_iter().try_for_each(|number| std::fs::remove_file(path(&self.dir, number)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {

@@ -7,8 +7,9 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry as Slot};
 
 use super::item_log::{Change, ItemLog};
 use super::journal::{Found, OpenError};
@@ -52,6 +53,9 @@ pub struct Items {
     earliest: AtomicI64,
     max_bytes: usize,
     log: Option<ItemLog>,
+    /// Held for writing while everything is taken out, for reading by every other change: what the
+    /// log tells then is what happened.
+    clearing: RwLock<()>,
     /// Changes that could not be logged, and would come undone with the process.
     unlogged: AtomicU64,
 }
@@ -70,6 +74,7 @@ impl Items {
             earliest: AtomicI64::new(i64::MAX),
             max_bytes,
             log: None,
+            clearing: RwLock::default(),
             unlogged: AtomicU64::new(0),
         }
     }
@@ -101,6 +106,7 @@ impl Items {
     pub(super) fn sync(&self) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         if log.is_worth_rewriting(self.used_bytes()) {
+            let _calm = self.calm();
             log.rewrite(|| {
                 // A shard's guard is held while its items are written, so none of them changes
                 // between being read and being written.
@@ -150,7 +156,14 @@ impl Items {
     /// [`Full`] when it does not fit; the old value stays.
     pub fn put(&self, key: &[u8], item: Item) -> Result<(), Full> {
         let new = cost(key, &item.value);
-        let old = self.table.get(key).map_or(0, |old| cost(key, &old.value));
+        let _calm = self.calm();
+        // The guard of the shard is held from here on, so that the log tells of changes to one key in
+        // the order in which they are made, also while it is written anew.
+        let slot = self.table.entry(key.into());
+        let old = match &slot {
+            Slot::Occupied(old) => cost(key, &old.get().value),
+            Slot::Vacant(_) => 0,
+        };
         self.used_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 let used = used + new - old;
@@ -163,7 +176,7 @@ impl Items {
             return Err(Full);
         }
         self.note_expiry(&item);
-        self.table.insert(key.into(), item);
+        slot.insert(item);
         Ok(())
     }
 
@@ -180,6 +193,7 @@ impl Items {
         now: Timestamp,
         change: impl FnOnce(&mut Item) -> T,
     ) -> Option<T> {
+        let _calm = self.calm();
         let mut item = self.table.get_mut(key)?;
         if item.is_expired(now) {
             return None;
@@ -192,14 +206,12 @@ impl Items {
 
     /// Takes a value out; whether one was there and live.
     pub fn remove(&self, key: &[u8], now: Timestamp) -> bool {
-        if !self.table.contains_key(key) {
-            return false;
-        }
+        let _calm = self.calm();
+        let Slot::Occupied(slot) = self.table.entry(key.into()) else { return false };
         self.note(|log| log.remove(key));
-        self.table.remove(key).is_some_and(|(key, item)| {
-            self.used_bytes.fetch_sub(cost(&key, &item.value), Ordering::Relaxed);
-            !item.is_expired(now)
-        })
+        let item = slot.remove();
+        self.used_bytes.fetch_sub(cost(key, &item.value), Ordering::Relaxed);
+        !item.is_expired(now)
     }
 
     /// Takes out what has expired. It looks only when something may have.
@@ -219,8 +231,19 @@ impl Items {
 
     /// Takes everything out.
     pub fn clear(&self) {
+        let _alone = self.clearing.write().unwrap_or_else(PoisonError::into_inner);
         self.note(ItemLog::clear);
         self.remove_where(|_| true);
+    }
+
+    /// As long as the answer lives, not everything is taken out.
+    fn calm(&self) -> RwLockReadGuard<'_, ()> {
+        self.clearing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a value, expired or not.
+    pub(super) fn holds(&self, key: &[u8]) -> bool {
+        self.table.contains_key(key)
     }
 
     fn note_expiry(&self, item: &Item) {

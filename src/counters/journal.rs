@@ -24,7 +24,6 @@ const HEAD_BYTES: usize = 10;
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    path: PathBuf,
     bytes: u64,
     scratch: Vec<u8>,
 }
@@ -154,7 +153,7 @@ impl Journal {
                 file.set_len(end as u64).map_err(OpenError::io(path))?;
             }
         }
-        let journal = Self { file, path: path.to_owned(), bytes: end as u64, scratch: Vec::new() };
+        let journal = Self { file, bytes: end as u64, scratch: Vec::new() };
         Ok((journal, found))
     }
 
@@ -199,11 +198,6 @@ impl Journal {
     /// Its length, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -270,6 +270,7 @@ impl Counters {
             }
         }
         counters.unique.store(unique + 1, Relaxed);
+        counters.cells.prepare(0)?;
         counters.overflow = counters.ensure_overflow();
         Ok((counters, recovered))
     }
@@ -398,6 +399,10 @@ impl Counters {
         };
         let was_born = slot.id.is_none();
         let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
+            if !is_new {
+                // A number that was kept where it cannot be counted: there is no total to add to.
+                return Arithmetic::Full;
+            }
             // No room: count it all the same, where it can be seen.
             self.overflowed.fetch_add(1, Relaxed);
             return Arithmetic::Value(self.add_overflow(delta));
@@ -405,11 +410,16 @@ impl Counters {
         let cell = self.cells.get(id);
         let was_text = was_born || self.face(id).shown == Shown::Text;
         let (flags, marks) = if is_new {
-            cell.set_expires(None);
+            // An expired value is hidden before it loses its time of expiry.
+            cell.hide();
             (0, Marks::NONE)
         } else {
             self.adopt_attributes(id, was_text, key, now)
         };
+        if self.face(id).kind == Kind::Gauge {
+            // Of a gauge the word may hold a double.
+            cell.decrements.store(0, Relaxed);
+        }
         cell.show(value);
         let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
         cell.face.store(face.pack() | marks.face_bits(), Relaxed);
@@ -450,7 +460,9 @@ impl Counters {
         let was_text = was_born || shown == Shown::Text;
         let (flags, marks) = self.adopt_attributes(id, was_text, key, now);
         let left = value.saturating_sub(delta);
-        cell.decrements.fetch_add(value - left, Relaxed);
+        if kind == Kind::Counter {
+            cell.decrements.fetch_add(value - left, Relaxed);
+        }
         cell.show(left);
         let width = width.max(decimal_width(value));
         let face = Face { kind, shown: Shown::Integer, width, flags };
@@ -475,8 +487,12 @@ impl Counters {
         if let Some(cell) = cell {
             let face = Face::unpack(cell.face.load(Relaxed));
             cell.set_unique(unique);
-            cell.set_expires(None);
+            // The face first: a number that expires does not lose its time while it is shown.
             cell.face.store(Face { shown: Shown::Text, ..face }.pack(), Relaxed);
+            cell.set_expires(None);
+        }
+        if let Some(id) = id {
+            self.cells.mark(id);
         }
         Stored::Stored
     }
@@ -497,7 +513,7 @@ impl Counters {
             }
             // A counter has to be able to go on counting, so its cell keeps no double.
             Some(Exact::Float) if face.kind == Kind::Gauge => {
-                cell.offset.store(number.value.to_bits(), Relaxed);
+                cell.decrements.store(number.value.to_bits(), Relaxed);
                 (Shown::Float, 0)
             }
             _ => {
@@ -663,6 +679,7 @@ impl Counters {
         let cell = self.cells.get(self.overflow);
         let face = Face { kind: Kind::Counter, shown: Shown::Integer, width: 0, flags: 0 };
         cell.face.store(face.pack(), Relaxed);
+        cell.set_expires(None);
         self.add(self.overflow, cell, delta)
     }
 
@@ -671,6 +688,12 @@ impl Counters {
         let id = self.cells.allocate()?;
         // An earlier process may have used the cell for a key that never reached the disk.
         self.cells.get(id).renew(disk::identity(key));
+        // A text that was kept without a cell is what the key shows until the cell shows another
+        // value: whenever the process ends, one of the two is there.
+        if self.items.holds(key) {
+            let face = Face { kind: Kind::Gauge, shown: Shown::Text, width: 0, flags: 0 };
+            self.cells.get(id).face.store(face.pack(), Relaxed);
+        }
         // In the log before anything can be counted in it.
         if let Some(disk) = &self.disk {
             disk.birth(id, key);
@@ -836,7 +859,7 @@ impl Cell {
     fn write_shown(&self, face: Face, text: &mut Decimal) -> bool {
         match face.shown {
             Shown::Integer => text.integer(self.integer(), face.width),
-            Shown::Float => text.float(f64::from_bits(self.offset.load(Relaxed))),
+            Shown::Float => text.float(f64::from_bits(self.decrements.load(Relaxed))),
             Shown::Nothing | Shown::Text => return false,
         }
         true
@@ -850,7 +873,7 @@ impl Cell {
             Shown::Text => ShownNow::Text,
             _ if !self.is_live(now) => ShownNow::Nothing,
             Shown::Integer => ShownNow::Number(total.wrapping_add(offset) as f64),
-            Shown::Float => ShownNow::Number(f64::from_bits(offset)),
+            Shown::Float => ShownNow::Number(f64::from_bits(self.decrements.load(Relaxed))),
         }
     }
 

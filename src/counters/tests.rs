@@ -592,3 +592,80 @@ fn a_refused_value_leaves_the_old_one_with_its_unique_number() {
     assert_eq!(set(&counters, "a", &"x".repeat(20_000)), Stored::Full);
     assert_eq!((unique(), get(&counters, "a").as_deref()), (before, Some("5")));
 }
+
+#[test]
+fn a_number_that_finds_no_room_leaves_the_text_that_was_there() {
+    let counters = counters();
+    set(&counters, "k", "y");
+    let overhead = counters.items().used_bytes() - 2;
+    let left = counters.items().max_bytes() - counters.items().used_bytes();
+    let fill = "x".repeat(left - overhead - "fill".len() - 5);
+    assert_eq!(set(&counters, "fill", &fill), Stored::Stored);
+    // A number that does not print as it is written, so it is kept as a text, and five bytes are left.
+    assert_eq!(set(&counters, "k", "21.500000"), Stored::Full);
+    assert_eq!(get(&counters, "k").as_deref(), Some("y"));
+    assert_eq!(set(&counters, "k", "21.5"), Stored::Stored, "this one needs no room");
+    assert_eq!(get(&counters, "k").as_deref(), Some("21.5"));
+}
+
+#[test]
+fn a_number_kept_without_a_cell_is_not_told_the_sum_of_strangers() {
+    let counters = table(MissingIncr::Create, 1);
+    incr(&counters, "a", 1);
+    incr(&counters, "stranger", 20);
+    set(&counters, "e", "5");
+    assert_eq!(incr(&counters, "e", 1), Arithmetic::Full);
+    assert_eq!(get(&counters, "e").as_deref(), Some("5"));
+}
+
+/// Setting, deleting and flushing go on while the log is written anew, again and again; what is there
+/// at the end is what is there after a start.
+#[test]
+fn rewriting_the_item_log_under_load_loses_and_revives_nothing() {
+    for round in 0..6 {
+        let mut disk = OnDisk::new();
+        let counters = disk.get();
+        let long = "x".repeat(2_000);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..3_u64)
+                .map(|worker| {
+                    let (long, stop) = (&long, &stop);
+                    scope.spawn(move || {
+                        let mut n = worker + round * 7 + 1;
+                        while !stop.load(Relaxed) {
+                            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                            let key = format!("w{worker}.{}", (n >> 33) % 8);
+                            match (n >> 40) % 40 {
+                                0 if worker == 0 => counters.flush_all(NOW, NOW),
+                                1..=9 => {
+                                    counters.delete(key.as_bytes(), NOW);
+                                }
+                                _ => {
+                                    set(counters, &key, &format!("{n} {long}"));
+                                }
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let fifth = disk.path("items-000005.log");
+            let tries = (0..100_000).take_while(|_| {
+                counters.sync().unwrap();
+                !fifth.exists()
+            });
+            assert!(tries.count() < 100_000, "it is written anew now and then");
+            stop.store(true, Relaxed);
+            for worker in workers {
+                worker.join().unwrap();
+            }
+        });
+        let see = |disk: &OnDisk| -> Vec<_> {
+            let keys = (0..3).flat_map(|w| (0..8).map(move |k| format!("w{w}.{k}")));
+            keys.map(|key| get(disk.get(), &key)).collect()
+        };
+        let before = see(&disk);
+        disk.reopen();
+        assert_eq!(see(&disk), before, "round {round}");
+    }
+}

@@ -46,7 +46,15 @@ fn send_due(shared: &Shared, couriers: &Arc<Couriers>, under_way: &mut JoinSet<(
         let (shared, couriers) = (shared.clone(), Arc::clone(couriers));
         under_way.spawn(async move {
             let sent = shared.now();
-            let outcome = couriers.deliver(&delivery, sent).await;
+            let attempt = {
+                let delivery = delivery.clone();
+                tokio::spawn(async move { couriers.deliver(&delivery, sent).await })
+            };
+            // A courier that panics is a bug, and no reason to hold back what comes after.
+            let outcome = attempt.await.unwrap_or_else(|_| Outcome::Later {
+                reason: "the courier failed".to_owned(),
+                after: None,
+            });
             let now = shared.now();
             let verdict = shared.engine.settle(delivery.id, &outcome, now);
             report(&delivery, &outcome, verdict, sent, now);

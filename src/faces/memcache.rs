@@ -158,9 +158,9 @@ impl Worker {
         let mut input = std::mem::take(&mut rest.bytes);
         let done = self.answer(stream, &mut input, rest, entered).await;
         if !input.is_empty() {
-            // A long value may have made the buffer long; a few bytes need not keep it.
-            if input.capacity() > limits::READ_CHUNK_BYTES && input.len() < limits::LINE_BYTES {
-                input.shrink_to_fit();
+            // A long value may have made the buffer long; what is left need not keep it.
+            if input.capacity() > 2 * limits::READ_CHUNK_BYTES {
+                input.shrink_to(rest.wanted.max(limits::READ_CHUNK_BYTES));
             }
             rest.bytes = input;
         }
@@ -202,7 +202,7 @@ impl Worker {
     async fn answer_from(
         &self,
         stream: &mut Stream,
-        &Batch { input, now }: &Batch<'_>,
+        &Batch { input, mut now }: &Batch<'_>,
         at: &mut usize,
         rest: &mut Rest,
         counts: &mut Counts,
@@ -263,7 +263,9 @@ impl Worker {
                     if self.charge(rest, at_least) {
                         return Ok(None);
                     }
-                    self.turn_down(bytes, at_least, rest, counts, out);
+                    if !self.turn_down(bytes, at_least, rest, counts, out) {
+                        return Ok(Some(End::Refused));
+                    }
                     *at += rest.swallow(bytes.len());
                 }
                 Step::Refuse { error, consumed, swallow, forget } => {
@@ -291,6 +293,8 @@ impl Worker {
             }
             if out.len() >= limits::REPLY_BUFFER_BYTES {
                 self.write(stream, out, counts).await?;
+                // The client may have taken its time.
+                now = self.shared.now();
             }
         }
     }
@@ -310,7 +314,8 @@ impl Worker {
         rest.charge.is_some()
     }
 
-    /// Refuses a value for which there is no room before it is gathered.
+    /// Refuses a request for which there is no room before it is gathered; whether the connection
+    /// goes on. A value can be skipped, since its length is known. A line cannot.
     #[cold]
     #[expect(clippy::unused_self, reason = "reads as the other answers do")]
     fn turn_down(
@@ -320,13 +325,14 @@ impl Worker {
         rest: &mut Rest,
         counts: &mut Counts,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         counts.errors += 1;
         if !is_noreply(bytes) {
             Reply::Error(Error::OutOfMemory).write_to(out);
         }
         rest.wanted = 0;
         rest.to_swallow = announced;
+        bytes.contains(&b'\n')
     }
 
     /// Lets the worker's other connections have their turn; then it has a whole one again.

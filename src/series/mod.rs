@@ -36,8 +36,9 @@ impl Series {
     #[must_use]
     pub fn from_key(key: &[u8]) -> Self {
         let text = printable(key);
-        Self::with_tags(&text)
-            .unwrap_or_else(|| Self { name: (*text).into(), tags: Box::default() })
+        // A key with stray bytes has no tags: the live table does not put them in order either.
+        let tagged = std::str::from_utf8(key).is_ok().then(|| Self::with_tags(&text)).flatten();
+        tagged.unwrap_or_else(|| Self { name: (*text).into(), tags: Box::default() })
     }
 
     /// `None` where the text has no tag part, or one that is not well formed.
