@@ -6,11 +6,57 @@
 
 use std::hash::BuildHasher;
 
+use super::Counters;
 use super::marks::Marks;
 use super::number::numeric;
-use super::{Condition, Counters, Entry, Slot, Stored};
+use super::slot::Slot;
 use crate::series;
 use crate::time::Timestamp;
+
+/// What a storage command did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is stored.
+    Stored,
+    /// Its condition did not hold.
+    NotStored,
+    /// The key shows a value with another unique number.
+    Exists,
+    /// The key shows nothing that could have the unique number.
+    NotFound,
+    /// There is no room for the value.
+    Full,
+    /// The key is one of tallyd's own.
+    Reserved,
+}
+
+/// When a storage command stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always: `set`.
+    Always,
+    /// When the key shows nothing: `add`.
+    Absent,
+    /// When the key shows a value: `replace`.
+    Present,
+    /// When the key shows a value with this unique number: `cas`.
+    Unique(u64),
+    /// The same, or with a greater one: then what is stored counts as stale, and the expiry stays.
+    UniqueOrOlder(u64),
+}
+
+/// A value to store.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The bytes.
+    pub value: &'a [u8],
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// When it expires.
+    pub expires: Option<Timestamp>,
+}
 
 /// What a storage command did, and what the value is told apart by from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

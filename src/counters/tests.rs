@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::cells::Kind;
 use super::*;
+use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 

@@ -1,0 +1,59 @@
+//! Taking values away: one, all, or all at a later time. What was counted stays.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Counters;
+use crate::series;
+use crate::time::Timestamp;
+
+impl Counters {
+    /// Takes the value shown away; whether there was one. What was counted stays.
+    pub fn delete(&self, key: &[u8], now: Timestamp) -> bool {
+        let key = &*series::canonical_key(key);
+        let hash = self.keys.hasher().hash_one(key);
+        self.with_write(hash, key, |slot| {
+            let was_shown = self.is_shown(slot.id, key, now);
+            self.items.remove(key, now);
+            if let Some(id) = slot.id {
+                self.cells.get(id).hide();
+                self.cells.mark(id);
+            }
+            was_shown
+        })
+    }
+
+    /// Takes all values away at `due`: at once when that is not after `now`, else by [`sweep`].
+    ///
+    /// [`sweep`]: Self::sweep
+    pub fn flush_all(&self, due: Timestamp, now: Timestamp) {
+        if due <= now {
+            self.flush_due.store(i64::MAX, Relaxed);
+            self.flush_now();
+        } else {
+            self.flush_due.store(due.as_millis(), Relaxed);
+        }
+    }
+
+    pub(super) fn flush_now(&self) {
+        // A walk that drops nothing: it holds the write guard of one shard after the other.
+        self.keys.retain(|_, id| {
+            self.cells.get(*id).hide();
+            self.cells.mark(*id);
+            true
+        });
+        self.items.clear();
+    }
+
+    /// Housekeeping, once a second: a delayed flush that is due, and items that have expired.
+    pub fn sweep(&self, now: Timestamp) {
+        self.swept.store(now.as_millis(), Relaxed);
+        let due = self.flush_due.load(Relaxed);
+        if due <= now.as_millis()
+            && self.flush_due.compare_exchange(due, i64::MAX, Relaxed, Relaxed).is_ok()
+        {
+            self.flush_now();
+        }
+        self.items.sweep(now);
+    }
+}

@@ -1,0 +1,119 @@
+//! Taking over what an earlier process has left in a data directory, and bringing to the medium
+//! what this one has counted.
+
+use std::hash::BuildHasher;
+use std::io;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+use dashmap::SharedValue;
+
+use super::cells::{CellId, Cells, Shown};
+use super::disk::{self, Disk};
+use super::items::Items;
+use super::journal::OpenError;
+use super::{Counters, Key, Options};
+use crate::time::Timestamp;
+
+/// What was found in a data directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Series that were taken over, our own included.
+    pub series: usize,
+    /// Items that were taken over.
+    pub items: usize,
+    /// Series whose cell was not written back before the power was lost: they begin at zero.
+    pub reset: usize,
+    /// Series that `max_series` has no room for; they stay in the files.
+    pub beyond_room: usize,
+    /// Bytes of torn records at the ends of logs: changes that nobody was told of.
+    pub torn_bytes: usize,
+    /// Bytes in the middle of logs that are damaged.
+    pub damaged_bytes: usize,
+}
+
+impl Counters {
+    /// The table as `dir` holds it; the directory is made where there is none. What was acknowledged
+    /// before the last process ended, however it ended, is there.
+    ///
+    /// # Errors
+    /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
+    pub fn open(
+        options: Options,
+        dir: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let mut recovered = Recovered::default();
+        let mut births = Vec::new();
+        let (disk, keys) = Disk::open(dir, |number, key| births.push((number, Key::from(key))))?;
+        let (items, found) = Items::open(options.items_bytes, dir, now)?;
+        recovered.damaged_bytes = keys.damaged_bytes + found.damaged_bytes;
+        recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
+        recovered.items = items.len();
+        let cells = Cells::new(options.max_series.saturating_add(1), Some(dir));
+        let mut unique = items.unique_max();
+        let mut counters = Self::over(options, cells, items);
+        counters.disk = Some(disk);
+        counters.reserve(births.len());
+        for (number, key) in births {
+            match counters.cells.adopt(number, disk::identity(&key))? {
+                Some((id, is_kept)) => {
+                    let cell = counters.cells.get(id);
+                    unique = unique.max(cell.unique());
+                    counters.expiring.note(id, cell.expires());
+                    recovered.series += 1;
+                    recovered.reset += usize::from(!is_kept);
+                    if counters.face(id).shown != Shown::Text {
+                        // Left over from a change that was under way when the process ended.
+                        counters.items.forget(&key);
+                    }
+                    counters.adopt(id, key);
+                }
+                None => recovered.beyond_room += 1,
+            }
+        }
+        counters.unique.store(unique + 1, Relaxed);
+        counters.cells.prepare(0)?;
+        counters.overflow = counters.ensure_overflow();
+        Ok((counters, recovered))
+    }
+
+    /// Makes the key table large enough at once, instead of a little at a time.
+    pub(super) fn reserve(&self, keys: usize) {
+        let shards = self.keys.shards();
+        // Hashes do not spread quite evenly.
+        let each = keys / shards.len().max(1) * 17 / 16;
+        for shard in shards {
+            shard.write().reserve(each, |(key, _)| self.keys.hasher().hash_one(&**key));
+        }
+    }
+
+    /// Takes a key of an earlier process in.
+    pub(super) fn adopt(&self, id: CellId, key: Key) {
+        let hash = self.keys.hasher().hash_one(&*key);
+        self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.clone()));
+        let mut shard = self.shard(hash).write();
+        let entry = (key, SharedValue::new(id));
+        shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+    }
+
+    /// Brings what was counted to the medium, so that it survives the loss of power as well. It may
+    /// take as long as the disk likes; nobody waits for it.
+    ///
+    /// # Errors
+    /// What the system says; everything is tried all the same.
+    pub fn sync(&self) -> io::Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        // Keys before cells: a cell without its key would be nobody's.
+        let keys = disk.sync();
+        let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync_data());
+        keys.and(cells).and(self.items.sync())
+    }
+
+    /// Keys that are not on the disk yet, since it is full; they would be lost with the process.
+    #[must_use]
+    pub fn unsaved_keys(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::waiting)
+    }
+}

@@ -1,0 +1,80 @@
+//! Keeping a value where its form says: a number in a cell, anything else in the table of items.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::cells::{CellId, Face, Kind, Shown};
+use super::items::{Full, Item};
+use super::marks::{Marks, Trace};
+use super::number::{Exact, Numeric, decimal_width};
+use super::{Counters, Entry, Stored};
+use crate::time::Timestamp;
+
+impl Counters {
+    pub(super) fn store_text(
+        &self,
+        id: Option<CellId>,
+        entry: Entry<'_>,
+        now: Timestamp,
+    ) -> Stored {
+        let Entry { key, value, flags, expires } = entry;
+        // A refused value leaves the old one as it is, its unique number too.
+        let cell = id.map(|id| self.cells.get(id));
+        let unique = cell.map_or_else(|| self.next_unique(), |cell| self.fresh_unique(cell));
+        let trace = Trace::new(Marks::NONE, now);
+        let item = Item { value: value.into(), flags, expires, unique, trace };
+        if self.items.put(key, item) == Err(Full) {
+            return Stored::Full;
+        }
+        if let Some(cell) = cell {
+            let face = Face::unpack(cell.face.load(Relaxed));
+            cell.set_unique(unique);
+            // The face first: a number that expires does not lose its time while it is shown.
+            cell.face.store(Face { shown: Shown::Text, ..face }.pack(), Relaxed);
+            cell.set_expires(None);
+        }
+        if let Some(id) = id {
+            self.cells.mark(id);
+        }
+        Stored::Stored
+    }
+
+    pub(super) fn store_number(
+        &self,
+        id: CellId,
+        entry: Entry<'_>,
+        number: Numeric,
+        now: Timestamp,
+    ) -> Stored {
+        let cell = self.cells.get(id);
+        let face = Face::unpack(cell.face.load(Relaxed));
+        let (shown, width) = match number.exact {
+            Some(Exact::Integer(value)) => {
+                cell.show(value);
+                (Shown::Integer, decimal_width(value))
+            }
+            // A counter has to be able to go on counting, so its cell keeps no double.
+            Some(Exact::Float) if face.kind == Kind::Gauge => {
+                cell.decrements.store(number.value.to_bits(), Relaxed);
+                (Shown::Float, 0)
+            }
+            _ => {
+                if self.store_text(Some(id), entry, now) == Stored::Full {
+                    return Stored::Full;
+                }
+                (Shown::Text, 0)
+            }
+        };
+        if shown != Shown::Text {
+            self.set_expires(id, entry.expires);
+        }
+        cell.face.store(Face { shown, width, flags: entry.flags, ..face }.pack(), Relaxed);
+        self.drop_text(shown != Shown::Text, entry.key, now);
+        self.renew_unique(cell);
+        if face.kind == Kind::Gauge {
+            self.gauges.observe(id, number.value);
+        }
+        self.accesses.note(id, now);
+        self.cells.mark(id);
+        Stored::Stored
+    }
+}

@@ -1,0 +1,103 @@
+//! The value that a cell shows: how it is read, moved and hidden without a change of the total.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Counters;
+use super::cells::{Cell, CellId, Face, Shown};
+use super::drain::ShownNow;
+use super::number::Decimal;
+use crate::time::Timestamp;
+
+impl Cell {
+    /// Whether the value shown has not expired.
+    #[inline]
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        let expires = self.expires.load(Relaxed);
+        expires == 0 || now.as_millis().cast_unsigned() < expires
+    }
+
+    pub(super) fn set_expires(&self, expires: Option<Timestamp>) {
+        let millis = expires.map_or(0, |at| at.as_millis().max(1).cast_unsigned());
+        self.expires.store(millis, Relaxed);
+    }
+
+    /// Shows a number, without counting it.
+    pub(super) fn show(&self, value: u64) {
+        self.offset.store(value.wrapping_sub(self.total.load(Relaxed)), Relaxed);
+    }
+
+    pub(super) fn hide(&self) {
+        let face = Face::unpack(self.face.load(Relaxed));
+        let face = Face { shown: Shown::Nothing, width: 0, flags: 0, ..face };
+        self.face.store(face.pack(), Relaxed);
+        self.set_expires(None);
+    }
+
+    pub(super) fn integer(&self) -> u64 {
+        self.total.load(Relaxed).wrapping_add(self.offset.load(Relaxed))
+    }
+
+    pub(super) fn set_unique(&self, unique: u64) {
+        self.unique_offset.store(unique.wrapping_sub(self.count.load(Relaxed)), Relaxed);
+    }
+
+    pub(super) fn unique(&self) -> u64 {
+        self.unique_offset.load(Relaxed).wrapping_add(self.count.load(Relaxed))
+    }
+
+    /// The value shown as text; `false` when the cell itself shows none.
+    pub(super) fn write_shown(&self, face: Face, text: &mut Decimal) -> bool {
+        match face.shown {
+            Shown::Integer => text.integer(self.integer(), face.width),
+            Shown::Float => text.float(f64::from_bits(self.decrements.load(Relaxed))),
+            Shown::Nothing | Shown::Text => return false,
+        }
+        true
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "windows hold doubles")]
+    pub(super) fn shown_now(&self, face: Face, total: u64, now: Timestamp) -> ShownNow {
+        let offset = self.offset.load(Relaxed);
+        match face.shown {
+            Shown::Nothing => ShownNow::Nothing,
+            Shown::Text => ShownNow::Text,
+            _ if !self.is_live(now) => ShownNow::Nothing,
+            Shown::Integer => ShownNow::Number(total.wrapping_add(offset) as f64),
+            Shown::Float => ShownNow::Number(f64::from_bits(self.decrements.load(Relaxed))),
+        }
+    }
+
+    /// When the value shown expires, where it does.
+    pub(super) fn expires(&self) -> Option<Timestamp> {
+        match self.expires.load(Relaxed) {
+            0 => None,
+            millis => Some(Timestamp::from_millis(millis.cast_signed())),
+        }
+    }
+}
+
+impl Counters {
+    pub(super) fn set_expires(&self, id: CellId, expires: Option<Timestamp>) {
+        self.cells.get(id).set_expires(expires);
+        self.expiring.note(id, expires);
+    }
+
+    pub(super) fn face(&self, id: CellId) -> Face {
+        Face::unpack(self.cells.get(id).face.load(Relaxed))
+    }
+
+    pub(super) fn next_unique(&self) -> u64 {
+        self.unique.fetch_add(1, Relaxed)
+    }
+
+    /// A new unique number, greater than every one that this cell has had.
+    pub(super) fn fresh_unique(&self, cell: &Cell) -> u64 {
+        self.next_unique().max(cell.unique().wrapping_add(1))
+    }
+
+    pub(super) fn renew_unique(&self, cell: &Cell) -> u64 {
+        let unique = self.fresh_unique(cell);
+        cell.set_unique(unique);
+        unique
+    }
+}
