@@ -10,6 +10,7 @@
 //! the item table and the gauge windows may be locked, never the other way round.
 
 mod arithmetic;
+mod batch;
 pub mod cells;
 mod disk;
 mod drain;
@@ -38,6 +39,7 @@ use dashmap::DashMap;
 use crate::config::MissingIncr;
 
 pub use arithmetic::Arithmetic;
+pub use batch::Increment;
 use cells::{CellId, Cells};
 use disk::Disk;
 pub use drain::{Drained, ShownNow};

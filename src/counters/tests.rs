@@ -260,6 +260,27 @@ fn items_are_refused_when_the_room_is_full() {
     assert_eq!(incr(&counters, "c", 1), Arithmetic::Value(1), "counting goes on");
 }
 
+#[test]
+fn a_batch_answers_as_its_requests_one_after_the_other() {
+    let [one, many] = [table(MissingIncr::Create, 3), table(MissingIncr::Create, 3)];
+    for counters in [&one, &many] {
+        incr(counters, "known", 1);
+        set(counters, "gauge", "5");
+        set(counters, "text", "text");
+    }
+    let keys = ["known", "new", "known", "gauge", "text", "tallyd.x", "new", "gauge", "no-room"];
+    let mut batch = keys.map(|key| Increment::new(key.as_bytes(), 10));
+    many.incr_all(&mut batch, NOW);
+    assert_eq!(batch.map(|one| one.done), keys.map(|key| incr(&one, key, 10)));
+    let mut seen = Vec::new();
+    let asked = keys.map(str::as_bytes);
+    many.get_all(&asked, NOW, |at, view| {
+        seen.push((at, view.map(|view| String::from_utf8_lossy(view.value).into_owned())));
+    });
+    let expect: Vec<_> = keys.iter().map(|key| get(&one, key)).enumerate().collect();
+    assert_eq!(seen, expect);
+}
+
 /// Eight threads add while a ninth drains: nothing is lost, nothing is left unseen.
 #[test]
 fn increments_from_many_threads_all_arrive() {
