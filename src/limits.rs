@@ -46,10 +46,9 @@ pub const CACHEDUMP_BYTES: usize = 2 * 1024 * 1024;
 /// Tags in one series.
 pub const SERIES_TAGS: usize = 32;
 
-/// Window records that the in-memory store keeps over all series and tiers, at about 72 bytes each:
-/// 576 MiB when full. Half of them are base windows, seven minutes of ten thousand series that are
-/// touched every second.
-pub const WINDOW_RECORDS: usize = 8 * 1024 * 1024;
+/// Closed windows that are kept in memory over all series and tiers, in bytes. Half of it is for base
+/// windows: at two to eight bytes each, an hour of ten thousand series that are touched every second.
+pub const WINDOW_BYTES: usize = 512 * 1024 * 1024;
 
 /// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
 pub const RULE_INSTANCES: usize = 1000;

@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
-use crate::counters::{Counters, Options, ShownNow};
+use crate::counters::{Counters, Drained, Options, ShownNow};
 pub use crate::counters::{OpenError, Recovered};
 use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
-use crate::rollup::{Rollup, SeriesId};
+use crate::rollup::row::{latest_span, run_on};
+use crate::rollup::{Entry, Rollup, RowBuilder, SeriesId};
 use crate::rules::{Event, Level, Rules};
 use crate::series::Series;
-use crate::store::{Catalogue, MemoryStore, Store};
+use crate::store::{Catalogue, Known, MemoryStore, Store};
 use crate::time::{Span, Timestamp, Window};
 
 pub use apply::{apply, retrieve, retrieve_and_touch};
@@ -42,6 +43,10 @@ struct State {
     catalogue: Catalogue,
     /// The series of each cell.
     series: Vec<SeriesId>,
+    /// The row of the window that is being closed; between two ticks its memory only.
+    row: RowBuilder,
+    /// The same of what is drained.
+    drained: Vec<Drained>,
     rules: Rules,
     incidents: Incidents,
     outbox: Outbox,
@@ -105,7 +110,7 @@ pub struct View<'a> {
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// Name and tags.
-    pub series: Arc<Series>,
+    pub series: Series,
     /// The figures.
     pub value: FigureValue,
 }
@@ -147,6 +152,8 @@ impl Engine {
             store: MemoryStore::new(&config.tiers),
             catalogue: Catalogue::default(),
             series: Vec::new(),
+            row: RowBuilder::default(),
+            drained: Vec::new(),
             rules: Rules::new(&config.rules, now),
             incidents: Incidents::new(config),
             outbox: Outbox::new(config.notify.give_up),
@@ -229,14 +236,14 @@ impl Engine {
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
         let state = self.state();
-        let figure = |known: &crate::store::Known| {
+        let figure = |(id, known): (SeriesId, &Known)| {
             let value = match known.kind {
                 Kind::Counter => FigureValue::Total(self.counters.totals(known.cell).0),
-                Kind::Gauge => FigureValue::Gauge(known.last?),
+                Kind::Gauge => FigureValue::Gauge(known.last()?),
             };
-            Some(Figure { series: Arc::clone(&known.series), value })
+            Some(Figure { series: state.catalogue.series(id), value })
         };
-        state.catalogue.iter().filter_map(|(_, known)| figure(known)).collect()
+        state.catalogue.iter().filter_map(figure).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -274,42 +281,29 @@ impl State {
         self.catalogue.reserve(births.len());
         self.series.reserve(births.len());
         self.rollup.reserve(births.len());
-        for (cell, key) in births {
-            let series = self.learn(cell, &key, base);
+        for (cell, series) in self.learn_all(births, base) {
             let (total, count) = counters.totals(cell);
             self.rollup.prime(cell, total, count);
             let (kind, shown) = counters.look(cell, now);
             let known = self.catalogue.get_mut(series);
             known.kind = kind;
-            known.last = shown.number();
+            known.show(shown.number());
         }
     }
 
     /// Drains the live table into the base window `base`.
     fn close(&mut self, counters: &Counters, base: Window, now: Timestamp, is_over: bool) {
-        let mut drained = Vec::new();
-        for (cell, key) in counters.drain(now, |one| drained.push(one)) {
-            self.learn(cell, &key, base);
+        let mut drained = std::mem::take(&mut self.drained);
+        let births = counters.drain(now, |one| drained.push(one));
+        self.learn_all(births, base);
+        let since = latest_span(self.store.tiers(), base.start).max(self.started);
+        for one in drained.drain(..) {
+            self.note(one, base, since);
         }
-        let mut records = Vec::with_capacity(drained.len());
-        for one in drained {
-            let Some(series) = self.series.get(one.cell.index()).copied() else { continue };
-            let known = self.catalogue.get_mut(series);
-            known.kind = one.kind;
-            known.last = match (one.shown, one.observed) {
-                (ShownNow::Nothing, _) => None,
-                (ShownNow::Number(value), _) => Some(value),
-                // A text that is a number: a gauge was set to it, now or before.
-                (ShownNow::Text, Some(observed)) => Some(observed.last),
-                (ShownNow::Text, None) => known.last.filter(|_| one.kind == Kind::Gauge),
-            };
-            if let Some(record) = self.rollup.delta(one) {
-                known.updated = base.end;
-                records.push((series, record));
-            }
-        }
+        self.drained = drained;
+        let row = self.row.finish(base);
         let store = &mut self.store;
-        self.rollup.close(base, &records, |closed| store.append(closed));
+        self.rollup.close(row, |tier, row| store.append(tier, row));
         // The second in which the engine was made was not covered from its beginning, nor is the one
         // in which it ends covered to its end.
         if base.start >= self.started && is_over {
@@ -321,8 +315,37 @@ impl State {
         self.closed = base.end;
     }
 
+    /// Notes what happened in one cell.
+    fn note(&mut self, one: Drained, base: Window, since: Timestamp) {
+        let Some(series) = self.series.get(one.cell.index()).copied() else { return };
+        let known = self.catalogue.get_mut(series);
+        known.kind = one.kind;
+        let shown = match (one.shown, one.observed) {
+            (ShownNow::Nothing, _) => None,
+            (ShownNow::Number(value), _) => Some(value),
+            // A text that is a number: a gauge was set to it, now or before.
+            (ShownNow::Text, Some(observed)) => Some(observed.last),
+            (ShownNow::Text, None) => known.last().filter(|_| one.kind == Kind::Gauge),
+        };
+        let Some(record) = self.rollup.delta(one) else { return known.show(shown) };
+        let run_on = run_on(known.last(), record).filter(|_| one.kind == Kind::Counter);
+        let runs_on = known.update(base.end, shown, run_on, since);
+        let record = if runs_on { record.without_last() } else { record };
+        self.row.push(Entry { series, record, runs_on });
+    }
+
+    /// The series of new cells, in the order of the cells: so they stand in the order of their drain.
+    fn learn_all(
+        &mut self,
+        mut births: Vec<(CellId, Box<[u8]>)>,
+        base: Window,
+    ) -> Vec<(CellId, SeriesId)> {
+        births.sort_unstable_by_key(|(cell, _)| *cell);
+        births.into_iter().map(|(cell, key)| (cell, self.learn(cell, &key, base))).collect()
+    }
+
     fn learn(&mut self, cell: CellId, key: &[u8], base: Window) -> SeriesId {
-        let id = self.catalogue.register(Series::from_key(key), cell, base.start);
+        let id = self.catalogue.register(key, cell, base.start);
         if self.series.len() <= cell.index() {
             // Births come in no particular order; what is skipped here is filled by its own.
             self.series.resize(cell.index() + 1, id);

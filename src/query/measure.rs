@@ -78,7 +78,7 @@ impl View<'_> {
     ) -> Result<Judged, Reason> {
         let tier = tier_for(self.store.tiers(), age);
         let step = self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window);
-        let born = self.series.iter().map(|id| self.catalogue.get(*id).born).min();
+        let born = self.series.iter().map(|id| self.catalogue.get(*id).born()).min();
         if born.is_none_or(|born| window.align_down(step).start < born.align_down(step)) {
             return Err(Reason::NoReference);
         }
@@ -99,12 +99,9 @@ impl View<'_> {
                 one = Some(one.map_or(*record, |before| before.then(*record)));
             });
             let last = match (known.kind, one) {
-                (Kind::Counter, _) if is_now => known.last,
+                (Kind::Counter, _) if is_now => known.last(),
                 (Kind::Counter, _) => {
-                    self.store.last_before(tier, *id, window.end).and_then(|record| match record {
-                        Record::Counts(counts) => counts.last,
-                        Record::Values(values) => Some(values.last),
-                    })
+                    self.store.last_before(tier, *id, window.end).and_then(Record::last)
                 }
                 (Kind::Gauge, Some(Record::Values(values))) => Some(values.last),
                 (Kind::Gauge, _) => None,
@@ -161,7 +158,7 @@ impl View<'_> {
     }
 
     fn age(&self, instant: Timestamp) -> Reading {
-        let youngest = self.series.iter().map(|id| self.catalogue.get(*id).updated).max();
+        let youngest = self.series.iter().map(|id| self.catalogue.get(*id).updated()).max();
         let value = youngest.map(|updated| instant.since(updated).as_secs_f64());
         Reading { value, weight: 0.0, covered: 1.0, wrong_kind: false }
     }

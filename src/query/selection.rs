@@ -20,6 +20,14 @@ pub struct Selection {
     refused: usize,
 }
 
+fn group(catalogue: &Catalogue, id: SeriesId, by: &[String]) -> Group {
+    if by.is_empty() {
+        return Group::new();
+    }
+    let series = catalogue.series(id);
+    by.iter().map(|name| series.tag(name).unwrap_or("").to_owned()).collect()
+}
+
 /// The values of the `by` tags, in the order of `by`; empty without any. An absent tag is empty.
 pub type Group = Vec<String>;
 
@@ -47,9 +55,8 @@ impl Selection {
         if self.seen == catalogue.len() {
             return;
         }
-        for (id, known) in catalogue.matching(&self.pattern, self.seen) {
-            let tag = |name: &String| known.series.tag(name).unwrap_or("").to_owned();
-            let group: Group = self.by.iter().map(tag).collect();
+        for id in catalogue.matching(&self.pattern, self.seen) {
+            let group = group(catalogue, id, &self.by);
             if let Some(members) = self.groups.get_mut(&group) {
                 members.push(id);
             } else if self.groups.len() < self.groups_max {

@@ -3,8 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::counters::cells::{Cells, Kind};
-use crate::rollup::{Closed, Counts, Record, Rollup, Values};
-use crate::series::Series;
+use crate::rollup::{Counts, Entry, Record, Rollup, RowBuilder, Values};
 use crate::store::MemoryStore;
 
 /// Everything since second 0; the first `up` seconds and so on are covered.
@@ -31,7 +30,7 @@ impl World {
     fn series(&mut self, key: &str, kind: Kind) -> SeriesId {
         let cell = self.cells.allocate().unwrap();
         let born = Timestamp::from_secs(self.clock);
-        let id = self.catalogue.register(Series::from_key(key.as_bytes()), cell, born);
+        let id = self.catalogue.register(key.as_bytes(), cell, born);
         self.catalogue.get_mut(id).kind = kind;
         id
     }
@@ -39,17 +38,16 @@ impl World {
     /// Plays one second while tallyd is up.
     fn second(&mut self, records: &[(SeriesId, Record)]) {
         let base = Window::starting(Timestamp::from_secs(self.clock), Span::SECOND);
-        let store = &mut self.store;
-        self.rollup.close(base, records, |closed: Closed| store.append(closed));
+        let (store, mut row) = (&mut self.store, RowBuilder::default());
+        for (series, record) in records {
+            row.push(Entry { series: *series, record: *record, runs_on: false });
+        }
+        self.rollup.close(row.finish(base), |tier, row| store.append(tier, row));
         self.store.cover(base);
         self.clock += 1;
         for (id, record) in records {
             let known = self.catalogue.get_mut(*id);
-            known.updated = base.end;
-            known.last = match record {
-                Record::Counts(counts) => counts.last,
-                Record::Values(values) => Some(values.last),
-            };
+            known.update(base.end, record.last(), None, base.start);
         }
     }
 

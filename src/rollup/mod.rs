@@ -3,14 +3,15 @@
 //! The open window of a counter is its total less what has been closed before, so nothing that the
 //! live table does can lose or double an increment. Tiers cascade: a window of ten seconds is merged
 //! from ten base windows, one of a minute from six of those; by the merge law that is the same as
-//! feeding each from the base, at a tenth of the work. This module does not know where closed
-//! windows are kept.
+//! feeding each from the base, at a tenth of the work. Windows of all series go as one [`Row`]. This
+//! module does not know where closed windows are kept.
 
 mod record;
+pub mod row;
+pub mod varint;
 
 pub use record::{Counts, Record, Values};
-
-use std::collections::HashMap;
+pub use row::{Entry, Row, RowBuilder};
 
 use crate::config::Tier;
 use crate::counters::Drained;
@@ -29,19 +30,6 @@ impl SeriesId {
     }
 }
 
-/// A window that will not change any more.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Closed {
-    /// Which tier, counted from the finest.
-    pub tier: usize,
-    /// When.
-    pub window: Window,
-    /// Which series.
-    pub series: SeriesId,
-    /// What happened.
-    pub record: Record,
-}
-
 /// The open windows of every tier but the base.
 #[derive(Debug)]
 pub struct Rollup {
@@ -53,16 +41,15 @@ pub struct Rollup {
 #[derive(Debug)]
 struct Coarse {
     tier: Tier,
-    window: Option<Window>,
-    open: HashMap<SeriesId, Record, foldhash::fast::RandomState>,
+    open: Option<Row>,
 }
 
 impl Rollup {
     /// No window open. The first tier is the base.
     #[must_use]
     pub fn new(tiers: &[Tier]) -> Self {
-        let coarse = |tier: &Tier| Coarse { tier: *tier, window: None, open: HashMap::default() };
-        Self { seen: Vec::new(), coarse: tiers.iter().skip(1).map(coarse).collect() }
+        let coarse = tiers.iter().skip(1).map(|tier| Coarse { tier: *tier, open: None });
+        Self { seen: Vec::new(), coarse: coarse.collect() }
     }
 
     /// Makes room for that many cells at once.
@@ -106,43 +93,40 @@ impl Rollup {
         self.seen.get_mut(cell.index()).expect("it was just made long enough")
     }
 
-    /// Closes the base window `base` with these records, and every coarser window that ends by then.
-    /// Each closed window is handed to `closed` once; windows of one tier come in order of time.
+    /// Closes a base window, and every coarser window that ends by then. Each closed window that
+    /// something happened in is handed to `closed` once, with its tier; windows of one tier come in
+    /// order of time.
     ///
     /// `base` lies after every window that was closed before. Where it does not follow the last one
     /// directly, the time between is a gap, and windows that ended in it are closed first.
-    pub fn close(
-        &mut self,
-        base: Window,
-        records: &[(SeriesId, Record)],
-        mut closed: impl FnMut(Closed),
-    ) {
-        self.flush_until(base.start, &mut closed);
-        for (series, record) in records {
-            closed(Closed { tier: 0, window: base, series: *series, record: *record });
-        }
+    pub fn close(&mut self, base: Row, mut closed: impl FnMut(usize, Row)) {
+        self.flush_until(base.window.start, &mut closed);
+        let end = base.window.end;
         if let Some(first) = self.coarse.first_mut() {
-            first.merge(base, records.iter().copied());
+            first.merge(&base);
         }
-        self.flush_until(base.end, &mut closed);
+        if !base.is_empty() {
+            closed(0, base);
+        }
+        self.flush_until(end, &mut closed);
+    }
+
+    /// The open window of a coarser tier, as far as base windows were closed in it.
+    #[must_use]
+    pub fn open(&self, tier: usize) -> Option<&Row> {
+        self.coarse.get(tier.checked_sub(1)?)?.open.as_ref()
     }
 
     /// Closes what ends at or before `instant`, from fine to coarse, each feeding the next.
-    fn flush_until(&mut self, instant: Timestamp, closed: &mut impl FnMut(Closed)) {
+    fn flush_until(&mut self, instant: Timestamp, closed: &mut impl FnMut(usize, Row)) {
         let mut rest = self.coarse.as_mut_slice();
         let mut tier = 1;
         while let Some((this, coarser)) = rest.split_first_mut() {
-            if let Some(window) = this.window.filter(|window| window.end <= instant) {
-                this.window = None;
-                let records = this.open.drain();
-                let emit = |(series, record): (SeriesId, Record)| {
-                    closed(Closed { tier, window, series, record });
-                    (series, record)
-                };
-                match coarser.first_mut() {
-                    Some(next) => next.merge(window, records.map(emit)),
-                    None => records.map(emit).for_each(drop),
+            if let Some(row) = this.open.take_if(|row| row.window.end <= instant) {
+                if let Some(next) = coarser.first_mut() {
+                    next.merge(&row);
                 }
+                closed(tier, row);
             }
             rest = coarser;
             tier += 1;
@@ -151,11 +135,13 @@ impl Rollup {
 }
 
 impl Coarse {
-    fn merge(&mut self, part: Window, records: impl Iterator<Item = (SeriesId, Record)>) {
-        self.window = Some(Window::holding(part.start, self.tier.window));
-        for (series, record) in records {
-            self.open.entry(series).and_modify(|open| *open = open.then(record)).or_insert(record);
+    fn merge(&mut self, part: &Row) {
+        if part.is_empty() {
+            return;
         }
+        let window = Window::holding(part.window.start, self.tier.window);
+        let open = self.open.take().unwrap_or_else(|| Row::empty(window));
+        self.open = Some(open.then(part, window));
     }
 }
 
@@ -174,13 +160,29 @@ mod tests {
         Record::Counts(Counts::base(sum, 1, None))
     }
 
+    /// One series in a window that was closed.
+    struct Closed {
+        tier: usize,
+        window: Window,
+        series: SeriesId,
+        record: Record,
+    }
+
     /// Closes one base window per `(second, series, sum)`, and gives all that was closed.
     fn play(steps: &[(i64, u32, u64)]) -> Vec<Closed> {
         let mut rollup = Rollup::new(&Config::default().tiers);
         let mut all = Vec::new();
         for (second, series, sum) in steps {
-            let records = [(SeriesId(*series), counted(*sum))];
-            rollup.close(base(*second), &records, |closed| all.push(closed));
+            let mut builder = RowBuilder::default();
+            let series = SeriesId(*series);
+            builder.push(Entry { series, record: counted(*sum), runs_on: false });
+            rollup.close(builder.finish(base(*second)), |tier, row| {
+                let window = row.window;
+                all.extend(row.iter().map(|entry| {
+                    let Entry { series, record, .. } = entry;
+                    Closed { tier, window, series, record }
+                }));
+            });
         }
         all
     }

@@ -46,6 +46,24 @@ pub struct Values {
 }
 
 impl Record {
+    /// The value shown at the end, where there was one.
+    #[must_use]
+    pub const fn last(self) -> Option<f64> {
+        match self {
+            Self::Counts(counts) => counts.last,
+            Self::Values(values) => Some(values.last),
+        }
+    }
+
+    /// The same of a counter, without the value that it shows.
+    #[must_use]
+    pub const fn without_last(self) -> Self {
+        match self {
+            Self::Counts(counts) => Self::Counts(Counts { last: None, ..counts }),
+            Self::Values(_) => self,
+        }
+    }
+
     /// This window and the `later` one as a single window.
     ///
     /// A gauge that becomes a counter is a counter from then on, so a window in which both occur is

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use regex::Regex;
 
-use super::Series;
+use super::{Series, printable};
 
 /// A predicate over series, with the text it was written as.
 #[derive(Clone, Debug)]
@@ -63,6 +63,16 @@ impl Pattern {
         self.matches_name(series.name()) && self.matchers.iter().all(|m| m.matches(series))
     }
 
+    /// Whether the series is meant that a key names.
+    #[must_use]
+    pub fn matches_key(&self, key: &[u8]) -> bool {
+        // What has no tags is judged without taking it apart.
+        if key.contains(&b';') {
+            return self.matches(&Series::from_key(key));
+        }
+        self.matches_name(&printable(key)) && self.matchers.iter().all(|m| m.matches_value(""))
+    }
+
     /// Whether the name alone is meant; what an index by name is asked first.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {
@@ -78,7 +88,10 @@ impl Pattern {
 
 impl Matcher {
     fn matches(&self, series: &Series) -> bool {
-        let value = series.tag(&self.tag).unwrap_or("");
+        self.matches_value(series.tag(&self.tag).unwrap_or(""))
+    }
+
+    fn matches_value(&self, value: &str) -> bool {
         let met = match &self.test {
             Test::Equal(wanted) => **wanted == *value,
             Test::Regex(regex) => regex.is_match(value),
@@ -243,13 +256,12 @@ mod tests {
         let parsed: Pattern = pattern.parse().expect(pattern);
         assert_eq!(parsed.to_string(), pattern);
         for key in yes {
-            assert!(
-                parsed.matches(&Series::from_key(key.as_bytes())),
-                "{pattern} should match {key}"
-            );
+            assert!(parsed.matches_key(key.as_bytes()), "{pattern} should match {key}");
+            assert!(parsed.matches(&Series::from_key(key.as_bytes())), "{pattern}, {key}");
         }
         for key in no {
-            assert!(!parsed.matches(&Series::from_key(key.as_bytes())), "{pattern} matched {key}");
+            assert!(!parsed.matches_key(key.as_bytes()), "{pattern} matched {key}");
+            assert!(!parsed.matches(&Series::from_key(key.as_bytes())), "{pattern}, {key}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! All series that were ever seen, and an index that finds them by pattern.
 //!
-//! Made to be filled with a million series at a start: beside the series themselves it holds two
-//! tables of numbers, one by the whole series and one by the name alone, whose series are chained.
+//! Made for a million series: their keys lie one behind the other in one piece of memory, with 32 bytes
+//! and a place in one table each. A key without tags is found through that table by its name; only
+//! series with tags have an index by name beside it.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 use hashbrown::raw::RawTable;
 
@@ -13,32 +13,34 @@ use crate::rollup::SeriesId;
 use crate::series::{Pattern, Series};
 use crate::time::Timestamp;
 
-/// What is known of one series apart from its windows.
-#[derive(Clone, Debug)]
+/// What is known of one series apart from its name and its windows.
+#[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// Name and tags.
-    pub series: Arc<Series>,
-    /// Counter or gauge, by its last use.
-    pub kind: Kind,
+    /// Where its key begins.
+    key_at: u64,
+    /// The value shown at the last close; NaN for none.
+    last: f64,
+    /// In seconds since the epoch: enough until 2106.
+    born: u32,
+    updated: u32,
     /// The cell that is counted in now.
     pub cell: CellId,
-    /// The beginning of the first base window that has a record.
-    pub born: Timestamp,
-    /// The end of the last base window that has a record.
-    pub updated: Timestamp,
-    /// The value shown at that time, where there was one.
-    pub last: Option<f64>,
+    /// Counter or gauge, by its last use.
+    pub kind: Kind,
+    /// The value shown has changed since the last record, other than by what was counted.
+    is_moved: bool,
 }
 
 /// The series, in order of first sight.
 #[derive(Default)]
 pub struct Catalogue {
     known: Vec<Known>,
-    /// The series after this one with the same name, for each.
-    next_of_name: Vec<Option<SeriesId>>,
+    keys: Vec<u8>,
     ids: RawTable<SeriesId>,
-    /// The first and the last series of each name.
-    names: RawTable<(SeriesId, SeriesId)>,
+    /// Series with tags, each with the position of the next one that has its name.
+    tagged: Vec<(SeriesId, Option<u32>)>,
+    /// The first and the last of each name, as positions in `tagged`.
+    names: RawTable<(u32, u32)>,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -48,50 +50,122 @@ impl std::fmt::Debug for Catalogue {
     }
 }
 
+impl Known {
+    /// The beginning of the first base window that has a record.
+    #[must_use]
+    pub fn born(&self) -> Timestamp {
+        Timestamp::from_secs(i64::from(self.born))
+    }
+
+    /// The end of the last base window that has a record.
+    #[must_use]
+    pub fn updated(&self) -> Timestamp {
+        Timestamp::from_secs(i64::from(self.updated))
+    }
+
+    /// The value shown at the last close, where there was one.
+    #[must_use]
+    pub fn last(&self) -> Option<f64> {
+        Some(self.last).filter(|last| !last.is_nan())
+    }
+
+    /// Notes a value that is shown without a record of it.
+    pub fn show(&mut self, last: Option<f64>) {
+        let last = last.unwrap_or(f64::NAN);
+        self.is_moved |= self.last.to_bits() != last.to_bits();
+        self.last = last;
+    }
+
+    /// Notes a record of the base window that ends at `end`, after which `last` is shown. Whether that
+    /// is what `run_on` says, and has been since the record before, which lies at or after `since`.
+    pub fn update(
+        &mut self,
+        end: Timestamp,
+        last: Option<f64>,
+        run_on: Option<f64>,
+        since: Timestamp,
+    ) -> bool {
+        let is_recent = self.updated() > since;
+        let runs_on = is_recent && !self.is_moved && run_on.is_some() && run_on == last;
+        self.updated = secs(end);
+        self.last = last.unwrap_or(f64::NAN);
+        self.is_moved = false;
+        runs_on
+    }
+}
+
+fn secs(at: Timestamp) -> u32 {
+    u32::try_from(at.as_secs().max(0)).unwrap_or(u32::MAX)
+}
+
 impl Catalogue {
     /// Makes room for that many further series at once, instead of a little at a time.
     pub fn reserve(&mut self, further: usize) {
-        let Self { known, ids, names, hasher, next_of_name } = self;
-        ids.reserve(further, |id| {
-            known.get(id.index()).map_or(0, |known| hasher.hash_one(&*known.series))
-        });
-        names.reserve(further, |(first, _)| {
-            known.get(first.index()).map_or(0, |known| hasher.hash_one(known.series.name()))
-        });
+        let Self { known, keys, ids, hasher, .. } = self;
+        ids.reserve(further, |id| hasher.hash_one(key_of(known, keys, *id)));
         known.reserve(further);
-        next_of_name.reserve(further);
     }
 
-    /// The id of a series, which is new where it was not seen before.
-    pub fn register(&mut self, series: Series, cell: CellId, born: Timestamp) -> SeriesId {
-        let hash = self.hasher.hash_one(&series);
-        if let Some(id) = self.ids.get(hash, |id| *self.get(*id).series == series) {
+    /// The id of the series with this key, whose tags are in order; it is new where the key was not
+    /// seen before.
+    pub fn register(&mut self, key: &[u8], cell: CellId, born: Timestamp) -> SeriesId {
+        let hash = self.hasher.hash_one(key);
+        if let Some(id) = self.ids.get(hash, |id| self.key(*id) == key) {
             return *id;
         }
         let id = SeriesId(u32::try_from(self.known.len()).expect("cells are fewer than 2^32"));
-        let kind = Kind::Gauge;
-        let series = Arc::new(series);
-        self.known.push(Known { series, kind, cell, born, updated: born, last: None });
-        self.next_of_name.push(None);
-        let Self { known, ids, hasher, .. } = self;
-        ids.insert(hash, id, |id| known.get(id.index()).map_or(0, |k| hasher.hash_one(&*k.series)));
+        let key_at = self.keys.len() as u64;
+        self.keys.extend_from_slice(key);
+        let (kind, born) = (Kind::Gauge, secs(born));
+        self.known.push(Known {
+            key_at,
+            last: f64::NAN,
+            born,
+            updated: born,
+            cell,
+            kind,
+            is_moved: false,
+        });
+        let Self { known, keys, ids, hasher, .. } = self;
+        ids.insert(hash, id, |id| hasher.hash_one(key_of(known, keys, *id)));
         self.chain(id);
         id
     }
 
-    /// Puts a new series behind the last one of its name.
+    /// Puts a new series with tags behind the last one of its name.
     fn chain(&mut self, id: SeriesId) {
-        let Self { known, names, hasher, next_of_name, .. } = self;
-        let name = |id: SeriesId| known.get(id.index()).map_or("", |known| known.series.name());
-        let hash = hasher.hash_one(name(id));
-        if let Some((_, last)) = names.get_mut(hash, |(first, _)| name(*first) == name(id)) {
-            if let Some(next) = next_of_name.get_mut(last.index()) {
-                *next = Some(id);
-            }
-            *last = id;
-        } else {
-            names.insert(hash, (id, id), |(first, _)| hasher.hash_one(name(*first)));
+        let series = self.series(id);
+        if series.tags().is_empty() {
+            return;
         }
+        let at = u32::try_from(self.tagged.len()).expect("cells are fewer than 2^32");
+        self.tagged.push((id, None));
+        let hash = self.hasher.hash_one(series.name());
+        let Self { known, keys, names, tagged, hasher, .. } = self;
+        let name = |at: u32| {
+            let id = tagged.get(at as usize).map_or(id, |(id, _)| *id);
+            Series::from_key(key_of(known, keys, id)).name().to_owned()
+        };
+        if let Some((_, last)) = names.get_mut(hash, |(first, _)| name(*first) == series.name()) {
+            let before = std::mem::replace(last, at);
+            if let Some((_, next)) = tagged.get_mut(before as usize) {
+                *next = Some(at);
+            }
+        } else {
+            names.insert(hash, (at, at), |(first, _)| hasher.hash_one(name(*first).as_str()));
+        }
+    }
+
+    /// The key of a series.
+    #[must_use]
+    pub fn key(&self, id: SeriesId) -> &[u8] {
+        key_of(&self.known, &self.keys, id)
+    }
+
+    /// Name and tags of a series.
+    #[must_use]
+    pub fn series(&self, id: SeriesId) -> Series {
+        Series::from_key(self.key(id))
     }
 
     /// One series.
@@ -119,39 +193,66 @@ impl Catalogue {
 
     /// All series, in order of first sight.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesId, &Known)> {
-        self.from(0)
+        self.from(0).map(|id| (id, self.get(id)))
     }
 
-    fn from(&self, seen: usize) -> impl Iterator<Item = (SeriesId, &Known)> {
-        self.known.iter().enumerate().skip(seen).map(|(at, known)| {
-            (SeriesId(u32::try_from(at).expect("cells are fewer than 2^32")), known)
-        })
+    fn from(&self, seen: usize) -> impl Iterator<Item = SeriesId> {
+        let end = u32::try_from(self.known.len()).expect("cells are fewer than 2^32");
+        (u32::try_from(seen).unwrap_or(end)..end).map(SeriesId)
     }
 
     /// The series that a pattern means, among those from the `seen`-th on, in order of first sight.
-    pub fn matching(
-        &self,
-        pattern: &Pattern,
-        seen: usize,
-    ) -> impl Iterator<Item = (SeriesId, &Known)> {
+    pub fn matching(&self, pattern: &Pattern, seen: usize) -> impl Iterator<Item = SeriesId> {
         // The first look at one name follows its chain. Later looks, and those at many names, go
         // through what is new.
-        let chained = pattern.exact_name().filter(|_| seen == 0).map(|name| self.of_name(name));
-        let others = chained.is_none().then(|| self.from(seen));
-        chained
+        let named = pattern.exact_name().filter(|_| seen == 0).map(|name| self.of_name(name));
+        let others = named.is_none().then(|| self.from(seen));
+        named
             .into_iter()
             .flatten()
             .chain(others.into_iter().flatten())
-            .filter(|(_, known)| pattern.matches(&known.series))
+            .filter(|id| pattern.matches_key(self.key(*id)))
     }
 
-    fn of_name(&self, name: &str) -> impl Iterator<Item = (SeriesId, &Known)> {
-        let hash = self.hasher.hash_one(name);
-        let found = self.names.get(hash, |(first, _)| self.get(*first).series.name() == name);
-        let first = found.map(|(first, _)| *first);
-        let next = |id: &SeriesId| self.next_of_name.get(id.index()).copied().flatten();
-        std::iter::successors(first, next).map(|id| (id, self.get(id)))
+    /// The series of a name, in order of first sight.
+    fn of_name(&self, name: &str) -> Vec<SeriesId> {
+        let series = |at: u32| self.tagged.get(at as usize).map(|(id, next)| (*id, *next));
+        let is_of = |at: u32| series(at).is_some_and(|(id, _)| self.series(id).name() == name);
+        let found = self.names.get(self.hasher.hash_one(name), |(first, _)| is_of(*first));
+        let mut at = found.map(|(first, _)| *first);
+        let mut ids = Vec::new();
+        while let Some((id, next)) = at.and_then(series) {
+            ids.push(id);
+            at = next;
+        }
+        ids.extend(self.without_tags(name));
+        ids.sort_unstable();
+        ids
     }
+
+    /// The series that is called so and has no tags.
+    fn without_tags(&self, name: &str) -> Option<SeriesId> {
+        if name.contains("\\x") {
+            return self.spelt(name);
+        }
+        let is_it = |id: &SeriesId| self.key(*id) == name.as_bytes();
+        self.ids.get(self.hasher.hash_one(name.as_bytes()), is_it).copied()
+    }
+
+    /// The same of a name that is not spelt as its key is, since that holds stray bytes.
+    #[cold]
+    fn spelt(&self, name: &str) -> Option<SeriesId> {
+        let is_odd = |key: &[u8]| key.contains(&b'\\') || !key.is_ascii();
+        self.from(0).find(|id| is_odd(self.key(*id)) && self.series(*id).to_string() == name)
+    }
+}
+
+fn key_of<'a>(known: &[Known], keys: &'a [u8], id: SeriesId) -> &'a [u8] {
+    let at = |index: usize| known.get(index).map(|known| known.key_at);
+    let end = at(id.index() + 1).unwrap_or(keys.len() as u64);
+    let start = at(id.index()).unwrap_or(end);
+    let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+    range.and_then(|(start, end)| keys.get(start..end)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -163,27 +264,59 @@ mod tests {
     fn finds_by_name_by_glob_and_what_is_new() {
         let cells = Cells::new(100, None);
         let mut catalogue = Catalogue::default();
-        let keys = ["a", "b;x=1", "b;x=2", "a.b", "b", "c"];
+        let keys = ["a", "b;x=1", "b;x=2", "a.b", "b", "c", "c;d"];
         for (at, key) in keys.iter().enumerate() {
-            let series = Series::from_key(key.as_bytes());
-            let id =
-                catalogue.register(series.clone(), cells.allocate().unwrap(), Timestamp::EPOCH);
+            let key = key.as_bytes();
+            let id = catalogue.register(key, cells.allocate().unwrap(), Timestamp::EPOCH);
             assert_eq!(id.index(), at);
-            assert_eq!(catalogue.register(series, CellId::default(), Timestamp::EPOCH), id);
+            assert_eq!(catalogue.register(key, CellId::default(), Timestamp::EPOCH), id);
         }
         let check = |pattern: &str, seen: usize, expect: &[&str]| {
             let pattern: Pattern = pattern.parse().unwrap();
-            let found: Vec<_> = catalogue
-                .matching(&pattern, seen)
-                .map(|(_, known)| known.series.to_string())
-                .collect();
+            let found = catalogue.matching(&pattern, seen);
+            let found: Vec<_> = found.map(|id| catalogue.series(id).to_string()).collect();
             assert_eq!(found, expect, "{pattern} from {seen}");
         };
         check("b", 0, &["b;x=1", "b;x=2", "b"]);
         check("b", 2, &["b;x=2", "b"]);
         check("b;x=2", 0, &["b;x=2"]);
         check("a*", 0, &["a", "a.b"]);
-        check("*", 4, &["b", "c"]);
+        check("*", 4, &["b", "c", "c;d"]);
         check("nothing", 0, &[]);
+    }
+
+    #[test]
+    fn a_name_with_a_stray_byte_is_found_as_it_is_shown() {
+        let cells = Cells::new(100, None);
+        let mut catalogue = Catalogue::default();
+        for key in [&b"plain"[..], b"caf\xe9", b"caf\\xe9", b"caf\\xe8"] {
+            catalogue.register(key, cells.allocate().unwrap(), Timestamp::EPOCH);
+        }
+        let found = |name: &str| {
+            let pattern: Pattern = name.parse().unwrap();
+            catalogue.matching(&pattern, 0).map(SeriesId::index).collect::<Vec<_>>()
+        };
+        assert_eq!(found("caf\\xe9"), [1]);
+        assert_eq!(found("caf\\x5cxe9"), [2]);
+    }
+
+    #[test]
+    fn tells_when_the_value_shown_runs_on() {
+        let cells = Cells::new(100, None);
+        let mut catalogue = Catalogue::default();
+        let at = Timestamp::from_secs;
+        let id = catalogue.register(b"a", cells.allocate().unwrap(), at(100));
+        let mut update = |end: i64, last: f64, run_on: Option<f64>| {
+            catalogue.get_mut(id).update(at(end), Some(last), run_on, at(100))
+        };
+        assert!(!update(101, 5.0, None), "the first says what is shown");
+        assert!(update(102, 7.0, Some(7.0)));
+        assert!(!update(103, 9.0, Some(8.0)), "set in between");
+        catalogue.get_mut(id).show(Some(9.0));
+        assert!(catalogue.get_mut(id).update(at(104), Some(10.0), Some(10.0), at(100)));
+        catalogue.get_mut(id).show(None);
+        catalogue.get_mut(id).show(Some(10.0));
+        assert!(!catalogue.get_mut(id).update(at(105), Some(11.0), Some(11.0), at(100)));
+        assert!(!catalogue.get_mut(id).update(at(200), Some(12.0), Some(12.0), at(180)), "too old");
     }
 }

@@ -1,4 +1,4 @@
-//! The store in memory: sparse windows per series and tier, bounded in number.
+//! The store in memory: the rows of each tier, bounded in bytes.
 //!
 //! It forgets everything when the process ends. Half of the room is the base tier's, the other tiers
 //! share the rest, so none can crowd another out. Where a tier's share is full its own oldest part
@@ -9,11 +9,9 @@ use std::collections::VecDeque;
 use super::{Coverage, Store};
 use crate::config::Tier;
 use crate::limits;
-use crate::rollup::{Closed, Record, SeriesId};
+use crate::rollup::row::span;
+use crate::rollup::{Record, Row, SeriesId};
 use crate::time::{Span, Timestamp, Window};
-
-/// Series that one call to [`Store::expire`] looks at.
-const EXPIRE_SLICE: usize = 4096;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,36 +20,39 @@ pub struct MemoryStore {
     specs: Vec<Tier>,
     coverage: Coverage,
     dropped: u64,
-    /// Where the next slice of [`Store::expire`] begins.
-    hand: usize,
 }
 
 /// One tier.
 #[derive(Debug)]
 struct Shelf {
     tier: Tier,
+    /// How long the stretches are that can be read by themselves.
+    span: Span,
+    rows: VecDeque<Row>,
     records: usize,
-    records_max: usize,
-    series: Vec<VecDeque<(Timestamp, Record)>>,
+    bytes: usize,
+    bytes_max: usize,
     /// Everything that began before this is not known any more: too old, or dropped for want of room.
     horizon: Timestamp,
 }
 
 impl MemoryStore {
-    /// An empty store of these tiers, with the room that [`limits::WINDOW_RECORDS`] gives.
+    /// An empty store of these tiers, with the room that [`limits::WINDOW_BYTES`] gives.
     #[must_use]
     pub fn new(tiers: &[Tier]) -> Self {
-        Self::with_room(tiers, limits::WINDOW_RECORDS)
+        Self::with_room(tiers, limits::WINDOW_BYTES)
     }
 
-    fn with_room(tiers: &[Tier], records_max: usize) -> Self {
+    fn with_room(tiers: &[Tier], bytes_max: usize) -> Self {
         let horizon = Timestamp::from_millis(i64::MIN);
         let others = tiers.len().saturating_sub(1).max(1);
         let shelf = |(at, tier): (usize, &Tier)| Shelf {
             tier: *tier,
+            span: span(tiers, at),
+            rows: VecDeque::new(),
             records: 0,
-            records_max: (records_max / if at == 0 { 2 } else { 2 * others }).max(1),
-            series: Vec::new(),
+            bytes: 0,
+            bytes_max: bytes_max / if at == 0 { 2 } else { 2 * others },
             horizon,
         };
         Self {
@@ -59,44 +60,42 @@ impl MemoryStore {
             specs: tiers.to_vec(),
             coverage: Coverage::default(),
             dropped: 0,
-            hand: 0,
         }
     }
 }
 
 impl Shelf {
-    /// Drops the oldest eighth, so that the work is spread over what it gains; how many records.
+    fn push(&mut self, row: Row) {
+        self.records += row.len();
+        self.bytes += row.memory();
+        self.rows.push_back(row);
+    }
+
+    /// Drops the oldest window; how many records went with it.
+    fn pop(&mut self) -> usize {
+        let Some(row) = self.rows.pop_front() else { return 0 };
+        self.records -= row.len();
+        self.bytes -= row.memory();
+        row.len()
+    }
+
+    /// Drops the oldest windows until there is room again; how many records.
     fn make_room(&mut self) -> usize {
-        let fronts = self.series.iter().filter_map(|windows| windows.front());
-        let backs = self.series.iter().filter_map(|windows| windows.back());
-        let (Some(oldest), Some(newest)) =
-            (fronts.map(|(at, _)| *at).min(), backs.map(|(at, _)| *at).max())
-        else {
-            return 0;
-        };
-        let eighth = Span::from_millis(newest.since(oldest).as_millis() / 8);
-        let horizon = (oldest + eighth.plus(self.tier.window)).align_down(self.tier.window);
-        self.horizon = self.horizon.max(horizon);
-        self.drop_before(horizon, 0, usize::MAX)
-    }
-
-    fn windows(&self, series: SeriesId) -> Option<&VecDeque<(Timestamp, Record)>> {
-        self.series.get(series.index())
-    }
-
-    /// Drops windows that begin before `horizon`, of `count` series from the `from`-th on.
-    fn drop_before(&mut self, horizon: Timestamp, from: usize, count: usize) -> usize {
         let mut gone = 0;
-        for windows in self.series.iter_mut().skip(from).take(count) {
-            let old = windows.partition_point(|(start, _)| *start < horizon);
-            windows.drain(..old);
-            gone += old;
-            if windows.capacity() > 4 * windows.len() + 16 {
-                windows.shrink_to_fit();
+        // The newest stays, whatever its size: it is what rules are about to look at.
+        while self.bytes > self.bytes_max && self.rows.len() > 1 {
+            if let Some(oldest) = self.rows.front() {
+                self.horizon = self.horizon.max(oldest.window.end);
             }
+            gone += self.pop();
         }
-        self.records -= gone;
         gone
+    }
+
+    /// The rows that begin at or after `start`.
+    fn from(&self, start: Timestamp) -> impl DoubleEndedIterator<Item = &Row> {
+        let first = self.rows.partition_point(|row| row.window.start < start);
+        self.rows.range(first..)
     }
 }
 
@@ -105,18 +104,10 @@ impl Store for MemoryStore {
         &self.specs
     }
 
-    fn append(&mut self, closed: Closed) {
-        let Some(shelf) = self.tiers.get_mut(closed.tier) else { return };
-        if shelf.records >= shelf.records_max {
-            self.dropped += shelf.make_room() as u64;
-        }
-        if shelf.series.len() <= closed.series.index() {
-            shelf.series.resize_with(closed.series.index() + 1, VecDeque::new);
-        }
-        if let Some(windows) = shelf.series.get_mut(closed.series.index()) {
-            windows.push_back((closed.window.start, closed.record));
-            shelf.records += 1;
-        }
+    fn append(&mut self, tier: usize, row: Row) {
+        let Some(shelf) = self.tiers.get_mut(tier) else { return };
+        shelf.push(row);
+        self.dropped += shelf.make_room() as u64;
     }
 
     fn cover(&mut self, base: Window) {
@@ -136,29 +127,42 @@ impl Store for MemoryStore {
         each: &mut dyn FnMut(Window, &Record),
     ) {
         let Some(shelf) = self.tiers.get(tier) else { return };
-        let Some(windows) = shelf.windows(series) else { return };
-        let first = windows.partition_point(|(start, _)| *start < range.start);
-        for (start, record) in windows.range(first..).take_while(|(at, _)| *at < range.end) {
-            each(Window::starting(*start, shelf.tier.window), record);
+        let mut shown = None;
+        // The span is read from its beginning for the sake of what runs on.
+        let rows = shelf.from(range.start.align_down(shelf.span));
+        for row in rows.take_while(|row| row.window.start < range.end) {
+            let Some(entry) = row.get(series) else { continue };
+            let record = entry.resolve(shown);
+            shown = record.last();
+            if row.window.start >= range.start {
+                each(row.window, &record);
+            }
         }
     }
 
     fn last_before(&self, tier: usize, series: SeriesId, instant: Timestamp) -> Option<Record> {
         let shelf = self.tiers.get(tier)?;
-        let windows = shelf.windows(series)?;
-        let after = windows.partition_point(|(start, _)| *start + shelf.tier.window <= instant);
-        windows.get(after.checked_sub(1)?).map(|(_, record)| *record)
+        let end = shelf.rows.partition_point(|row| row.window.end <= instant);
+        let found = shelf.rows.range(..end).rev().find_map(|row| Some((row, row.get(series)?)));
+        let (row, entry) = found?;
+        if !entry.runs_on {
+            return Some(entry.record);
+        }
+        let before =
+            Window { start: row.window.start.align_down(shelf.span), end: row.window.start };
+        let mut shown = None;
+        self.read(tier, series, before, &mut |_, record| shown = record.last());
+        Some(entry.resolve(shown))
     }
 
     fn expire(&mut self, now: Timestamp) {
-        let longest = self.tiers.iter().map(|shelf| shelf.series.len()).max().unwrap_or(0);
         for shelf in &mut self.tiers {
             let horizon = (now - shelf.tier.keep).align_down(shelf.tier.window);
-            // What is not kept is not known, also where it was not swept yet.
             shelf.horizon = shelf.horizon.max(horizon);
-            shelf.drop_before(horizon, self.hand, EXPIRE_SLICE);
+            while shelf.rows.front().is_some_and(|row| row.window.start < horizon) {
+                shelf.pop();
+            }
         }
-        self.hand = if self.hand + EXPIRE_SLICE >= longest { 0 } else { self.hand + EXPIRE_SLICE };
         if let Some(coarsest) = self.tiers.last() {
             self.coverage.forget_before(now - coarsest.tier.keep);
         }
@@ -177,7 +181,7 @@ impl Store for MemoryStore {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::rollup::Counts;
+    use crate::rollup::{Counts, Entry, RowBuilder};
     use crate::store::tier_for;
 
     const SERIES: SeriesId = SeriesId(3);
@@ -188,8 +192,14 @@ mod tests {
 
     fn append(store: &mut MemoryStore, at: i64) {
         store.cover(second(at));
-        let record = Record::Counts(Counts::base(at.unsigned_abs(), 1, None));
-        store.append(Closed { tier: 0, window: second(at), series: SERIES, record });
+        store.append(0, row(at, at.unsigned_abs()));
+    }
+
+    fn row(at: i64, sum: u64) -> Row {
+        let record = Record::Counts(Counts::base(sum, 1, None));
+        let mut builder = RowBuilder::default();
+        builder.push(Entry { series: SERIES, record, runs_on: false });
+        builder.finish(second(at))
     }
 
     fn starts(store: &MemoryStore, from: i64, to: i64) -> Vec<i64> {
@@ -229,12 +239,12 @@ mod tests {
     #[test]
     fn a_long_life_of_coarse_windows_does_not_crowd_the_base_out() {
         let tiers = &Config::default().tiers;
-        let mut store = MemoryStore::with_room(tiers, 1200);
+        let room = 1200 * row(0, 1).memory();
+        let mut store = MemoryStore::with_room(tiers, room);
         let mut rollup = crate::rollup::Rollup::new(tiers);
         // Ten hours of one busy series; the base keeps six hundred seconds of it throughout.
         for at in 0..36_000 {
-            let record = Record::Counts(Counts::base(1, 1, None));
-            rollup.close(second(at), &[(SERIES, record)], |closed| store.append(closed));
+            rollup.close(row(at, 1), |tier, row| store.append(tier, row));
             store.cover(second(at));
             assert!(store.records() <= 1200);
             if at > 600 {
@@ -247,7 +257,8 @@ mod tests {
 
     #[test]
     fn when_full_the_oldest_goes_and_no_longer_counts_as_covered() {
-        let mut store = MemoryStore::with_room(&Config::default().tiers, 200);
+        let room = 200 * row(0, 1).memory();
+        let mut store = MemoryStore::with_room(&Config::default().tiers, room);
         for at in 0..150 {
             append(&mut store, at);
         }

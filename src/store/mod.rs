@@ -12,7 +12,7 @@ pub use coverage::Coverage;
 pub use memory::MemoryStore;
 
 use crate::config::Tier;
-use crate::rollup::{Closed, Record, SeriesId};
+use crate::rollup::{Record, Row, SeriesId};
 use crate::time::{Span, Timestamp, Window};
 
 /// Where closed windows go.
@@ -20,8 +20,8 @@ pub trait Store: Send + std::fmt::Debug {
     /// The tiers it keeps, from fine to coarse.
     fn tiers(&self) -> &[Tier];
 
-    /// Keeps a closed window. Windows of one tier and series come in order of time.
-    fn append(&mut self, closed: Closed);
+    /// Keeps a closed window of a tier. Windows of one tier come in order of time.
+    fn append(&mut self, tier: usize, row: Row);
 
     /// Notes that tallyd was up for all of `base`.
     fn cover(&mut self, base: Window);
@@ -41,7 +41,7 @@ pub trait Store: Send + std::fmt::Debug {
     /// The last record of a tier that ends at or before `instant`, however old.
     fn last_before(&self, tier: usize, series: SeriesId, instant: Timestamp) -> Option<Record>;
 
-    /// Drops what is older than its tier keeps; a bounded slice of the work at each call.
+    /// Drops what is older than its tier keeps.
     fn expire(&mut self, now: Timestamp);
 
     /// Records that are held, over all tiers and series.

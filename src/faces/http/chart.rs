@@ -102,7 +102,7 @@ fn draw(shared: &Shared, asked: &Asked) -> Result<Chart, Problem> {
             (None, Some(series)) => Plan::of_series(series, asked)?,
             _ => return Err(Problem::BadData("either `rule` or `series` is needed".to_owned())),
         };
-        let series: Vec<_> = view.catalogue.matching(&plan.pattern, 0).map(|(id, _)| id).collect();
+        let series: Vec<_> = view.catalogue.matching(&plan.pattern, 0).collect();
         let step = step(&plan.question, span, view.store.tiers(), series.len() as u64)?;
         let end = view.closed.align_down(step);
         let window = Window::ending(end, span);

@@ -4,14 +4,13 @@ use super::super::tests::shared;
 use super::*;
 use crate::config::Config;
 use proptest::prelude::*;
-use std::sync::Arc;
 
 #[path = "../../../tests/it/exposition.rs"]
 mod exposition;
 
 fn figures(series: &[(&str, FigureValue)]) -> Vec<Figure> {
     let figure = |(key, value): &(&str, FigureValue)| Figure {
-        series: Arc::new(Series::from_key(key.as_bytes())),
+        series: Series::from_key(key.as_bytes()),
         value: *value,
     };
     series.iter().map(figure).collect()
@@ -135,7 +134,7 @@ proptest! {
             0..40,
         )
     ) {
-        let figure = |(series, value)| Figure { series: Arc::new(series), value };
+        let figure = |(series, value)| Figure { series, value };
         written(series.into_iter().map(figure).collect());
     }
 }

@@ -1,0 +1,611 @@
+//! One window of one tier over all series in which something happened, as bytes.
+//!
+//! A row is what a tick makes and what everything after it is fed with: rows merge into rows of
+//! coarser tiers, lie in memory until they are put into chunks, and are what the tick log holds. Two
+//! or three bytes tell of a counter, so that a hundred thousand of them fit a cache.
+//!
+//! Series stand in order of their ids, in groups of [`GROUP`]; a directory finds a group without
+//! reading the others. Layout of a group: one entry after the other, each a head byte (the series'
+//! place in the group; the high bit says "plain") and then
+//!
+//! - plain: the sum, of a counter that was incremented by ones in one base window, and whose value
+//!   shown ran on with it;
+//! - otherwise a byte of flags (below) and the fields that the flags do not tell.
+//!
+//! Numbers are LEB128, doubles as [`varint::put_double`] has them.
+//!
+//! The value that a counter shows is left out while it *runs on*: while it is the value shown at the
+//! series' record before plus the sum. Whoever makes a row says when it does not, and at least once in
+//! each [`span`], so that a span of rows can be read by itself.
+
+use super::varint::{self, Reader};
+use super::{Counts, Record, SeriesId, Values};
+use crate::config::Tier;
+use crate::time::{Span, Timestamp, Window};
+
+/// Series in one group.
+pub const GROUP: u32 = 128;
+
+const PLAIN: u8 = 0x80;
+/// The low two bits of the flags: what kind of record.
+const COUNTS: u8 = 0;
+const VALUES: u8 = 1;
+const KIND: u8 = 3;
+/// The number of increments: as many as their sum, one, or written out.
+const COUNT_IS_SUM: u8 = 0;
+const COUNT_IS_ONE: u8 = 1 << 2;
+const COUNT_FOLLOWS: u8 = 2 << 2;
+const COUNT: u8 = 3 << 2;
+/// More than one base window: how many, the least and the greatest follow.
+const BASES_FOLLOW: u8 = 1 << 4;
+/// The value shown at the end: runs on, follows, or none.
+const LAST_FOLLOWS: u8 = 1 << 5;
+const LAST_IS_NONE: u8 = 2 << 5;
+const LAST: u8 = 3 << 5;
+/// Of a gauge: set once, so that one number says it all.
+const SINGLE: u8 = 1 << 2;
+
+/// One series in a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// Which series.
+    pub series: SeriesId,
+    /// What happened; of a counter that runs on `last` is `None`.
+    pub record: Record,
+    /// Whether the value that a counter shows is the one before plus the sum.
+    pub runs_on: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// When.
+    pub window: Window,
+    entries: usize,
+    /// Groups in order, and where each begins.
+    directory: Box<[(u32, u32)]>,
+    bytes: Box<[u8]>,
+}
+
+/// Makes a row of entries that come in nearly the order of their ids.
+#[derive(Debug, Default)]
+pub struct RowBuilder {
+    entries: usize,
+    directory: Vec<(u32, u32)>,
+    bytes: Vec<u8>,
+    last: Option<SeriesId>,
+    /// Entries that came too late for their place.
+    late: Vec<Entry>,
+}
+
+/// How long the stretches are that rows of a tier are put into chunks by: a minute of base windows,
+/// and five minutes, or one window, of the others. Each begins at a multiple of its length.
+#[must_use]
+pub fn span(tiers: &[Tier], tier: usize) -> Span {
+    let window = tiers.get(tier).map_or(Span::SECOND, |tier| tier.window);
+    let least = if tier == 0 { 60_000 } else { 300_000_u64 };
+    let step = window.as_millis().max(1);
+    Span::from_millis(least.div_ceil(step).saturating_mul(step))
+}
+
+impl RowBuilder {
+    /// Adds what happened in a series; each comes once.
+    pub fn push(&mut self, entry: Entry) {
+        if self.last.is_some_and(|last| last >= entry.series) {
+            self.late.push(entry);
+            return;
+        }
+        self.last = Some(entry.series);
+        let group = entry.series.0 / GROUP;
+        if self.directory.last().is_none_or(|(last, _)| *last != group) {
+            self.directory.push((group, offset(self.bytes.len())));
+        }
+        self.entries += 1;
+        write_entry(&mut self.bytes, &entry);
+    }
+
+    /// The row, and the builder as it was when it was new, with its memory.
+    pub fn finish(&mut self, window: Window) -> Row {
+        let row = Row {
+            window,
+            entries: std::mem::take(&mut self.entries),
+            directory: self.directory.as_slice().into(),
+            bytes: self.bytes.as_slice().into(),
+        };
+        self.directory.clear();
+        self.bytes.clear();
+        self.last = None;
+        if self.late.is_empty() {
+            return row;
+        }
+        let mut late = std::mem::take(&mut self.late);
+        late.sort_unstable_by_key(|entry| entry.series);
+        let mut rest = Self::default();
+        for entry in late {
+            rest.push(entry);
+        }
+        row.then(&rest.finish(window), window)
+    }
+
+    /// Takes a group over as it is. It comes after every other.
+    fn copy(&mut self, group: u32, bytes: &[u8], entries: usize) {
+        self.directory.push((group, offset(self.bytes.len())));
+        self.bytes.extend_from_slice(bytes);
+        self.entries += entries;
+        self.last = Some(SeriesId(group.saturating_mul(GROUP).saturating_add(GROUP - 1)));
+    }
+}
+
+/// Where a group begins. A row is far from 4 GiB: a series takes some fifty bytes at most, and ids of
+/// cells are few enough.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).expect("a row is shorter than 4 GiB")
+}
+
+impl Row {
+    /// A row in which nothing happened.
+    #[must_use]
+    pub fn empty(window: Window) -> Self {
+        Self { window, entries: 0, directory: Box::default(), bytes: Box::default() }
+    }
+
+    /// How many series it tells of.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether nothing happened.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// What it takes in memory, in bytes.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + size_of::<(u32, u32)>() * self.directory.len()
+    }
+
+    /// Every series, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Entry> {
+        self.groups().flat_map(|(group, bytes)| entries(group, bytes))
+    }
+
+    /// What happened in one series.
+    #[must_use]
+    pub fn get(&self, series: SeriesId) -> Option<Entry> {
+        let group = series.0 / GROUP;
+        self.group(group).take_while(|entry| entry.series <= series).find(|e| e.series == series)
+    }
+
+    /// The series of one group, in order.
+    pub fn group(&self, group: u32) -> impl Iterator<Item = Entry> {
+        let found = self.directory.binary_search_by_key(&group, |(group, _)| *group).ok();
+        entries(group, found.map_or(&[], |at| self.bytes_of(at)))
+    }
+
+    /// The groups that something happened in, with their bytes.
+    fn groups(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.directory.iter().enumerate().map(|(at, (group, _))| (*group, self.bytes_of(at)))
+    }
+
+    fn bytes_of(&self, at: usize) -> &[u8] {
+        let start = self.directory.get(at).map_or(0, |(_, start)| *start as usize);
+        let end = self.directory.get(at + 1).map_or(self.bytes.len(), |(_, end)| *end as usize);
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// This row and the `later` one as a single row.
+    #[must_use]
+    pub fn then(&self, later: &Self, window: Window) -> Self {
+        let mut out = RowBuilder::default();
+        out.bytes.reserve(self.bytes.len().max(later.bytes.len()));
+        let (mut ours, mut theirs) = (self.groups().peekable(), later.groups().peekable());
+        loop {
+            match (ours.peek(), theirs.peek()) {
+                (Some((a, bytes)), b) if b.is_none_or(|(b, _)| a < b) => {
+                    out.copy(*a, bytes, entries(*a, bytes).count());
+                    ours.next();
+                }
+                (a, Some((b, bytes))) if a.is_none_or(|(a, _)| b < a) => {
+                    out.copy(*b, bytes, entries(*b, bytes).count());
+                    theirs.next();
+                }
+                (Some((group, ours_bytes)), Some((_, their_bytes))) => {
+                    merge(entries(*group, ours_bytes), entries(*group, their_bytes), &mut out);
+                    ours.next();
+                    theirs.next();
+                }
+                _ => return out.finish(window),
+            }
+        }
+    }
+
+    /// Appends it in the form that files hold: the number of groups, then of each how far its number
+    /// lies behind the one before, how long it is, and its bytes. The window is not in it.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.directory.len() as u64);
+        let mut next = 0;
+        for (group, bytes) in self.groups() {
+            varint::put(out, u64::from(group - next));
+            varint::put(out, bytes.len() as u64);
+            out.extend_from_slice(bytes);
+            next = group + 1;
+        }
+    }
+
+    /// And back; `None` where the bytes are no row.
+    #[must_use]
+    pub fn read(window: Window, bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut builder = RowBuilder::default();
+        let mut next = 0_u32;
+        for _ in 0..reader.number()? {
+            let group = next.checked_add(reader.number_u32()?)?;
+            if group > u32::MAX / GROUP {
+                return None;
+            }
+            let len = usize::try_from(reader.number()?).ok()?;
+            let bytes = reader.take(len)?;
+            builder.copy(group, bytes, check(bytes)?);
+            next = group + 1;
+        }
+        reader.is_empty().then(|| builder.finish(window))
+    }
+}
+
+/// How many entries a group has; `None` where the bytes are no group.
+fn check(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(bytes);
+    let (mut count, mut last) = (0, None);
+    while !reader.is_empty() {
+        let entry = read_entry(0, &mut reader)?;
+        if last.is_some_and(|last| last >= entry.series) {
+            return None;
+        }
+        last = Some(entry.series);
+        count += 1;
+    }
+    (count > 0).then_some(count)
+}
+
+fn merge(
+    ours: impl Iterator<Item = Entry>,
+    theirs: impl Iterator<Item = Entry>,
+    out: &mut RowBuilder,
+) {
+    let (mut ours, mut theirs) = (ours.peekable(), theirs.peekable());
+    loop {
+        match (ours.peek(), theirs.peek()) {
+            (Some(a), Some(b)) if a.series == b.series => {
+                out.push(a.then(*b));
+                ours.next();
+                theirs.next();
+            }
+            (Some(a), b) if b.is_none_or(|b| a.series < b.series) => {
+                out.push(*a);
+                ours.next();
+            }
+            (_, Some(b)) => {
+                out.push(*b);
+                theirs.next();
+            }
+            (_, None) => return,
+        }
+    }
+}
+
+impl Entry {
+    /// This one and the `later` one as a single one.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        let merged = Self { record: self.record.then(later.record), ..later };
+        if !later.runs_on {
+            return merged;
+        }
+        let runs_on = self.runs_on && matches!(self.record, Record::Counts(_));
+        Self { runs_on, ..merged }.showing(run_on(self.record.last(), later.record))
+    }
+
+    /// The record with the value shown at its end, where `before` is the one before it.
+    #[must_use]
+    pub fn resolve(self, before: Option<f64>) -> Record {
+        if self.runs_on { self.showing(run_on(before, self.record)).record } else { self.record }
+    }
+
+    fn showing(self, last: Option<f64>) -> Self {
+        match self.record {
+            Record::Counts(counts) => {
+                Self { record: Record::Counts(Counts { last, ..counts }), ..self }
+            }
+            Record::Values(_) => self,
+        }
+    }
+}
+
+/// The value shown after `record`, where it was `before` and runs on.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "windows hold doubles")]
+pub fn run_on(before: Option<f64>, record: Record) -> Option<f64> {
+    match record {
+        Record::Counts(counts) => before.map(|before| before + counts.sum as f64),
+        Record::Values(values) => Some(values.last),
+    }
+}
+
+/// The entries of a group, as far as its bytes are entries.
+fn entries(group: u32, bytes: &[u8]) -> impl Iterator<Item = Entry> {
+    let mut reader = Reader::new(bytes);
+    let first = group.saturating_mul(GROUP);
+    std::iter::from_fn(move || read_entry(first, &mut reader))
+}
+
+fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
+    let place = (entry.series.0 % GROUP) as u8;
+    match entry.record {
+        Record::Counts(counts) => write_counts(out, place, &counts, entry.runs_on),
+        Record::Values(values) => write_values(out, place, &values),
+    }
+}
+
+fn write_counts(out: &mut Vec<u8>, place: u8, counts: &Counts, runs_on: bool) {
+    let is_base = counts.touched == 1 && counts.min == counts.sum && counts.max == counts.sum;
+    if is_base && counts.count == counts.sum && runs_on {
+        out.push(place | PLAIN);
+        return varint::put(out, counts.sum);
+    }
+    let count = match counts.count {
+        count if count == counts.sum => COUNT_IS_SUM,
+        1 => COUNT_IS_ONE,
+        _ => COUNT_FOLLOWS,
+    };
+    let last = match counts.last {
+        _ if runs_on => 0,
+        Some(_) => LAST_FOLLOWS,
+        None => LAST_IS_NONE,
+    };
+    out.push(place);
+    out.push(COUNTS | count | last | if is_base { 0 } else { BASES_FOLLOW });
+    varint::put(out, counts.sum);
+    if count == COUNT_FOLLOWS {
+        varint::put(out, counts.count);
+    }
+    if !is_base {
+        varint::put(out, u64::from(counts.touched));
+        varint::put(out, counts.min);
+        varint::put(out, counts.max.wrapping_sub(counts.min));
+    }
+    if let Some(value) = counts.last.filter(|_| last == LAST_FOLLOWS) {
+        varint::put_double(out, value);
+    }
+}
+
+fn write_values(out: &mut Vec<u8>, place: u8, values: &Values) {
+    let same = |value: f64| value.to_bits() == values.last.to_bits();
+    let is_single = values.count == 1 && same(values.sum) && same(values.min) && same(values.max);
+    out.push(place);
+    out.push(VALUES | if is_single { SINGLE } else { 0 });
+    varint::put_double(out, values.last);
+    if !is_single {
+        varint::put(out, values.count);
+        varint::put_double(out, values.sum);
+        varint::put_double(out, values.min);
+        varint::put_double(out, values.max);
+    }
+}
+
+#[inline]
+fn read_entry(first: u32, reader: &mut Reader<'_>) -> Option<Entry> {
+    let head = reader.byte()?;
+    let series = SeriesId(first + u32::from(head & !PLAIN));
+    if head & PLAIN != 0 {
+        let sum = reader.number()?;
+        let record = Record::Counts(Counts { count: sum, ..Counts::base(sum, 1, None) });
+        return Some(Entry { series, record, runs_on: true });
+    }
+    let flags = reader.byte()?;
+    match flags & KIND {
+        COUNTS => {
+            let record = Record::Counts(read_counts(flags, reader)?);
+            Some(Entry { series, record, runs_on: flags & LAST == 0 })
+        }
+        VALUES => {
+            let record = Record::Values(read_values(flags, reader)?);
+            Some(Entry { series, record, runs_on: false })
+        }
+        _ => None,
+    }
+}
+
+fn read_counts(flags: u8, reader: &mut Reader<'_>) -> Option<Counts> {
+    let sum = reader.number()?;
+    let count = match flags & COUNT {
+        COUNT_IS_SUM => sum,
+        COUNT_IS_ONE => 1,
+        COUNT_FOLLOWS => reader.number()?,
+        _ => return None,
+    };
+    let (touched, min, max) = if flags & BASES_FOLLOW == 0 {
+        (1, sum, sum)
+    } else {
+        let (touched, min) = (reader.number_u32()?, reader.number()?);
+        (touched, min, min.wrapping_add(reader.number()?))
+    };
+    let last = match flags & LAST {
+        LAST_FOLLOWS => Some(reader.double()?),
+        LAST => return None,
+        _ => None,
+    };
+    Some(Counts { sum, count, touched, min, max, last })
+}
+
+fn read_values(flags: u8, reader: &mut Reader<'_>) -> Option<Values> {
+    let last = reader.double()?;
+    if flags & SINGLE != 0 {
+        return Some(Values { sum: last, count: 1, min: last, max: last, last });
+    }
+    let count = reader.number()?;
+    let (sum, min, max) = (reader.double()?, reader.double()?, reader.double()?);
+    Some(Values { sum, count, min, max, last })
+}
+
+/// The beginning of the latest span, of any tier, that `instant` lies in.
+#[must_use]
+pub fn latest_span(tiers: &[Tier], instant: Timestamp) -> Timestamp {
+    let starts = (0..tiers.len()).map(|tier| instant.align_down(span(tiers, tier)));
+    starts.max().unwrap_or(instant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn window() -> Window {
+        Window::starting(Timestamp::from_secs(60), Span::SECOND)
+    }
+
+    fn row(entries: impl IntoIterator<Item = Entry>) -> Row {
+        let mut builder = RowBuilder::default();
+        entries.into_iter().for_each(|entry| builder.push(entry));
+        builder.finish(window())
+    }
+
+    fn counted(series: u32, sum: u64) -> Entry {
+        let record = Record::Counts(Counts::base(sum, sum, None));
+        Entry { series: SeriesId(series), record, runs_on: true }
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0..5_u64, 0..100_000_u64, any::<u64>()]
+    }
+
+    fn double() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            (-100_000..100_000_i32).prop_map(|cents| f64::from(cents) / 100.0),
+            any::<f64>().prop_filter("set by clients", |value| value.is_finite()),
+        ]
+    }
+
+    prop_compose! {
+        fn counts()(
+            sum in number(), count in number(), touched in 1..5_u32, min in number(),
+            max in number(), last in prop::option::of(double()), is_base: bool,
+        ) -> Counts {
+            if is_base {
+                Counts::base(sum, count, last)
+            } else {
+                Counts { sum, count, touched, min, max, last }
+            }
+        }
+    }
+
+    prop_compose! {
+        fn values()(
+            sum in double(), count in number(), min in double(), max in double(),
+            last in double(), is_single: bool,
+        ) -> Values {
+            if is_single {
+                Values { sum: last, count: 1, min: last, max: last, last }
+            } else {
+                Values { sum, count, min, max, last }
+            }
+        }
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let series = prop_oneof![0..10_u32, 0..2000_u32, Just(u32::MAX / 2)].prop_map(SeriesId);
+        let counter = (series.clone(), counts(), any::<bool>()).prop_map(|(series, c, runs_on)| {
+            let record = Record::Counts(Counts { last: c.last.filter(|_| !runs_on), ..c });
+            Entry { series, record, runs_on }
+        });
+        let gauge = (series, values()).prop_map(|(series, values)| Entry {
+            series,
+            record: Record::Values(values),
+            runs_on: false,
+        });
+        prop_oneof![counter, gauge]
+    }
+
+    /// Entries in any order, each series once.
+    fn entries_once() -> impl Strategy<Value = Vec<Entry>> {
+        prop::collection::vec(entry(), 0..60).prop_map(|entries| {
+            let mut seen = std::collections::BTreeSet::new();
+            entries.into_iter().filter(|entry| seen.insert(entry.series)).collect()
+        })
+    }
+
+    #[test]
+    fn a_plain_counter_takes_two_bytes() {
+        let entries: Vec<_> = (0..1000).map(|series| counted(series, 3)).collect();
+        let row = row(entries.clone());
+        assert_eq!(row.bytes.len(), 2000);
+        assert_eq!(row.iter().collect::<Vec<_>>(), entries);
+        assert_eq!(row.get(SeriesId(777)), Some(entries[777]));
+        assert_eq!(row.get(SeriesId(1000)), None);
+    }
+
+    #[test]
+    fn spans_follow_from_the_tiers_alone() {
+        let tiers = crate::config::Config::default().tiers;
+        let spans: Vec<_> = (0..4).map(|tier| span(&tiers, tier).to_string()).collect();
+        assert_eq!(spans, ["1m", "5m", "5m", "1h"]);
+        assert_eq!(latest_span(&tiers, Timestamp::from_secs(3725)).as_secs(), 3720);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_was_pushed(entries in entries_once()) {
+            let row = row(entries.iter().copied());
+            let expect: BTreeMap<_, _> = entries.iter().map(|entry| (entry.series, *entry)).collect();
+            prop_assert_eq!(row.len(), expect.len());
+            prop_assert_eq!(row.iter().collect::<Vec<_>>(), expect.values().copied().collect::<Vec<_>>());
+            for entry in &entries {
+                prop_assert_eq!(row.get(entry.series), Some(*entry));
+            }
+            let mut bytes = Vec::new();
+            row.write_to(&mut bytes);
+            prop_assert_eq!(Row::read(window(), &bytes), Some(row));
+        }
+
+        #[test]
+        fn merges_series_by_series(a in entries_once(), b in entries_once()) {
+            let merged = row(a.iter().copied()).then(&row(b.iter().copied()), window());
+            let mut expect: BTreeMap<_, _> = a.iter().map(|entry| (entry.series, *entry)).collect();
+            for entry in b {
+                expect.entry(entry.series).and_modify(|e| *e = e.then(entry)).or_insert(entry);
+            }
+            prop_assert_eq!(merged.len(), expect.len());
+            prop_assert_eq!(merged.iter().collect::<Vec<_>>(), expect.into_values().collect::<Vec<_>>());
+        }
+
+        /// What a counter shows at the end is the same whether windows are merged first or last.
+        #[test]
+        fn a_merged_entry_shows_what_its_parts_show(
+            before in prop::option::of(0..1000_i32),
+            steps in prop::collection::vec((0..9_u64, prop::option::of(0..100_i32), any::<bool>()), 1..6),
+        ) {
+            let entries: Vec<_> = steps
+                .into_iter()
+                .map(|(sum, last, runs_on)| {
+                    let last = last.filter(|_| !runs_on).map(f64::from);
+                    let record = Record::Counts(Counts::base(sum, sum, last));
+                    Entry { series: SeriesId(1), record, runs_on }
+                })
+                .collect();
+            let before = before.map(f64::from);
+            let one_by_one = entries.iter().fold(before, |shown, entry| entry.resolve(shown).last());
+            let merged = entries.into_iter().reduce(Entry::then).expect("one at least");
+            prop_assert_eq!(merged.resolve(before).last(), one_by_one);
+        }
+
+        #[test]
+        fn any_bytes_are_a_row_or_none(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(row) = Row::read(window(), &bytes) {
+                prop_assert_eq!(row.iter().count(), row.len());
+            }
+        }
+    }
+}
