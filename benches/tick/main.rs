@@ -31,7 +31,10 @@ fn main() {
     }
     let mut now = START + Span::SECOND;
     engine.tick(now);
-    println!("{known} series known, each incremented once: {} bytes each", (resident() - before) / known);
+    println!(
+        "{known} series known, each incremented once: {} bytes each",
+        (resident() - before) / known
+    );
     println!("{:>10}  {:>9} {:>9} {:>9}  CPU ms per tick", "active", "median", "p99", "max");
     for active in [0, 1000, 10_000, 100_000, 1_000_000] {
         if active > known {

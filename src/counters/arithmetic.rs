@@ -3,12 +3,12 @@
 //! An increment of a counter in its plain form is two additions under the read guard of its key's
 //! shard. Everything else, a birth or a text that becomes a number, takes the write guard and is rare.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::Counters;
 use super::cells::{Cell, CellId, Face, Kind, Shown};
 use super::items::Item;
+use super::keys::Hash;
 use super::marks::Marks;
 use super::number::{Number, decimal, decimal_width};
 use super::slot::Slot;
@@ -39,12 +39,11 @@ impl Counters {
             return Arithmetic::Reserved;
         }
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         let found = self.with_read(hash, key, |id| {
             let id = id?;
             let cell = self.cells.get(id);
-            let plain = Face::is_plain_counter(cell.face.load(Relaxed)) && cell.is_live(now);
-            plain.then(|| self.add(id, cell, delta))
+            cell.is_plain_counter(now).then(|| self.add(id, cell, delta))
         });
         match found {
             Some(value) => Arithmetic::Value(value),
@@ -56,7 +55,7 @@ impl Counters {
     #[cold]
     pub(super) fn incr_rare(
         &self,
-        hash: u64,
+        hash: Hash,
         key: &[u8],
         delta: u64,
         now: Timestamp,
@@ -68,7 +67,7 @@ impl Counters {
     pub(super) fn raise(
         &self,
         slot: &mut Slot<'_>,
-        hash: u64,
+        hash: Hash,
         key: &[u8],
         delta: u64,
         missing: MissingIncr,
@@ -117,14 +116,14 @@ impl Counters {
             return Arithmetic::Reserved;
         }
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| self.lower(slot, hash, key, delta, now))
     }
 
     pub(super) fn lower(
         &self,
         slot: &mut Slot<'_>,
-        hash: u64,
+        hash: Hash,
         key: &[u8],
         delta: u64,
         now: Timestamp,

@@ -2,9 +2,27 @@
 //!
 //! The answers are those that the same calls one after the other would give: in the order of the
 //! batch, each seeing what the ones before it did.
+//!
+//! A look-up waits for memory three times, one wait after the other: for the key's place in the
+//! table, for its bytes, and for its cell. A batch takes the guards of all its shards, then goes over
+//! its keys once for each of these, so that the same wait of many keys is one. Whatever is not a
+//! counter in its plain form ends the run: the guards are given back, the request takes the way that
+//! it would take alone, and a new run begins behind it.
 
+use std::hint::black_box;
+use std::sync::RwLockReadGuard;
+
+use super::cells::CellId;
+use super::keys::{Entry, Hash, SHARDS, Shard};
 use super::{Arithmetic, Counters, View};
+use crate::series;
 use crate::time::Timestamp;
+
+/// Keys that are looked up at once. Beyond it nothing is gained: a core has no more fetches under way.
+const RUN: usize = 64;
+
+/// Fewer than this are looked up one after the other: guards of a run would cost more than they save.
+const WORTH_A_RUN: usize = 4;
 
 /// One increment of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +43,97 @@ impl<'a> Increment<'a> {
     }
 }
 
+/// What is known of one key of a run.
+#[derive(Clone, Copy)]
+struct Sought {
+    hash: Hash,
+    entry: Option<Entry>,
+    id: Option<CellId>,
+}
+
+const NOT_SOUGHT: Sought = Sought { hash: Hash::NONE, entry: None, id: None };
+
 impl Counters {
     /// Adds to many counters, in the order of the batch; what each did is noted in it.
     pub fn incr_all(&self, batch: &mut [Increment<'_>], now: Timestamp) {
-        for one in batch {
-            one.done = self.incr(one.key, one.delta, now);
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let done = if rest.len() < WORTH_A_RUN { 0 } else { self.incr_run(rest, now) };
+            let (_, behind) = rest.split_at_mut(done);
+            let Some((first, behind)) = behind.split_first_mut() else { return };
+            first.done = self.incr(first.key, first.delta, now);
+            rest = behind;
         }
+    }
+
+    /// Adds to the counters that a batch begins with, as far as they are in their plain form and one
+    /// run goes; how many.
+    fn incr_run(&self, batch: &mut [Increment<'_>], now: Timestamp) -> usize {
+        let mut run = [NOT_SOUGHT; RUN];
+        let mut len = 0;
+        let mut shards = 0;
+        for (one, sought) in batch.iter().zip(&mut run) {
+            if series::is_reserved(one.key) || one.key.contains(&b';') {
+                break;
+            }
+            sought.hash = self.keys.hash(one.key);
+            shards |= 1 << sought.hash.shard();
+            len += 1;
+        }
+        let run = run.get_mut(..len).unwrap_or_default();
+        let guards = self.guards(shards);
+        self.seek(&guards, run, |at| batch.get(at).map_or(&[], |one| one.key));
+        let mut done = 0;
+        for (one, sought) in batch.iter_mut().zip(run.iter()) {
+            let Some(id) = sought.id else { break };
+            let cell = self.cells.get(id);
+            if !cell.is_plain_counter(now) {
+                break;
+            }
+            one.done = Arithmetic::Value(self.add(id, cell, one.delta));
+            done += 1;
+        }
+        done
+    }
+
+    /// Finds the cells of a run, whose keys are `key(0)`, `key(1)`…, in the shards of these guards.
+    fn seek<'k>(&self, guards: &Guards<'_>, run: &mut [Sought], key: impl Fn(usize) -> &'k [u8]) {
+        for sought in run.iter_mut() {
+            sought.entry = guards.shard(sought.hash).and_then(|shard| shard.candidate(sought.hash));
+        }
+        // What is loaded is of no interest yet; that it is on its way is.
+        let mut near = 0;
+        for sought in run.iter() {
+            if let (Some(entry), Some(shard)) = (sought.entry, guards.shard(sought.hash)) {
+                near ^= u64::from(shard.touch(entry)) ^ self.cells.touch(entry.id());
+            }
+        }
+        black_box(near);
+        for (at, sought) in run.iter_mut().enumerate() {
+            let (Some(entry), Some(shard)) = (sought.entry, guards.shard(sought.hash)) else {
+                continue;
+            };
+            let key = key(at);
+            sought.id = if shard.key(entry) == key {
+                Some(entry.id())
+            } else {
+                shard.get(sought.hash, key)
+            };
+        }
+    }
+
+    /// The guards of the shards in a set.
+    fn guards(&self, shards: u64) -> Guards<'_> {
+        let mut guards = Guards([const { None }; SHARDS]);
+        let mut rest = shards;
+        while rest != 0 {
+            let shard = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(guard) = guards.0.get_mut(shard) {
+                *guard = Some(self.keys.read(shard));
+            }
+        }
+        guards
     }
 
     /// Shows the values of many keys to `see`, in their order, each with its place in `keys`; `None`
@@ -48,3 +151,16 @@ impl Counters {
         }
     }
 }
+
+/// Read guards of some shards. They were taken in order, and nobody holds a write guard while he waits
+/// for another, so nobody waits in a circle.
+struct Guards<'a>([Option<RwLockReadGuard<'a, Shard>>; SHARDS]);
+
+impl Guards<'_> {
+    #[inline]
+    fn shard(&self, hash: Hash) -> Option<&Shard> {
+        self.0.get(hash.shard())?.as_deref()
+    }
+}
+
+const _: () = assert!(SHARDS == u64::BITS as usize, "a set of shards is one word");

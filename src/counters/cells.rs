@@ -32,6 +32,11 @@ impl CellId {
         self.0
     }
 
+    /// And back.
+    pub(super) const fn of_number(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Position in a dense table beside the cells.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -258,6 +263,15 @@ impl Cells {
     pub fn get(&self, id: CellId) -> &Cell {
         let segment = self.segment(id).expect("an id is handed out after its segment is in place");
         segment.cells.get(id.index() % SEGMENT)
+    }
+
+    /// Loads a word of a cell and the bits of its neighbours: both lines are near then.
+    #[inline]
+    pub(super) fn touch(&self, id: CellId) -> u64 {
+        let Some(segment) = self.segment(id) else { return 0 };
+        let bits = segment.dirty.get(id.index() % SEGMENT / 64);
+        let face = segment.cells.get(id.index() % SEGMENT).face.load(Ordering::Relaxed);
+        face ^ bits.map_or(0, |bits| bits.load(Ordering::Relaxed))
     }
 
     /// Notes that a cell was written. Call it after the write.

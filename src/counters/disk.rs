@@ -43,7 +43,7 @@ impl Disk {
     /// [`OpenError`], where another process has it, or a file in it cannot be used.
     pub(super) fn open(
         dir: &Path,
-        mut each: impl FnMut(u32, &[u8]),
+        mut each: impl FnMut(CellId, &[u8]),
     ) -> Result<(Self, Found), OpenError> {
         std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
         let lock = open_file(&dir.join("lock"))?;
@@ -56,7 +56,7 @@ impl Disk {
         }
         let (journal, found) = Journal::open(&dir.join("keys.log"), KEYS_MAGIC, |payload| {
             if let Some((&[BIRTH, a, b, c, d], key)) = payload.split_first_chunk() {
-                each(u32::from_le_bytes([a, b, c, d]), key);
+                each(CellId::of_number(u32::from_le_bytes([a, b, c, d])), key);
             }
         })?;
         let keys = Mutex::new(Keys { journal, unsaved: Vec::new() });

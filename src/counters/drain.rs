@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::Counters;
+use super::births::Births;
 use super::cells::{CellId, Face, Kind};
 use super::gauges::Observed;
 use crate::time::Timestamp;
@@ -51,7 +52,7 @@ impl Counters {
     /// Hands every cell that was touched since the last call, or whose value has expired since, to
     /// `each`; then the keys of cells that are new since then. A cell that is seen for the first time
     /// has its key in the answer.
-    pub fn drain(&self, now: Timestamp, mut each: impl FnMut(Drained)) -> Vec<(CellId, Box<[u8]>)> {
+    pub fn drain(&self, now: Timestamp, mut each: impl FnMut(Drained)) -> Births {
         self.expiring.sweep(now, |id| {
             let cell = self.cells.get(id);
             if !cell.is_live(now) {

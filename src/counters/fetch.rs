@@ -1,7 +1,5 @@
 //! What a key shows.
 
-use std::hash::BuildHasher;
-
 use super::Counters;
 use super::cells::{CellId, Face, Shown};
 use super::number::Decimal;
@@ -23,7 +21,7 @@ impl Counters {
     /// Shows the value of a key to `see`.
     pub fn get<T>(&self, key: &[u8], now: Timestamp, see: impl FnOnce(View<'_>) -> T) -> Option<T> {
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_read(hash, key, |id| {
             let cell = id.map(|id| (id, self.cells.get(id), self.face(id)));
             match cell {

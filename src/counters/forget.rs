@@ -1,9 +1,9 @@
 //! Taking values away: one, all, or all at a later time. What was counted stays.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Counters;
+use super::keys::SHARDS;
 use crate::series;
 use crate::time::Timestamp;
 
@@ -11,7 +11,7 @@ impl Counters {
     /// Takes the value shown away; whether there was one. What was counted stays.
     pub fn delete(&self, key: &[u8], now: Timestamp) -> bool {
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             let was_shown = self.is_shown(slot.id, key, now);
             self.items.remove(key, now);
@@ -36,12 +36,12 @@ impl Counters {
     }
 
     pub(super) fn flush_now(&self) {
-        // A walk that drops nothing: it holds the write guard of one shard after the other.
-        self.keys.retain(|_, id| {
-            self.cells.get(*id).hide();
-            self.cells.mark(*id);
-            true
-        });
+        for shard in 0..SHARDS {
+            for (_, id) in self.keys.write(shard).iter() {
+                self.cells.get(id).hide();
+                self.cells.mark(id);
+            }
+        }
         self.items.clear();
     }
 

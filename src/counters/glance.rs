@@ -4,11 +4,11 @@
 //! One look-up under the write guard of the key's shard, so that nobody else is at the value between
 //! the look and the change. What a change means to a client is decided by the caller.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cells::{Cell, CellId, Face, Shown};
 use super::items;
+use super::keys::SHARDS;
 use super::marks::Marks;
 use super::number::Decimal;
 use super::{Arithmetic, Counters, Entry, Stored};
@@ -97,7 +97,7 @@ impl Counters {
     ) -> Option<T> {
         let make = make.filter(|_| !series::is_reserved(key));
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             let is_new = !self.is_shown(slot.id, key, now);
             if is_new {
@@ -129,7 +129,7 @@ impl Counters {
             return Stepped::Not(Arithmetic::Reserved);
         }
         let key = &*series::canonical_key(step.key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             let unique = self.glance_at(slot.id, key, now, |glance| {
                 glance.is_access = false;
@@ -192,7 +192,7 @@ impl Counters {
         now: Timestamp,
     ) -> Condemned {
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             let judged = self.glance_at(slot.id, key, now, |glance| {
                 glance.is_access = false;
@@ -220,17 +220,17 @@ impl Counters {
         now: Timestamp,
         mut each: impl FnMut(&[u8], usize, Option<Timestamp>) -> bool,
     ) {
-        for entry in &self.keys {
-            let cell = self.cells.get(*entry.value());
+        let mut seen = |key: &[u8], id: CellId| {
+            let cell = self.cells.get(id);
             let word = cell.face.load(Relaxed);
             let mut text = Decimal::default();
             let is_shown = cell.is_live(now) && cell.write_shown(Face::unpack(word), &mut text);
-            if is_shown
-                && !Marks::of_face(word).has(Marks::ENCODED)
-                && !each(entry.key(), text.as_bytes().len(), cell.expires())
-            {
-                return;
-            }
+            !is_shown
+                || Marks::of_face(word).has(Marks::ENCODED)
+                || each(key, text.as_bytes().len(), cell.expires())
+        };
+        if !(0..SHARDS).all(|shard| self.keys.read(shard).iter().all(|(key, id)| seen(key, id))) {
+            return;
         }
         self.items.walk(now, |key, item| {
             item.trace.marks().has(Marks::ENCODED) || each(key, item.value.len(), item.expires)

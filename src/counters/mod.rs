@@ -11,6 +11,7 @@
 
 mod arithmetic;
 mod batch;
+mod births;
 pub mod cells;
 mod disk;
 mod drain;
@@ -22,6 +23,7 @@ mod glance;
 mod item_log;
 pub mod items;
 mod journal;
+mod keys;
 pub mod marks;
 mod number;
 mod open;
@@ -34,12 +36,11 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use dashmap::DashMap;
-
 use crate::config::MissingIncr;
 
 pub use arithmetic::Arithmetic;
 pub use batch::Increment;
+pub use births::Births;
 use cells::{CellId, Cells};
 use disk::Disk;
 pub use drain::{Drained, ShownNow};
@@ -50,12 +51,10 @@ pub use gauges::Observed;
 pub use glance::{Condemned, Glance, Step, Stepped};
 use items::Items;
 pub use journal::OpenError;
+use keys::Keys;
 use marks::Accesses;
 pub use open::Recovered;
 pub use store::{Condition, Entry, Side, Stored, Written};
-
-type Hasher = foldhash::fast::RandomState;
-type Key = Box<[u8]>;
 
 /// The series that takes the increments of keys for which there is no room.
 pub const OVERFLOW_KEY: &[u8] = b"tallyd.overflow";
@@ -76,7 +75,7 @@ pub struct Options {
 /// The live table.
 #[derive(Debug)]
 pub struct Counters {
-    keys: DashMap<Key, CellId, Hasher>,
+    keys: Keys,
     cells: Cells,
     items: Items,
     /// Where it survives the end of the process; `None`: nowhere.
@@ -89,7 +88,7 @@ pub struct Counters {
     /// The time of the last drain. What the next one finds was written after it.
     drained: AtomicI64,
     /// Cells made since the last drain, with the key that made them.
-    births: Mutex<Vec<(CellId, Key)>>,
+    births: Mutex<Births>,
     missing_incr: MissingIncr,
     overflow: CellId,
     overflowed: AtomicU64,
@@ -113,7 +112,7 @@ impl Counters {
 
     fn over(options: Options, cells: Cells, items: Items) -> Self {
         Self {
-            keys: DashMap::with_hasher(Hasher::default()),
+            keys: Keys::new(),
             cells,
             items,
             disk: None,

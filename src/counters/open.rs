@@ -1,19 +1,17 @@
 //! Taking over what an earlier process has left in a data directory, and bringing to the medium
 //! what this one has counted.
 
-use std::hash::BuildHasher;
 use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dashmap::SharedValue;
-
+use super::births::Births;
 use super::cells::{CellId, Cells, Shown};
 use super::disk::{self, Disk};
 use super::items::Items;
 use super::journal::OpenError;
-use super::{Counters, Key, Options};
+use super::{Counters, Options};
 use crate::time::Timestamp;
 
 /// What was found in a data directory.
@@ -45,8 +43,8 @@ impl Counters {
         now: Timestamp,
     ) -> Result<(Self, Recovered), OpenError> {
         let mut recovered = Recovered::default();
-        let mut births = Vec::new();
-        let (disk, keys) = Disk::open(dir, |number, key| births.push((number, Key::from(key))))?;
+        let mut births = Births::default();
+        let (disk, keys) = Disk::open(dir, |id, key| births.push(id, key))?;
         let (items, found) = Items::open(options.items_bytes, dir, now)?;
         recovered.damaged_bytes = keys.damaged_bytes + found.damaged_bytes;
         recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
@@ -55,9 +53,9 @@ impl Counters {
         let mut unique = items.unique_max();
         let mut counters = Self::over(options, cells, items);
         counters.disk = Some(disk);
-        counters.reserve(births.len());
-        for (number, key) in births {
-            match counters.cells.adopt(number, disk::identity(&key))? {
+        counters.keys.reserve(births.len());
+        for (number, key) in births.iter() {
+            match counters.cells.adopt(number.number(), disk::identity(key))? {
                 Some((id, is_kept)) => {
                     let cell = counters.cells.get(id);
                     unique = unique.max(cell.unique());
@@ -66,36 +64,25 @@ impl Counters {
                     recovered.reset += usize::from(!is_kept);
                     if counters.face(id).shown != Shown::Text {
                         // Left over from a change that was under way when the process ended.
-                        counters.items.forget(&key);
+                        counters.items.forget(key);
                     }
                     counters.adopt(id, key);
                 }
                 None => recovered.beyond_room += 1,
             }
         }
+        counters.births = Mutex::new(births);
         counters.unique.store(unique + 1, Relaxed);
         counters.cells.prepare(0)?;
         counters.overflow = counters.ensure_overflow();
         Ok((counters, recovered))
     }
 
-    /// Makes the key table large enough at once, instead of a little at a time.
-    pub(super) fn reserve(&self, keys: usize) {
-        let shards = self.keys.shards();
-        // Hashes do not spread quite evenly.
-        let each = keys / shards.len().max(1) * 17 / 16;
-        for shard in shards {
-            shard.write().reserve(each, |(key, _)| self.keys.hasher().hash_one(&**key));
-        }
-    }
-
     /// Takes a key of an earlier process in.
-    pub(super) fn adopt(&self, id: CellId, key: Key) {
-        let hash = self.keys.hasher().hash_one(&*key);
-        self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.clone()));
-        let mut shard = self.shard(hash).write();
-        let entry = (key, SharedValue::new(id));
-        shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+    pub(super) fn adopt(&self, id: CellId, key: &[u8]) {
+        let hash = self.keys.hash(key);
+        let mut shard = self.keys.write(hash.shard());
+        shard.insert(hash, key, id, |key| self.keys.hash(key));
     }
 
     /// Brings what was counted to the medium, so that it survives the loss of power as well. It may

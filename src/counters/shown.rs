@@ -9,6 +9,12 @@ use super::number::Decimal;
 use crate::time::Timestamp;
 
 impl Cell {
+    /// Whether it shows what it counts, and that has not expired: what the hot path hopes for.
+    #[inline]
+    pub(super) fn is_plain_counter(&self, now: Timestamp) -> bool {
+        Face::is_plain_counter(self.face.load(Relaxed)) && self.is_live(now)
+    }
+
     /// Whether the value shown has not expired.
     #[inline]
     pub(super) fn is_live(&self, now: Timestamp) -> bool {

@@ -1,15 +1,11 @@
 //! A key's place in its shard, and how a key gets its cell.
 
-use std::hash::BuildHasher;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dashmap::SharedValue;
-
 use super::cells::{CellId, Face, Kind, Shown};
-use super::{Counters, Key, OVERFLOW_KEY, disk};
-
-pub(super) type Shard = hashbrown::raw::RawTable<(Key, SharedValue<CellId>)>;
+use super::keys::{Hash, Shard};
+use super::{Counters, OVERFLOW_KEY, disk};
 
 /// A key's place in its shard, under the write guard.
 pub(super) struct Slot<'a> {
@@ -20,33 +16,27 @@ pub(super) struct Slot<'a> {
 impl Counters {
     pub(super) fn with_read<T>(
         &self,
-        hash: u64,
+        hash: Hash,
         key: &[u8],
         read: impl FnOnce(Option<CellId>) -> T,
     ) -> T {
-        let shard = self.shard(hash).read();
-        read(shard.get(hash, |(k, _)| **k == *key).map(|(_, id)| *id.get()))
+        let shard = self.keys.read(hash.shard());
+        read(shard.get(hash, key))
     }
 
     pub(super) fn with_write<T>(
         &self,
-        hash: u64,
+        hash: Hash,
         key: &[u8],
         write: impl FnOnce(&mut Slot<'_>) -> T,
     ) -> T {
-        let mut shard = self.shard(hash).write();
-        let id = shard.get(hash, |(k, _)| **k == *key).map(|(_, id)| *id.get());
+        let mut shard = self.keys.write(hash.shard());
+        let id = shard.get(hash, key);
         write(&mut Slot { shard: &mut shard, id })
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "dashmap takes the hash as a usize")]
-    pub(super) fn shard(&self, hash: u64) -> &dashmap::RwLock<Shard> {
-        let at = self.keys.determine_shard(hash as usize);
-        self.keys.shards().get(at).expect("dashmap names one of its own shards")
-    }
-
     /// Makes a cell for a key that has none; `None` when the table is full.
-    pub(super) fn birth(&self, slot: &mut Slot<'_>, hash: u64, key: &[u8]) -> Option<CellId> {
+    pub(super) fn birth(&self, slot: &mut Slot<'_>, hash: Hash, key: &[u8]) -> Option<CellId> {
         let id = self.cells.allocate()?;
         // An earlier process may have used the cell for a key that never reached the disk.
         self.cells.get(id).renew(disk::identity(key));
@@ -56,13 +46,14 @@ impl Counters {
             let face = Face { kind: Kind::Gauge, shown: Shown::Text, width: 0, flags: 0 };
             self.cells.get(id).face.store(face.pack(), Relaxed);
         }
+        if !slot.shard.insert(hash, key, id, |key| self.keys.hash(key)) {
+            return None;
+        }
         // In the log before anything can be counted in it.
         if let Some(disk) = &self.disk {
             disk.birth(id, key);
         }
-        self.births.lock().unwrap_or_else(PoisonError::into_inner).push((id, key.into()));
-        let entry = (key.into(), SharedValue::new(id));
-        slot.shard.insert(hash, entry, |(key, _)| self.keys.hasher().hash_one(&**key));
+        self.births.lock().unwrap_or_else(PoisonError::into_inner).push(id, key);
         slot.id = Some(id);
         Some(id)
     }
@@ -70,7 +61,7 @@ impl Counters {
     /// The cell of the overflow series. There is room for it: the table has one more than it gives
     /// to clients, and this is the first to ask.
     pub(super) fn ensure_overflow(&self) -> CellId {
-        let hash = self.keys.hasher().hash_one(OVERFLOW_KEY);
+        let hash = self.keys.hash(OVERFLOW_KEY);
         let id = self.with_write(hash, OVERFLOW_KEY, |slot| {
             slot.id.or_else(|| self.birth(slot, hash, OVERFLOW_KEY))
         });

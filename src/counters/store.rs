@@ -4,9 +4,8 @@
 //! the table of items. So does what `append` and `prepend` come to: `5` with `7` behind it is the
 //! number 57 again.
 
-use std::hash::BuildHasher;
-
 use super::Counters;
+use super::keys::Hash;
 use super::marks::Marks;
 use super::number::numeric;
 use super::slot::Slot;
@@ -110,7 +109,7 @@ impl Counters {
             return Written { outcome: Stored::Reserved, unique: 0 };
         }
         let key = &*series::canonical_key(entry.key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             let (expires, marks) = match self.allow(condition, slot, key, now) {
                 Err(outcome) => return Written { outcome, unique: 0 },
@@ -138,7 +137,7 @@ impl Counters {
             return Written { outcome: Stored::Reserved, unique: 0 };
         }
         let key = &*series::canonical_key(key);
-        let hash = self.keys.hasher().hash_one(key);
+        let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             let glanced = self.glance_at(slot.id, key, now, |glance| {
                 glance.is_access = false;
@@ -206,7 +205,7 @@ impl Counters {
     pub(super) fn put(
         &self,
         slot: &mut Slot<'_>,
-        hash: u64,
+        hash: Hash,
         entry: Entry<'_>,
         marks: Option<Marks>,
         now: Timestamp,

@@ -52,8 +52,8 @@ fn incr(counters: &Counters, key: &str, delta: u64) -> Arithmetic {
 fn drain(counters: &Counters) -> (Vec<Drained>, Vec<String>) {
     let mut cells = Vec::new();
     let births = counters.drain(NOW, |drained| cells.push(drained));
-    let name = |(_, key): (CellId, Box<[u8]>)| String::from_utf8_lossy(&key).into_owned();
-    (cells, births.into_iter().map(name).collect())
+    let names = births.iter().map(|(_, key)| String::from_utf8_lossy(key).into_owned()).collect();
+    (cells, names)
 }
 
 #[test]

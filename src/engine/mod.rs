@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
-use crate::counters::{Counters, Drained, Options, ShownNow};
+use crate::counters::{Births, Counters, Drained, Options, ShownNow};
 pub use crate::counters::{OpenError, Recovered};
 use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
@@ -335,13 +335,9 @@ impl State {
     }
 
     /// The series of new cells, in the order of the cells: so they stand in the order of their drain.
-    fn learn_all(
-        &mut self,
-        mut births: Vec<(CellId, Box<[u8]>)>,
-        base: Window,
-    ) -> Vec<(CellId, SeriesId)> {
-        births.sort_unstable_by_key(|(cell, _)| *cell);
-        births.into_iter().map(|(cell, key)| (cell, self.learn(cell, &key, base))).collect()
+    fn learn_all(&mut self, mut births: Births, base: Window) -> Vec<(CellId, SeriesId)> {
+        births.sort();
+        births.iter().map(|(cell, key)| (cell, self.learn(cell, key, base))).collect()
     }
 
     fn learn(&mut self, cell: CellId, key: &[u8], base: Window) -> SeriesId {
