@@ -1,7 +1,7 @@
 //! One request of the memcached protocol against the live table.
 
-use super::meta;
 use super::tally::Counts;
+use super::{increments, meta};
 use crate::counters::{Arithmetic, Condition, Counters, Entry, Side, Stored};
 use crate::protocol::{Error, Reply, Request, StoreVerb};
 use crate::time::{Span, Timestamp};
@@ -25,11 +25,7 @@ pub fn apply(
     let (reply, is_silent) = match *request {
         Request::Incr { key, delta, noreply } => {
             let done = counters.incr(key, delta, now);
-            match done {
-                Arithmetic::Value(_) => counts.incr_hits += 1,
-                Arithmetic::NotFound => counts.incr_misses += 1,
-                _ => counts.errors += 1,
-            }
+            increments::count(done, counts);
             (arithmetic(done), noreply)
         }
         Request::Decr { key, delta, noreply } => {
@@ -106,44 +102,6 @@ pub fn apply(
     }
 }
 
-/// Appends the answer to a retrieval of one key: a value, or nothing.
-pub fn retrieve(
-    counters: &Counters,
-    key: &[u8],
-    wants_cas: bool,
-    now: Timestamp,
-    counts: &mut Counts,
-    out: &mut Vec<u8>,
-) {
-    counts.cmd_get += 1;
-    let found = counters.get(key, now, |view| {
-        let cas = wants_cas.then_some(view.unique);
-        Reply::Value { key, flags: view.flags, value: view.value, cas }.write_to(out);
-    });
-    counts.get_hits += u64::from(found.is_some());
-    counts.get_misses += u64::from(found.is_none());
-}
-
-/// The same with a new expiry, which counts as a touch and not as a retrieval.
-pub fn retrieve_and_touch(
-    counters: &Counters,
-    key: &[u8],
-    wants_cas: bool,
-    exptime: i64,
-    now: Timestamp,
-    counts: &mut Counts,
-    out: &mut Vec<u8>,
-) {
-    counts.cmd_touch += 1;
-    let found = counters.glance(key, None, now, |glance| {
-        glance.expires = expiry(exptime, now);
-        let cas = wants_cas.then_some(glance.unique);
-        Reply::Value { key, flags: glance.flags, value: glance.value, cas }.write_to(out);
-    });
-    counts.touch_hits += u64::from(found.is_some());
-    counts.touch_misses += u64::from(found.is_none());
-}
-
 fn stored(done: Stored, counts: &mut Counts) -> Reply<'static> {
     let error = match done {
         Stored::Stored => return Reply::Stored,
@@ -158,7 +116,7 @@ fn stored(done: Stored, counts: &mut Counts) -> Reply<'static> {
     Reply::Error(error)
 }
 
-fn arithmetic(done: Arithmetic) -> Reply<'static> {
+pub(super) fn arithmetic(done: Arithmetic) -> Reply<'static> {
     match done {
         Arithmetic::Value(value) => Reply::Number(value),
         Arithmetic::NotFound => Reply::NotFound,

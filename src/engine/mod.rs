@@ -7,7 +7,9 @@
 //! [`tick`]: Engine::tick
 
 mod apply;
+mod increments;
 mod meta;
+mod retrieve;
 pub mod tally;
 
 use std::path::Path;
@@ -26,7 +28,9 @@ use crate::series::Series;
 use crate::store::{Catalogue, Known, MemoryStore, Store};
 use crate::time::{Span, Timestamp, Window};
 
-pub use apply::{apply, retrieve, retrieve_and_touch};
+pub use apply::apply;
+pub use increments::Increments;
+pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 
 /// Everything between the socket and the courier.
 #[derive(Debug)]

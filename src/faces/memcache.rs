@@ -11,13 +11,17 @@ mod clients;
 mod detail;
 mod gather;
 mod greet;
+mod idle;
 mod stats;
 pub mod stream;
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::watch;
 
@@ -31,8 +35,9 @@ use crate::time::Span;
 pub use clients::{Activity, Clients, Entered};
 pub use detail::Detail;
 
-use answer::Batch;
+use answer::{Batch, Pause};
 use gather::Rest;
+use idle::Idle;
 use stream::Stream;
 
 /// What all connections of a worker share.
@@ -59,6 +64,16 @@ const POOL: usize = 16;
 /// What a client may have read of it before the others on its worker have their turn, in bytes.
 /// About a thousand increments: a tenth of a millisecond.
 const TURN_BYTES: u64 = 16 * 1024;
+
+/// What a connection was waiting for.
+enum Heard {
+    /// Bytes of the client; none where it is done.
+    Bytes(Option<Vec<u8>>),
+    /// The process ends.
+    Stop,
+    /// Nothing for too long.
+    Nothing,
+}
 
 /// Why a connection ends.
 enum End {
@@ -92,29 +107,39 @@ impl Worker {
     ) -> io::Result<()> {
         let mut read_before = 0;
         let mut rest = Rest { is_stranger: self.shared.access.asks(), ..Rest::default() };
+        let mut idle = Idle::new(self.idle_timeout, &*self.shared.clock);
+        let asked = stop.clone();
+        let mut stopped = pin!(stopped(&mut stop));
         loop {
-            let is_readable = async {
-                if self.idle_timeout.is_zero() {
-                    return stream.readable().await.map(|()| true);
+            // A client that sends without pause is never waited for, so it is asked about here.
+            if asked.has_changed().unwrap_or(true) {
+                return Ok(());
+            }
+            let heard = poll_fn(|context| {
+                if let Poll::Ready(read) = self.poll_read(context, stream, &mut rest) {
+                    return Poll::Ready(read.map(Heard::Bytes));
                 }
-                let idle = tokio::time::timeout(self.idle_timeout.to_std(), stream.readable());
-                idle.await.map_or(Ok(false), |ready| ready.map(|()| true))
-            };
-            tokio::select! {
-                biased;
-                () = stopped(&mut stop) => return Ok(()),
-                ready = is_readable => if !ready? {
+                if stopped.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Ok(Heard::Stop));
+                }
+                idle.poll(context, &*self.shared.clock).map(|()| Ok(Heard::Nothing))
+            });
+            let done = match heard.await {
+                Ok(Heard::Bytes(input)) => self.answer(stream, input, &mut rest, entered).await,
+                Ok(Heard::Stop) => return Ok(()),
+                Ok(Heard::Nothing) => {
                     self.shared.status.idle_kicks.fetch_add(1, Relaxed);
                     return Ok(());
-                },
-            }
-            match self.turn(stream, &mut rest, entered).await {
+                }
+                Err(error) => Err(error),
+            };
+            match done {
                 Ok(None) => {}
                 Ok(Some(End::Closed | End::Refused)) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if is_gone(error.kind()) => return Ok(()),
                 Err(error) => return Err(error),
             }
+            idle.is_over(&*self.shared.clock);
             // A client that sends without pause always has something to read; the others on this
             // worker are to have their turn all the same.
             if rest.read_bytes - read_before >= TURN_BYTES {
@@ -124,78 +149,121 @@ impl Worker {
         }
     }
 
-    /// Reads once, and answers all whole requests that are there.
-    async fn turn(
+    /// Reads what is there, behind what was left over by the last read. Nothing is read into, and so
+    /// no buffer is taken, before there is something.
+    fn poll_read(
         &self,
+        context: &mut Context<'_>,
         stream: &mut Stream,
         rest: &mut Rest,
-        entered: &Entered,
-    ) -> io::Result<Option<End>> {
-        if rest.bytes.is_empty() {
-            // The usual case: nothing is left over, so the worker's buffer will do.
+    ) -> Poll<io::Result<Option<Vec<u8>>>> {
+        ready!(stream.poll_readable(context))?;
+        let mut input = self.room_to_read(rest);
+        let before = input.len();
+        match stream.poll_read(context, &mut input) {
+            Poll::Ready(Ok(())) if input.len() > before => Poll::Ready(Ok(Some(input))),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(None)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.leave(rest, input, 0);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A buffer with what is left over, and room behind it.
+    fn room_to_read(&self, rest: &mut Rest) -> Vec<u8> {
+        if rest.bytes.len() <= limits::LINE_BYTES {
+            // The usual case: the worker's buffer will do.
             let mut input = self.take_buffer();
-            let read = stream.try_read_buf(&mut input);
-            let done = match read {
-                Ok(0) => Ok(Some(End::Closed)),
-                Ok(_) => self.answer(stream, &mut input, rest, entered).await,
-                Err(error) => Err(error),
-            };
-            rest.bytes.extend_from_slice(&input);
-            self.give_back(input);
-            return done;
+            input.append(&mut std::mem::take(&mut rest.bytes));
+            return input;
         }
         // A little at a time: memory is taken as bytes arrive, not as they are announced.
         let missing = rest.wanted.saturating_sub(rest.bytes.len());
-        rest.bytes.reserve(missing.clamp(limits::LINE_BYTES, limits::READ_CHUNK_BYTES));
-        if stream.try_read_buf(&mut rest.bytes)? == 0 {
-            return Ok(Some(End::Closed));
-        }
-        if rest.bytes.len() < rest.wanted {
-            entered.answers(self.shared.now());
-            entered.set(Activity::ReadingValue);
-            return Ok(None);
-        }
         let mut input = std::mem::take(&mut rest.bytes);
-        let done = self.answer(stream, &mut input, rest, entered).await;
-        if !input.is_empty() {
-            // A long value may have made the buffer long; what is left need not keep it.
-            if input.capacity() > 2 * limits::READ_CHUNK_BYTES {
-                input.shrink_to(rest.wanted.max(limits::READ_CHUNK_BYTES));
-            }
-            rest.bytes = input;
-        }
-        done
+        input.reserve(missing.clamp(limits::LINE_BYTES, limits::READ_CHUNK_BYTES));
+        input
     }
 
-    /// Answers the whole requests in `input`, and takes them out of it.
+    /// Keeps what stands in `input` from `at` on for the next read.
+    fn leave(&self, rest: &mut Rest, mut input: Vec<u8>, at: usize) {
+        let left = input.get(at..).unwrap_or_default();
+        if left.len() <= limits::LINE_BYTES {
+            rest.bytes.extend_from_slice(left);
+            self.give_back(input);
+            return;
+        }
+        input.drain(..at);
+        // A long value may have made the buffer long; what is left need not keep it.
+        if input.capacity() > 2 * limits::READ_CHUNK_BYTES {
+            input.shrink_to(rest.wanted.max(limits::READ_CHUNK_BYTES));
+        }
+        rest.bytes = input;
+    }
+
+    /// Answers the whole requests in `input`, and keeps what is behind them.
     async fn answer(
         &self,
         stream: &mut Stream,
-        input: &mut Vec<u8>,
+        input: Option<Vec<u8>>,
         rest: &mut Rest,
         entered: &Entered,
     ) -> io::Result<Option<End>> {
-        let mut out = self.take_buffer();
-        let mut counts = Counts { bytes_read: rest.newly(input.len()), ..Counts::default() };
-        let mut at = rest.swallow(input.len());
+        let Some(input) = input else { return Ok(Some(End::Closed)) };
         let now = self.shared.now();
         entered.answers(now);
-        let batch = Batch { input, now };
-        let mut end = self.answer_from(stream, &batch, &mut at, rest, &mut counts, &mut out).await;
-        input.drain(..at);
-        rest.seen = input.len();
-        // What is missing of a line is not known; what is missing of a value is.
-        let lacks_value = rest.wanted > input.len() + 1 || rest.to_swallow > 0;
-        entered.set(if lacks_value { Activity::ReadingValue } else { Activity::Reading });
-        if end.is_ok()
-            && let Err(error) = self.write(stream, &mut out, &mut counts).await
-        {
-            end = Err(error);
+        if input.len() < rest.wanted {
+            entered.set(Activity::ReadingValue);
+            self.leave(rest, input, 0);
+            return Ok(None);
         }
+        let mut batch = Batch {
+            input: &input,
+            at: 0,
+            now,
+            left: self.turn,
+            retrieval: None,
+            counts: Counts { bytes_read: rest.newly(input.len()), ..Counts::default() },
+            out: self.take_buffer(),
+        };
+        batch.at = rest.swallow(input.len());
+        let end = self.answer_all(stream, &mut batch, rest).await;
+        let Batch { at, counts, out, .. } = batch;
         // What was done counts, also where nobody is there any more to read the answer.
         self.tally.add(&counts);
         self.give_back(out);
+        rest.seen = input.len() - at;
+        // What is missing of a line is not known; what is missing of a value is.
+        let lacks_value = rest.wanted > rest.seen + 1 || rest.to_swallow > 0;
+        entered.set(if lacks_value { Activity::ReadingValue } else { Activity::Reading });
+        self.leave(rest, input, at);
         end
+    }
+
+    /// Answers all whole requests of a batch, and writes the answers.
+    async fn answer_all(
+        &self,
+        stream: &mut Stream,
+        batch: &mut Batch<'_>,
+        rest: &mut Rest,
+    ) -> io::Result<Option<End>> {
+        loop {
+            let pause = self.answer_some(batch, rest);
+            if let Pause::Others = pause {
+                self.shared.status.yields.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+                batch.left = self.turn;
+                continue;
+            }
+            self.write(stream, &mut batch.out, &mut batch.counts).await?;
+            match pause {
+                Pause::Whole => return Ok(None),
+                Pause::End(end) => return Ok(Some(end)),
+                // The client may have taken its time.
+                Pause::Write | Pause::Others => batch.now = self.shared.now(),
+            }
+        }
     }
 
     async fn write(

@@ -28,8 +28,22 @@ impl<'a> Keys<'a> {
     }
 
     /// Walks the keys.
-    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
-        Words::new(self.line)
+    #[must_use]
+    pub fn iter(self) -> KeysLeft<'a> {
+        KeysLeft(Words::new(self.line))
+    }
+}
+
+/// Keys of a retrieval that were not walked yet.
+#[derive(Clone, Debug)]
+pub struct KeysLeft<'a>(Words<'a>);
+
+impl<'a> Iterator for KeysLeft<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.next()
     }
 }
 

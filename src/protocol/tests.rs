@@ -11,6 +11,85 @@ use hostile_inputs::{CASES, Expect, PROBE, PROBE_REPLY, large};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+#[test]
+fn numbers_are_answered_digit_by_digit() {
+    let powers = std::iter::successors(Some(1_u64), |power| power.checked_mul(10));
+    for number in powers.flat_map(|power| [power - 1, power, power + 1]).chain([u64::MAX]) {
+        let mut out = b"before\r\n".to_vec();
+        Reply::Number(number).write_to(&mut out);
+        assert_eq!(out, format!("before\r\n{number}\r\n").as_bytes());
+    }
+}
+
+/// Every `incr` that is recognised in one pass is what the parser reads; whether it is.
+fn plain_agrees(bytes: &[u8], limits: &Limits) -> bool {
+    let Some(PlainIncr { key, delta, noreply, consumed }) = plain_incr(bytes, limits) else {
+        return false;
+    };
+    let request = Request::Incr { key, delta, noreply };
+    assert_eq!(
+        parse(bytes, limits),
+        Step::Request { request, consumed },
+        "{}",
+        bytes.escape_ascii()
+    );
+    true
+}
+
+#[test]
+fn the_usual_increments_are_recognised_in_one_pass() {
+    let limits = Limits::default();
+    let key = "k".repeat(250);
+    for good in [
+        "incr a 1\r\n",
+        "incr a 1 noreply\r\n",
+        "incr a 1\r\nincr b 1\r\n",
+        "incr bench.counter.00000000000000000042 1234567890123456789\r\n",
+        "incr orders;region=caf\u{e9} 0\r\nx",
+        &format!("incr {key} 1 noreply\r\n"),
+    ] {
+        assert!(plain_agrees(good.as_bytes(), &limits), "{good}");
+    }
+    for other in [
+        "",
+        "incr",
+        "incr ",
+        "incr a",
+        "incr a ",
+        "incr a 1",
+        "incr a 1\r",
+        "incr a 1 norepl",
+        "incr a 1 noreply\r",
+        "incr a 1\n",
+        "incr a 1 \r\n",
+        "incr  a 1\r\n",
+        "incr a  1\r\n",
+        "incr a +1\r\n",
+        "incr a x\r\n",
+        "incr a 18446744073709551615\r\n",
+        "incr a\tb 1\r\n",
+        "incr a\0b 1\r\n",
+        "incr a 1 NOREPLY\r\n",
+        "incr a 1 x\r\n",
+        "decr a 1\r\n",
+        &format!("incr {key}k 1\r\n"),
+    ] {
+        assert!(!plain_agrees(other.as_bytes(), &limits), "{}", other.escape_debug());
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_recognised_in_one_pass_is_read_alike(
+        key in "[a-z.;=\u{20}\t\r\n\0\u{e9}]{0,20}",
+        delta in prop_oneof!["[0-9]{0,21}", "[-+ ][0-9]{1,3}"],
+        end in prop_oneof!["\r?\n?", " noreply\r\n", " ?[a-z]{0,8}\r\n"],
+    ) {
+        let limits = Limits { key_bytes: 16, line_bytes: 40, ..Limits::default() };
+        plain_agrees(format!("incr {key} {delta}{end}").as_bytes(), &limits);
+    }
+}
+
 /// A connection that keeps its values in a map. It knows no time: a negative expiry is past, any
 /// other is never.
 #[derive(Default)]

@@ -5,8 +5,8 @@
 //! with TLS has those of its session, which cannot be shared.
 
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -38,39 +38,42 @@ impl From<TlsStream<TcpStream>> for Stream {
 }
 
 impl Stream {
-    /// Waits until it is worth trying to read. It may turn out that it was not.
+    /// Whether it is worth trying to read; where it is not, the task is woken when it is. It may turn
+    /// out that it was not.
     ///
     /// # Errors
     /// What the socket says.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
-            Self::Tls(tls) if tls.may_hold_more => Ok(()),
-            Self::Tls(tls) => tls.session.get_ref().0.readable().await,
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+            Self::Tls(tls) if tls.may_hold_more => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.session.get_ref().0.poll_read_ready(context),
         }
     }
 
     /// Reads what is there behind what `buffer` holds. Nothing at all means that the peer is done.
     ///
+    /// A read that does not fill the room empties the socket, and tokio takes it so: the next look
+    /// whether there is more costs no system call.
+    ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] where nothing is there yet; else what the socket says.
-    pub fn try_read_buf(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
-            Self::Unix(stream) => stream.try_read_buf(buffer),
+    /// What the socket says.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
+        let read = match self {
+            Self::Tcp(stream) => pin!(stream.read_buf(buffer)).poll(context),
+            Self::Unix(stream) => pin!(stream.read_buf(buffer)).poll(context),
             Self::Tls(tls) => {
-                // Nobody needs to be woken by this: whoever wants to wait calls `readable`.
-                let mut context = Context::from_waker(Waker::noop());
-                let reading: Pin<&mut _> = pin!(tls.session.read_buf(buffer));
-                let read = match reading.poll(&mut context) {
-                    Poll::Ready(read) => read,
-                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-                };
-                tls.may_hold_more = matches!(read, Ok(1..));
+                let read = pin!(tls.session.read_buf(buffer)).poll(context);
+                tls.may_hold_more = matches!(read, Poll::Ready(Ok(1..)));
                 read
             }
-        }
+        };
+        read.map_ok(|_| ())
     }
 
     /// Writes all of `bytes`.

@@ -7,7 +7,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tallyd::protocol::{Limits, MetaKey, MetaKeyRoom, Request, Step, parse};
+use tallyd::protocol::{
+    Limits, MetaKey, MetaKeyRoom, PlainIncr, Request, Step, parse, plain_incr,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     // Small limits, so that a small input reaches them.
@@ -16,6 +18,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;
     loop {
         let step = parse(rest, &limits);
+        if let Some(PlainIncr { key, delta, noreply, consumed }) = plain_incr(rest, &limits) {
+            let request = Request::Incr { key, delta, noreply };
+            assert_eq!(step, Step::Request { request, consumed }, "read in one pass");
+        }
         let (consumed, swallow) = match step {
             Step::Request { request, consumed } => {
                 check_request(&request, &limits);
