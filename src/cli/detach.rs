@@ -1,15 +1,16 @@
 //! Going to the background, and to another user.
 //!
 //! Both begin the program anew: a process that has threads cannot be forked safely, and one that runs
-//! as root should have done nothing yet. The new process is told by a variable that it is the one.
+//! as root should have done nothing yet. The new process is told by the name it is begun under that it
+//! is the one: unlike a variable of the environment, nobody inherits that from somebody else.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-/// Set in the process that was begun anew.
-const VARIABLE: &str = "TALLYD_DETACHED";
+/// The name, in place of the program's own, under which a process is begun anew.
+const BEGUN_ANEW: &str = "tallyd-begun-anew";
 
 /// A user of the system.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,14 +36,17 @@ pub(super) fn detach(
     is_loud: bool,
     user: Option<&str>,
 ) -> Result<Detached, String> {
-    if std::env::var_os(VARIABLE).is_some() {
+    let user = other_user(user)?;
+    if std::env::args_os().next().is_some_and(|name| name == BEGUN_ANEW) {
+        if user.is_some() {
+            return Err("cannot change the user: this process was begun as root".to_owned());
+        }
         if is_daemon {
             // The terminal's signals are not for us any more.
             rustix::process::setsid().map_err(|error| format!("cannot detach: {error}"))?;
         }
         return Ok(Detached::Here);
     }
-    let user = other_user(user)?;
     if !is_daemon && user.is_none() {
         return Ok(Detached::Here);
     }
@@ -62,7 +66,7 @@ pub(super) fn detach(
 fn again(user: Option<&User>) -> io::Result<Command> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(arguments).env(VARIABLE, "1");
+    command.arg0(BEGUN_ANEW).args(arguments);
     if let Some(user) = user {
         // Becoming somebody else also drops root's further groups.
         command.uid(user.uid).gid(user.gid);

@@ -15,6 +15,9 @@ impl Compat {
     /// On a free port of loopback, which it says in a file.
     fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
+        // It may become another user, who has to be able to write there.
+        let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), anybody).expect("it is ours");
         let child = Command::new(binary())
             .args(["serve", "--memcached-compat", "-l", "127.0.0.1", "-p", "-1"])
             .args(flags)
@@ -121,6 +124,26 @@ fn in_the_background_it_goes_on_without_its_parent() {
     client.send(b"shutdown\r\n");
     assert_eq!(client.read_to_end(), b"");
     eventually("its end", || (!pid_file.exists()).then_some(()));
+    server.end();
+}
+
+#[test]
+fn whoever_starts_it_as_root_need_not_let_it_stay_root() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let is_open = |dir: &Path| dir.metadata().is_ok_and(|dir| dir.permissions().mode() & 1 != 0);
+    let is_reachable = binary().ancestors().skip(1).all(is_open);
+    if !rustix::process::geteuid().is_root() || !is_reachable {
+        return;
+    }
+    let server = Compat::start(&["-u", "nobody", "-A"]);
+    let status = PathBuf::from(format!("/proc/{}/status", server.child.id()));
+    eventually("another user", || {
+        let status = std::fs::read_to_string(&status).expect("it runs");
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let mut ids = ids.expect("a line of its users").split_whitespace();
+        (ids.all(|id| id != "0")).then_some(())
+    });
+    server.client().send(b"shutdown\r\n");
     server.end();
 }
 
