@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 
 use crate::config::{Compat, Listen};
 use crate::faces::memcache::stream::Stream;
@@ -75,14 +75,15 @@ impl Listener {
 }
 
 /// Listens on every address, or says about each why not.
-pub(super) fn bind(addresses: &[Listen], compat: &Compat) -> anyhow::Result<Vec<Listener>> {
+pub(super) async fn bind(addresses: &[Listen], compat: &Compat) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut problems = Vec::new();
     for address in addresses {
         let bound = match address {
             Listen::Tcp(address) => tcp(*address, compat.backlog).map(Listener::Tcp),
             Listen::Unix(path) => {
-                unix(path, compat.socket_mode).map(|(socket, file)| Listener::Unix(socket, file))
+                let made = unix(path, compat.socket_mode).await;
+                made.map(|(socket, file)| Listener::Unix(socket, file))
             }
         };
         match bound {
@@ -104,8 +105,8 @@ fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
-    make_room(path)?;
+async fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+    make_room(path).await?;
     // The file is made with the bits that are left, so there is no moment in which others could
     // connect. Nothing else runs yet that could make a file.
     let mask = rustix::fs::Mode::from_raw_mode(0o777 & !mode);
@@ -117,7 +118,7 @@ fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
 }
 
 /// Takes away what a dead server left; anything else stays, and is an error.
-fn make_room(path: &Path) -> io::Result<()> {
+async fn make_room(path: &Path) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -126,8 +127,14 @@ fn make_room(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another server answers there")),
+    // Without blocking: a server that was stopped (by a debugger, say) accepts nobody, and once its
+    // queue is full whoever wants to wait for it waits for ever.
+    let taken = |reason| Err(io::Error::new(ErrorKind::AddrInUse, reason));
+    match UnixStream::connect(path).await {
+        Ok(_) => taken("another server answers there"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            taken("another server is there, and takes nobody in")
+        }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         Err(error) => Err(error),
     }
@@ -162,8 +169,8 @@ impl Drop for SocketFile {
 mod tests {
     use super::*;
 
-    fn reason(path: &Path) -> String {
-        unix(path, 0o700).err().map(|error| error.to_string()).unwrap_or_default()
+    async fn reason(path: &Path) -> String {
+        unix(path, 0o700).await.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[tokio::test]
@@ -171,22 +178,22 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
         {
-            let (_listener, _file) = unix(&path, 0o700).expect("it listens");
-            assert_eq!(reason(&path), "another server answers there");
+            let (_listener, _file) = unix(&path, 0o700).await.expect("it listens");
+            assert_eq!(reason(&path).await, "another server answers there");
             assert!(path.exists());
         }
         assert!(!path.exists(), "it went with its listener");
 
-        let (listener, file) = unix(&path, 0o700).expect("it listens");
+        let (listener, file) = unix(&path, 0o700).await.expect("it listens");
         std::mem::forget(file);
         drop(listener);
         assert!(path.exists(), "as a server leaves it that was killed");
-        let (_listener, file) = unix(&path, 0o700).expect("the stale one is replaced");
+        let (_listener, file) = unix(&path, 0o700).await.expect("the stale one is replaced");
         std::fs::remove_file(&path).expect("somebody takes it away");
         std::fs::create_dir(&path).expect("and puts something else there");
         drop(file);
         assert!(path.exists(), "which is not ours");
-        assert_eq!(reason(&path), "there is a file that is no socket");
+        assert_eq!(reason(&path).await, "there is a file that is no socket");
     }
 
     #[tokio::test]
@@ -194,9 +201,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         for mode in [0o700, 0o770, 0o777] {
             let path = dir.path().join(format!("{mode:o}"));
-            let (_listener, _file) = unix(&path, mode).expect("it listens");
+            let (_listener, _file) = unix(&path, mode).await.expect("it listens");
             let found = std::fs::metadata(&path).expect("it is there").mode() & 0o777;
             assert_eq!(found, mode, "{found:o}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_nobody_in_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let (_listener, _file) = unix(&path, 0o700).await.expect("it listens, and accepts nobody");
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            waiting.push(stream);
+        }
+        assert_eq!(reason(&path).await, "another server is there, and takes nobody in");
     }
 }

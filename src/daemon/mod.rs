@@ -61,7 +61,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
 
-    let listeners = listen::bind(&config.server.listen, &config.compat)?;
+    let listeners = listen::bind(&config.server.listen, &config.compat).await?;
     let http_listeners = bind_http(&config.server.http).await?;
     if listeners.is_empty() && http_listeners.is_empty() && !config.compat.is_on {
         bail!("nothing to do: both server.listen and server.http are empty");
