@@ -102,6 +102,10 @@ struct Options {
     /// Keep client and servers together on this CPU, for steady CPU figures (needs taskset)
     #[arg(long, value_name = "CPU")]
     pin: Option<u32>,
+    /// Count the CPU time of those threads only whose names contain this: `worker` leaves out what
+    /// tallyd does once a second
+    #[arg(long, value_name = "SUBSTRING", default_value = "")]
+    threads_named: String,
     /// Be the echo server on this port until standard input ends
     #[arg(long, value_name = "PORT")]
     echo_server: Option<u16>,
@@ -200,7 +204,8 @@ fn run(
     for round in 1..=options.rounds {
         for (server, client, figures) in &mut fields {
             progress.show(&format!("round {round} of {}", options.rounds), server.template);
-            let figure = client.round(&traffic, &limits, || server.cpu_nanos());
+            let figure =
+                client.round(&traffic, &limits, || server.cpu_nanos(&options.threads_named));
             figures.push(figure.with_context(|| {
                 format!("{} under {:?}", server.template.name, progress.workload)
             })?);

@@ -8,7 +8,7 @@ use crate::servers;
 
 pub(crate) const LEGEND: &str = "\
 One op is one request. xN: N requests in one write on one connection, the next when all are
-answered; c50: one request on each of 50 connections; noreply: incr without reply, confirmed by a
+answered; cN: the same on each of N connections at once; noreply: incr without reply, confirmed by a
 `version` every 10 000; get: 100 keys a request; zipf: skewed by s = 0.99, all else uniform. Keys
 are 35 bytes long. p50, p99, p99.9: microseconds from writing a batch to having read its whole
 reply. CPU: microseconds of the server process per op, median and range over the rounds; share: of

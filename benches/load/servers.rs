@@ -160,11 +160,12 @@ impl Server {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// CPU time of all threads so far. A thread that sleeps, as all do between two rounds, is
+    /// CPU time so far of all threads with this in their names; of all threads where none has. A thread that sleeps, as all do between two rounds, is
     /// accounted to the nanosecond.
-    pub(crate) fn cpu_nanos(&self) -> anyhow::Result<u64> {
+    pub(crate) fn cpu_nanos(&self, threads_named: &str) -> anyhow::Result<u64> {
         let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        threads_nanos(&process).or_else(|| process_nanos(&process)).with_context(|| {
+        let nanos = threads_nanos(&process, threads_named);
+        nanos.or_else(|| process_nanos(&process)).with_context(|| {
             format!("no CPU time of {} in {}", self.template.name, process.display())
         })
     }
@@ -226,10 +227,14 @@ fn free_ports() -> anyhow::Result<[u16; 2]> {
 }
 
 /// The first figure of each thread's `schedstat`: nanoseconds on a CPU.
-fn threads_nanos(process: &Path) -> Option<u64> {
+fn threads_nanos(process: &Path, named: &str) -> Option<u64> {
     let mut sum = 0;
     for thread in fs::read_dir(process.join("task")).ok()? {
-        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        let thread = thread.ok()?.path();
+        if !fs::read_to_string(thread.join("comm")).ok()?.contains(named) {
+            continue;
+        }
+        let text = fs::read_to_string(thread.join("schedstat")).ok()?;
         sum += text.split(' ').next()?.parse::<u64>().ok()?;
     }
     (sum > 0).then_some(sum)

@@ -36,12 +36,14 @@ const ALL: &[Workload] = &[
     Workload { connections: 50, ..incr(1, SOME) },
     incr(50, HOT),
     incr(50, SOME),
+    Workload { connections: 4, ..incr(50, SOME) },
     incr(50, MANY),
     Workload { spread: Spread::Zipf, ..incr(50, MANY) },
     noreply(1, SOME),
     noreply(500, HOT),
     noreply(500, SOME),
     noreply(500, MANY),
+    Workload { spread: Spread::Zipf, ..noreply(500, MANY) },
     Workload { request: Request::Get, ..incr(1, SOME) },
 ];
 
@@ -65,7 +67,8 @@ impl Workload {
         let how = match (self.request, self.connections) {
             (Request::Get, _) => format!("get of {}", self.request.keys()),
             (Request::Incr, 1) => format!("incr x{}", self.per_write),
-            (Request::Incr, connections) => format!("incr c{connections}"),
+            (Request::Incr, connections) if self.per_write == 1 => format!("incr c{connections}"),
+            (Request::Incr, connections) => format!("incr x{} c{connections}", self.per_write),
             (Request::IncrNoreply, _) => format!("noreply x{}", self.per_write),
         };
         let keys = match self.keys {
