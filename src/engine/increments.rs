@@ -51,9 +51,9 @@ impl<'a> Increments<'a> {
         self.len += 1;
     }
 
-    /// Does them, and appends their answers to `out`.
+    /// Does them, and appends their answers to `out`. It is done with then.
     pub fn apply(
-        mut self,
+        &mut self,
         counters: &Counters,
         now: Timestamp,
         counts: &mut Counts,
@@ -67,6 +67,22 @@ impl<'a> Increments<'a> {
                 arithmetic(increment.done).write_to(out);
             }
         }
+    }
+}
+
+/// Does one by itself, and appends its answer to `out`.
+#[inline]
+pub fn incr(
+    counters: &Counters,
+    one: &PlainIncr<'_>,
+    now: Timestamp,
+    counts: &mut Counts,
+    out: &mut Vec<u8>,
+) {
+    let done = counters.incr(one.key, one.delta, now);
+    count(done, counts);
+    if !one.noreply {
+        arithmetic(done).write_to(out);
     }
 }
 

@@ -29,7 +29,7 @@ use crate::store::{Catalogue, Known, MemoryStore, Store};
 use crate::time::{Span, Timestamp, Window};
 
 pub use apply::apply;
-pub use increments::Increments;
+pub use increments::{Increments, incr};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 
 /// Everything between the socket and the courier.

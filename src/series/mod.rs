@@ -12,6 +12,8 @@ pub use pattern::{Pattern, PatternError};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+use memchr::memchr;
+
 use crate::limits;
 
 /// A series by name and tags. Tags are sorted by name; a name occurs once.
@@ -115,7 +117,7 @@ fn printable(key: &[u8]) -> Cow<'_, str> {
 #[inline]
 #[must_use]
 pub fn canonical_key(key: &[u8]) -> Cow<'_, [u8]> {
-    if !key.contains(&b';') || has_sorted_tags(key) {
+    if memchr(b';', key).is_none() || has_sorted_tags(key) {
         return Cow::Borrowed(key);
     }
     match std::str::from_utf8(key).ok().and_then(Series::with_tags) {

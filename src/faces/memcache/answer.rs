@@ -12,7 +12,7 @@ use super::detail::Asked;
 use super::gather::Rest;
 use super::{End, VERSION, Worker, stats};
 use crate::engine::tally::Counts;
-use crate::engine::{Increments, apply, retrieve, retrieve_and_touch, retrieve_row};
+use crate::engine::{Increments, apply, incr, retrieve, retrieve_and_touch, retrieve_row};
 use crate::limits;
 use crate::protocol::{
     Error, KeysLeft, MetaKey, MetaKeyRoom, Reply, Request, ShutdownMode, Step, parse, plain_incr,
@@ -95,9 +95,16 @@ impl Worker {
     fn increment(&self, bytes: &[u8], batch: &mut Batch<'_>) -> bool {
         let Some(first) = plain_incr(bytes, &self.limits) else { return false };
         let counters = self.shared.engine.counters();
-        let mut increments = Increments::of(&first);
-        let mut at = first.consumed;
         batch.left -= 1;
+        let mut at = first.consumed;
+        if at == bytes.len() {
+            // All that there is, as where nothing is pipelined: a row would cost more than it saves.
+            batch.at += at;
+            let Batch { now, counts, out, .. } = batch;
+            incr(counters, &first, *now, counts, out);
+            return true;
+        }
+        let mut increments = Increments::of(&first);
         while batch.left > 0
             && increments.has_room()
             && let Some(next) = plain_incr(bytes.get(at..).unwrap_or_default(), &self.limits)
