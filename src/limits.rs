@@ -37,6 +37,13 @@ pub const TLS_HANDSHAKE_SECS: u64 = 10;
 /// Longest text of a number that becomes a gauge, in bytes; longer values are items.
 pub const NUMBER_BYTES: usize = 32;
 
+/// Places of the key table that one sweep for idle keys looks at, once a second: a million keys in ten
+/// minutes.
+pub const SWEEP_PLACES: usize = 2048;
+
+/// Longest `counters.idle_expiry`, in seconds. Cells note hours in 16 bits, half of which are the past.
+pub const IDLE_EXPIRY_SECS: u64 = 1000 * 24 * 60 * 60;
+
 /// Prefixes of keys that `stats detail` counts by.
 pub const STATS_PREFIXES: usize = 10_000;
 

@@ -34,6 +34,7 @@ fn main() {
             max_series: keys,
             items_bytes: 1 << 20,
             value_bytes: 1 << 20,
+            idle_expiry: None,
         });
         let names: Vec<_> = (0..keys).map(|n| format!("app.web.checkout.orders.{n:011}")).collect();
         for name in &names {

@@ -4,10 +4,9 @@
 //! file should not look for a typing mistake.
 
 /// Keys of the section with that title, which this version does not have yet.
-const KEYS: [(&str, &[&str]); 8] = [
+const KEYS: [(&str, &[&str]); 7] = [
     ("", &["graphite", "http", "metric", "nrpe", "schedule", "statsd", "store"]),
     ("[server]", &["token_file"]),
-    ("[counters]", &["idle_expiry"]),
     (
         "[[rule]]",
         &[

@@ -170,6 +170,8 @@ pub struct Counters {
     pub max_series: usize,
     /// How often what was counted is brought to the medium; at least 100 ms.
     pub sync: Span,
+    /// After how long without a touch a key loses its cell; zero for never.
+    pub idle_expiry: Span,
 }
 
 /// One resolution of history.
@@ -512,7 +514,11 @@ impl Default for Config {
                 max_item_bytes: mib,
                 auth: None,
             },
-            counters: Counters { max_series: 1_000_000, sync: Span::from_secs(5) },
+            counters: Counters {
+                max_series: 1_000_000,
+                sync: Span::from_secs(5),
+                idle_expiry: Span::from_secs(40 * 24 * 60 * 60),
+            },
             tiers: [("1s", "2h"), ("10s", "3d"), ("1m", "40d"), ("1h", "1825d")]
                 .map(|(window, keep)| Tier { window: known(window), keep: known(keep) })
                 .to_vec(),

@@ -130,6 +130,7 @@ fn counters(root: &mut Section<'_>, default: Counters) -> Counters {
     Counters {
         max_series: or(section.integer("max_series", 1..=100_000_000), default.max_series),
         sync: or(section.text("sync", value::pause), default.sync),
+        idle_expiry: or(section.text("idle_expiry", value::idle_expiry), default.idle_expiry),
     }
 }
 

@@ -241,8 +241,6 @@ critical = { abov = 5, below = 1, off = 3 }
 #[test]
 fn what_this_version_lacks_is_refused_with_the_reason() {
     let text = r#"[server]
-[counters]
-idle_expiry = "40d"
 [store]
 sync = "5s"
 [[metric]]
@@ -287,7 +285,7 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 24, "{messages}");
+    assert_eq!(messages.lines().count(), 23, "{messages}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use reqwest::Url;
 
 use super::model::{Listen, Relay, RelaySecurity};
 use super::sink::{Fault, shown};
+use crate::limits;
 use crate::series::Pattern;
 use crate::time::Span;
 
@@ -48,6 +49,17 @@ pub(super) fn pause(text: &str) -> Result<Span, Fault> {
         return Ok(span);
     }
     Err(Fault::new(format!("{} is out of range", shown(text))).label("must be 100ms to 1h"))
+}
+
+/// After how long an idle key loses its cell: never for zero, else an hour at least.
+pub(super) fn idle_expiry(text: &str) -> Result<Span, Fault> {
+    let span = span(text)?;
+    let longest = Span::from_secs(limits::IDLE_EXPIRY_SECS);
+    if span.is_zero() || (Span::from_secs(3600)..=longest).contains(&span) {
+        return Ok(span);
+    }
+    let fault = Fault::new(format!("{} is out of range", shown(text)));
+    Err(fault.label("must be 1h to 1000d, or 0s for never"))
 }
 
 /// A path of a directory.

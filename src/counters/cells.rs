@@ -26,6 +26,9 @@ use super::journal::{OpenError, check_header, header, open_file};
 pub struct CellId(u32);
 
 impl CellId {
+    /// No cell: that of a series whose key is idle.
+    pub const NONE: Self = Self(u32::MAX);
+
     /// The number that files know it by.
     #[must_use]
     pub(super) const fn number(self) -> u32 {
@@ -62,13 +65,14 @@ pub struct Cell {
     pub decrements: AtomicU64,
     /// Kind, form and flags, packed: see [`Face`]; between them the marks of [`super::marks`].
     pub face: AtomicU64,
-    /// When the value shown expires, in milliseconds since the epoch; 0 for never.
+    /// When the value shown expires, in milliseconds since the epoch; 0 for never. In the high bits
+    /// when the key was last touched: see [`super::idle`].
     pub expires: AtomicU64,
     /// The unique number that `gets` answers, less `count`, wrapping: so that an increment changes
     /// the unique number without writing here.
     pub unique_offset: AtomicU64,
-    /// A checksum of the key, never zero once the cell is in use: what tells, after the power was
-    /// lost, a cell that was not written back from one that was.
+    /// The mark of the key's present life, never zero once the cell is in use: what tells, after the
+    /// power was lost, a cell that was not written back from one that was. See [`super::key_log`].
     pub identity: AtomicU64,
 }
 
@@ -216,6 +220,11 @@ impl Cells {
             cell.renew(identity);
         }
         Ok(Some((CellId(id), is_kept)))
+    }
+
+    /// Whether the table goes so far.
+    pub(super) fn has_room(&self, id: u32) -> bool {
+        id < self.max
     }
 
     /// Puts the segment in place that holds an id.

@@ -1,4 +1,4 @@
-//! The data directory of the live table: its lock, and the log of keys.
+//! The data directory of the live table: its lock, and the keys on their way into their log.
 //!
 //! A key is in the log before its cell is used, so after the end of the process every cell that was
 //! counted in has its name. Where the disk is full the key waits in memory and is tried again at each
@@ -7,44 +7,46 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::cells::CellId;
-use super::journal::{Found, Journal, OpenError, open_file};
-
-const KEYS_MAGIC: [u8; 8] = *b"tallyKEY";
-
-/// The kind of a record: a key was given a cell.
-const BIRTH: u8 = 1;
+use super::journal::{Found, OpenError, open_file};
+use super::key_log::{KeyLog, Life, Replay};
 
 /// The open directory. While it lives, no other process can open it.
 #[derive(Debug)]
 pub(super) struct Disk {
     _lock: File,
-    keys: Mutex<Keys>,
+    log: KeyLog,
+    /// Births that found no room, in their order.
+    unsaved: Mutex<Vec<Unsaved>>,
     waiting: AtomicU64,
+    /// Keys that have a cell, and their bytes.
+    keys: AtomicU64,
+    key_bytes: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Keys {
-    journal: Journal,
-    /// Keys that found no room, with their cells.
-    unsaved: Vec<(u32, Box<[u8]>)>,
+struct Unsaved {
+    id: CellId,
+    life: Life,
+    key: Box<[u8]>,
 }
 
+/// The disk has no room for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
 impl Disk {
-    /// Opens the directory, which is made where there is none, and hands every key in its log with
-    /// the number of its cell to `each`.
+    /// Opens the directory, which is made where there is none, with what its log of keys tells.
     ///
     /// # Errors
     /// [`OpenError`], where another process has it, or a file in it cannot be used.
-    pub(super) fn open(
-        dir: &Path,
-        mut each: impl FnMut(CellId, &[u8]),
-    ) -> Result<(Self, Found), OpenError> {
+    pub(super) fn open(dir: &Path) -> Result<(Self, Replay, Found), OpenError> {
         std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
         let lock = open_file(&dir.join("lock"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -54,24 +56,46 @@ impl Disk {
             }
             Err(error) => return Err(OpenError::io(dir)(error.into())),
         }
-        let (journal, found) = Journal::open(&dir.join("keys.log"), KEYS_MAGIC, |payload| {
-            if let Some((&[BIRTH, a, b, c, d], key)) = payload.split_first_chunk() {
-                each(CellId::of_number(u32::from_le_bytes([a, b, c, d])), key);
-            }
-        })?;
-        let keys = Mutex::new(Keys { journal, unsaved: Vec::new() });
-        Ok((Self { _lock: lock, keys, waiting: AtomicU64::new(0) }, found))
+        let (log, replay, found) = KeyLog::open(dir)?;
+        let (keys, key_bytes) = replay
+            .lives()
+            .fold((0, 0), |(keys, bytes), (_, _, key)| (keys + 1, bytes + key.len() as u64));
+        let disk = Self {
+            _lock: lock,
+            log,
+            unsaved: Mutex::default(),
+            waiting: AtomicU64::new(0),
+            keys: AtomicU64::new(keys),
+            key_bytes: AtomicU64::new(key_bytes),
+        };
+        Ok((disk, replay, found))
     }
 
     /// Notes that a key has a cell.
-    pub(super) fn birth(&self, id: CellId, key: &[u8]) {
-        let number = id.number();
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn birth(&self, id: CellId, life: Life, key: &[u8]) {
+        self.keys.fetch_add(1, Relaxed);
+        self.key_bytes.fetch_add(key.len() as u64, Relaxed);
         // Behind one that waits the next one waits too: in the log the order is that of the births.
-        if !keys.unsaved.is_empty() || keys.append(number, key).is_err() {
-            keys.unsaved.push((number, key.into()));
-            self.waiting.store(keys.unsaved.len() as u64, Relaxed);
+        let mut unsaved = self.unsaved();
+        if !unsaved.is_empty() || self.log.birth(id, life, key).is_err() {
+            unsaved.push(Unsaved { id, life, key: key.into() });
+            self.waiting.store(unsaved.len() as u64, Relaxed);
         }
+    }
+
+    /// Notes that a cell is free.
+    ///
+    /// # Errors
+    /// [`NoRoom`], where that cannot be noted now: the cell is not free then.
+    pub(super) fn free(&self, id: CellId, life: Life, key: &[u8]) -> Result<(), NoRoom> {
+        let unsaved = self.unsaved();
+        // Nothing goes past a birth that waits.
+        if !unsaved.is_empty() || self.log.free(id, life).is_err() {
+            return Err(NoRoom);
+        }
+        self.keys.fetch_sub(1, Relaxed);
+        self.key_bytes.fetch_sub(key.len() as u64, Relaxed);
+        Ok(())
     }
 
     /// Tries the keys that wait once more, and brings the log to the medium.
@@ -79,49 +103,50 @@ impl Disk {
     /// # Errors
     /// What the system says; keys go on waiting.
     pub(super) fn sync(&self) -> io::Result<()> {
-        let handle = {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            let saved = keys.save_waiting();
-            self.waiting.store(keys.unsaved.len() as u64, Relaxed);
-            saved?;
-            keys.journal.handle()?
+        let saved = {
+            let mut unsaved = self.unsaved();
+            let saved = self.save(&mut unsaved);
+            self.waiting.store(unsaved.len() as u64, Relaxed);
+            saved
         };
-        // Outside the lock: it may take as long as the disk likes.
-        handle.sync_data()
+        saved?;
+        self.log.sync()
+    }
+
+    fn save(&self, unsaved: &mut Vec<Unsaved>) -> io::Result<()> {
+        let mut saved = 0;
+        let done = unsaved.iter().try_for_each(|one| {
+            self.log.birth(one.id, one.life, &one.key)?;
+            saved += 1;
+            Ok(())
+        });
+        unsaved.drain(..saved);
+        done
+    }
+
+    /// Whether most of the log is past.
+    pub(super) fn is_worth_rewriting(&self) -> bool {
+        let (keys, bytes) = (self.keys.load(Relaxed), self.key_bytes.load(Relaxed));
+        self.log.is_worth_rewriting(keys, bytes)
+    }
+
+    /// Writes the log of keys anew: `write_all` has to note every life in it.
+    ///
+    /// # Errors
+    /// What the system says; the log tells the same as before.
+    pub(super) fn rewrite(
+        &self,
+        write_all: impl FnOnce(&KeyLog) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.log.rewrite(|| write_all(&self.log))
     }
 
     /// Keys that are not in the log yet.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Relaxed)
     }
-}
 
-impl Keys {
-    fn append(&mut self, number: u32, key: &[u8]) -> io::Result<()> {
-        self.journal.append(&[&[BIRTH], &number.to_le_bytes(), key])
+    fn unsaved(&self) -> MutexGuard<'_, Vec<Unsaved>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn save_waiting(&mut self) -> io::Result<()> {
-        let mut saved = 0;
-        let mut done = Ok(());
-        for at in 0..self.unsaved.len() {
-            let Some((number, key)) = self.unsaved.get(at).cloned() else { break };
-            done = self.append(number, &key);
-            if done.is_err() {
-                break;
-            }
-            saved += 1;
-        }
-        self.unsaved.drain(..saved);
-        done
-    }
-}
-
-/// The checksum of a key that its cell carries; never zero. FNV-1a with 64 bits, whose constants are
-/// those of its authors' page; it has to stay the same for as long as files do.
-pub(super) fn identity(key: &[u8]) -> u64 {
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    hash.max(1)
 }

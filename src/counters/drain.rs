@@ -65,6 +65,7 @@ impl Counters {
         self.cells.drain(|id| {
             self.accesses.note_drained(id, since);
             let cell = self.cells.get(id);
+            cell.note_touch(now);
             let face = Face::unpack(cell.face.load(SeqCst));
             // The count first: an increment that falls between the two reads is then in the total
             // of this window and in the count of the next, and neither is lost.

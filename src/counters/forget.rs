@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Counters;
+use super::cells::CellId;
 use super::keys::SHARDS;
 use crate::series;
 use crate::time::Timestamp;
@@ -45,8 +46,10 @@ impl Counters {
         self.items.clear();
     }
 
-    /// Housekeeping, once a second: a delayed flush that is due, and items that have expired.
-    pub fn sweep(&self, now: Timestamp) {
+    /// Housekeeping, once a second: a delayed flush that is due, items that have expired, and keys that
+    /// are idle. Gives the cells that were freed: what is known of them was of keys that have none now.
+    /// To be called from where [`drain`](Self::drain) is called, and before it.
+    pub fn sweep(&self, now: Timestamp) -> Vec<CellId> {
         self.swept.store(now.as_millis(), Relaxed);
         let due = self.flush_due.load(Relaxed);
         if due <= now.as_millis()
@@ -55,5 +58,6 @@ impl Counters {
             self.flush_now();
         }
         self.items.sweep(now);
+        self.free_idle(now)
     }
 }

@@ -334,6 +334,7 @@ impl Counters {
             cell.face.fetch_or(Marks::FETCHED.face_bits(), Relaxed);
         }
         self.accesses.note(id, now);
+        cell.note_touch(now);
     }
 
     fn take_away(&self, id: Option<CellId>, key: &[u8], now: Timestamp) {

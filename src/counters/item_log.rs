@@ -1,27 +1,20 @@
-//! What was said about items, in an append-only log that is written anew when most of it is past.
-//!
-//! Every change is in the log before it is acknowledged. Rewriting takes no lock for long: from one
-//! moment on changes go to a new file, then every item that is there is written to it too, a shard at
-//! a time, while the table works on. Replaying the old file and then the new one gives the same
-//! table at any moment in between.
+//! What was said about items: every change is in the log before it is acknowledged. It is written anew
+//! when most of it is past; see [`rotation`](super::rotation).
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 
 use super::items::Item;
-use super::journal::{Found, Journal, OpenError};
+use super::journal::{Found, OpenError};
 use super::marks::{Marks, Trace};
+use super::rotation::{Names, Rotation};
 use crate::time::Timestamp;
 
-const MAGIC: [u8; 8] = *b"tallyITM";
+const NAMES: Names = Names { magic: *b"tallyITM", name: "items", first: None };
 
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const CLEAR: u8 = 3;
-
-/// A file is written anew when it is this much longer than twice what is live in it.
-const SLACK_BYTES: u64 = 1 << 20;
 
 /// One change.
 pub(super) enum Change<'a> {
@@ -36,14 +29,7 @@ pub(super) enum Change<'a> {
 /// The log.
 #[derive(Debug)]
 pub(super) struct ItemLog {
-    dir: PathBuf,
-    current: Mutex<Current>,
-}
-
-#[derive(Debug)]
-struct Current {
-    number: u64,
-    journal: Journal,
+    files: Rotation,
 }
 
 impl ItemLog {
@@ -56,26 +42,12 @@ impl ItemLog {
         now: Timestamp,
         mut each: impl FnMut(Change<'_>),
     ) -> Result<(Self, Found), OpenError> {
-        let mut numbers = numbers(dir)?;
-        numbers.sort_unstable();
-        if numbers.is_empty() {
-            numbers.push(0);
-        }
-        let mut all = Found::default();
-        let mut last = None;
-        for number in numbers {
-            let (journal, found) = Journal::open(&path(dir, number), MAGIC, |payload| {
-                if let Some(change) = change(payload, now) {
-                    each(change);
-                }
-            })?;
-            all.records += found.records;
-            all.torn_bytes += found.torn_bytes;
-            all.damaged_bytes += found.damaged_bytes;
-            last = Some(Current { number, journal });
-        }
-        let current = last.expect("there is at least one file");
-        Ok((Self { dir: dir.to_owned(), current: Mutex::new(current) }, all))
+        let (files, found) = Rotation::open(dir, NAMES, |payload| {
+            if let Some(change) = change(payload, now) {
+                each(change);
+            }
+        })?;
+        Ok((Self { files }, found))
     }
 
     /// Notes that a value is put in place.
@@ -85,7 +57,7 @@ impl ItemLog {
     pub(super) fn put(&self, key: &[u8], item: &Item) -> io::Result<()> {
         let expires = item.expires.map_or(0, Timestamp::as_millis);
         let key_bytes = u16::try_from(key.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.lock().journal.append(&[
+        self.files.append(&[
             &[PUT],
             &item.trace.marks().face_bits().to_le_bytes(),
             &item.flags.to_le_bytes(),
@@ -102,7 +74,7 @@ impl ItemLog {
     /// # Errors
     /// What the system says; nothing was noted.
     pub(super) fn remove(&self, key: &[u8]) -> io::Result<()> {
-        self.lock().journal.append(&[&[REMOVE], key])
+        self.files.append(&[&[REMOVE], key])
     }
 
     /// Notes that all values are gone.
@@ -110,7 +82,7 @@ impl ItemLog {
     /// # Errors
     /// What the system says; nothing was noted.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.lock().journal.append(&[&[CLEAR]])
+        self.files.append(&[&[CLEAR]])
     }
 
     /// Brings the log to the medium.
@@ -118,13 +90,12 @@ impl ItemLog {
     /// # Errors
     /// What the system says.
     pub(super) fn sync(&self) -> io::Result<()> {
-        let handle = self.lock().journal.handle()?;
-        handle.sync_data()
+        self.files.sync()
     }
 
     /// Whether most of the log is past, when `live_bytes` of it are not.
     pub(super) fn is_worth_rewriting(&self, live_bytes: usize) -> bool {
-        self.lock().journal.bytes() > 2 * live_bytes as u64 + SLACK_BYTES
+        self.files.is_worth_rewriting(live_bytes as u64)
     }
 
     /// Writes the log anew: `write_all` has to [`put`](Self::put) every value that is there.
@@ -132,44 +103,8 @@ impl ItemLog {
     /// # Errors
     /// What the system says; the old file stays until all of it is in the new one.
     pub(super) fn rewrite(&self, write_all: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let current = {
-            let mut current = self.lock();
-            let number = current.number + 1;
-            let (journal, _) =
-                Journal::open(&path(&self.dir, number), MAGIC, |_| {}).map_err(io::Error::other)?;
-            *current = Current { number, journal };
-            number
-        };
-        write_all()?;
-        self.sync()?;
-        // From the oldest on, of which there are several where an earlier attempt failed half way: a
-        // later one may tell that what an older one put is gone.
-        let mut past = numbers(&self.dir).map_err(io::Error::other)?;
-        past.retain(|number| *number < current);
-        past.sort_unstable();
-        past.into_iter().try_for_each(|number| std::fs::remove_file(path(&self.dir, number)))
+        self.files.rewrite(write_all)
     }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("items-{number:06}.log"))
-}
-
-/// The numbers of the log's files.
-fn numbers(dir: &Path) -> Result<Vec<u64>, OpenError> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(OpenError::io(dir))? {
-        let name = entry.map_err(OpenError::io(dir))?.file_name();
-        let number = name.to_str().and_then(|name| {
-            name.strip_prefix("items-")?.strip_suffix(".log")?.parse::<u64>().ok()
-        });
-        numbers.extend(number);
-    }
-    Ok(numbers)
 }
 
 /// What a record says; `None` for one that no version of this program has written.

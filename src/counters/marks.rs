@@ -161,6 +161,13 @@ impl Accesses {
         }
     }
 
+    /// Forgets a cell, which will be another key's.
+    pub(super) fn forget(&self, id: CellId) {
+        if let Some(part) = self.parts.get(id.index() / PART).and_then(OnceLock::get) {
+            write(part, id, 0);
+        }
+    }
+
     /// Seconds since the last access. Of a counter that was incremented and never read by anybody it
     /// is known only that nothing else came since the beginning.
     pub(super) fn idle_secs(&self, id: CellId, now: Timestamp) -> u64 {

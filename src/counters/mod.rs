@@ -20,14 +20,17 @@ mod fetch;
 mod forget;
 mod gauges;
 mod glance;
+mod idle;
 mod item_log;
 pub mod items;
 mod journal;
+mod key_log;
 mod keys;
 pub mod marks;
 mod number;
 mod open;
 mod put;
+mod rotation;
 mod shown;
 mod slot;
 mod store;
@@ -37,6 +40,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use crate::config::MissingIncr;
+use crate::time::Span;
 
 pub use arithmetic::Arithmetic;
 pub use batch::Increment;
@@ -49,6 +53,7 @@ pub use fetch::View;
 use gauges::Gauges;
 pub use gauges::Observed;
 pub use glance::{Condemned, Glance, Step, Stepped};
+use idle::{Broom, Vacant};
 use items::Items;
 pub use journal::OpenError;
 use keys::Keys;
@@ -70,6 +75,8 @@ pub struct Options {
     pub items_bytes: usize,
     /// Longest value that `append` and `prepend` may come to, in bytes.
     pub value_bytes: usize,
+    /// After how long without a touch a key loses its cell; `None` for never.
+    pub idle_expiry: Option<Span>,
 }
 
 /// The live table.
@@ -91,6 +98,13 @@ pub struct Counters {
     births: Mutex<Births>,
     missing_incr: MissingIncr,
     overflow: CellId,
+    /// Cells that were freed.
+    vacant: Vacant,
+    broom: Broom,
+    /// Every key in the log has a cell here, so the log may be written anew from what is here.
+    may_rewrite: bool,
+    /// After how long without a touch a key loses its cell; `None` for never.
+    idle_expiry: Option<Span>,
     overflowed: AtomicU64,
     /// The next unique number for `gets`.
     unique: AtomicU64,
@@ -124,6 +138,10 @@ impl Counters {
             births: Mutex::default(),
             missing_incr: options.missing_incr,
             overflow: CellId::default(),
+            vacant: Vacant::default(),
+            broom: Broom::default(),
+            may_rewrite: true,
+            idle_expiry: options.idle_expiry,
             overflowed: AtomicU64::new(0),
             unique: AtomicU64::new(1),
             flush_due: AtomicI64::new(i64::MAX),
@@ -134,7 +152,7 @@ impl Counters {
     /// Series known, our own not counted.
     #[must_use]
     pub fn series(&self) -> usize {
-        self.cells.len() - 1
+        self.cells.len().saturating_sub(self.vacant.len()).saturating_sub(1)
     }
 
     /// Increments that went to [`OVERFLOW_KEY`] for want of room.

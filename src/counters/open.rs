@@ -8,9 +8,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::births::Births;
 use super::cells::{CellId, Cells, Shown};
-use super::disk::{self, Disk};
+use super::disk::Disk;
+use super::idle::Vacant;
 use super::items::Items;
 use super::journal::OpenError;
+use super::key_log::{Life, Replay};
+use super::keys::SHARDS;
 use super::{Counters, Options};
 use crate::time::Timestamp;
 
@@ -31,6 +34,16 @@ pub struct Recovered {
     pub damaged_bytes: usize,
 }
 
+/// What has become of a cell that an earlier process gave out.
+enum Adopted {
+    /// Its key has it.
+    Alone,
+    /// Its key has it, and had this one before.
+    InsteadOf(CellId),
+    /// Its key has another.
+    Not,
+}
+
 impl Counters {
     /// The table as `dir` holds it; the directory is made where there is none. What was acknowledged
     /// before the last process ended, however it ended, is there.
@@ -43,8 +56,7 @@ impl Counters {
         now: Timestamp,
     ) -> Result<(Self, Recovered), OpenError> {
         let mut recovered = Recovered::default();
-        let mut births = Births::default();
-        let (disk, keys) = Disk::open(dir, |id, key| births.push(id, key))?;
+        let (disk, replay, keys) = Disk::open(dir)?;
         let (items, found) = Items::open(options.items_bytes, dir, now)?;
         recovered.damaged_bytes = keys.damaged_bytes + found.damaged_bytes;
         recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
@@ -53,24 +65,45 @@ impl Counters {
         let mut unique = items.unique_max();
         let mut counters = Self::over(options, cells, items);
         counters.disk = Some(disk);
-        counters.keys.reserve(births.len());
-        for (number, key) in births.iter() {
-            match counters.cells.adopt(number.number(), disk::identity(key))? {
-                Some((id, is_kept)) => {
-                    let cell = counters.cells.get(id);
-                    unique = unique.max(cell.unique());
-                    counters.expiring.note(id, cell.expires());
-                    recovered.series += 1;
-                    recovered.reset += usize::from(!is_kept);
-                    if counters.face(id).shown != Shown::Text {
-                        // Left over from a change that was under way when the process ended.
-                        counters.items.forget(key);
-                    }
-                    counters.adopt(id, key);
-                }
-                None => recovered.beyond_room += 1,
+        counters.keys.reserve(replay.len());
+        let mut births = Births::default();
+        let mut vacant = Vec::new();
+        let mut next = 0;
+        for (id, life, key) in replay.lives() {
+            // One segment after the other, also where one holds no cell in use any more.
+            while next < id.number() && counters.cells.has_room(next) {
+                counters.cells.prepare(next)?;
+                vacant.push(CellId::of_number(next));
+                next += 1;
             }
+            next = id.number() + 1;
+            let Some((id, is_kept)) = counters.cells.adopt(id.number(), life.0)? else {
+                recovered.beyond_room += 1;
+                continue;
+            };
+            match counters.adopt(id, key, &replay) {
+                Adopted::Alone => recovered.series += 1,
+                // The record that freed the other one is lost in damage.
+                Adopted::InsteadOf(other) => vacant.push(other),
+                Adopted::Not => {
+                    vacant.push(id);
+                    continue;
+                }
+            }
+            let cell = counters.cells.get(id);
+            unique = unique.max(cell.unique());
+            counters.expiring.note(id, cell.expires());
+            recovered.reset += usize::from(!is_kept);
+            if counters.face(id).shown != Shown::Text {
+                // Left over from a change that was under way when the process ended.
+                counters.items.forget(key);
+            }
+            births.push(id, key);
         }
+        // The lowest is given out first, so that those in use lie close together.
+        vacant.reverse();
+        counters.vacant = Vacant::of(vacant);
+        counters.may_rewrite = recovered.beyond_room == 0;
         counters.births = Mutex::new(births);
         counters.unique.store(unique + 1, Relaxed);
         counters.cells.prepare(0)?;
@@ -78,11 +111,22 @@ impl Counters {
         Ok((counters, recovered))
     }
 
-    /// Takes a key of an earlier process in.
-    pub(super) fn adopt(&self, id: CellId, key: &[u8]) {
+    /// Takes a key of an earlier process in. Of two cells it has the one that it was given later.
+    fn adopt(&self, id: CellId, key: &[u8], replay: &Replay) -> Adopted {
         let hash = self.keys.hash(key);
         let mut shard = self.keys.write(hash.shard());
-        shard.insert(hash, key, id, |key| self.keys.hash(key));
+        let other = shard.get(hash, key);
+        if other.is_some_and(|other| replay.is_later(other, id)) {
+            return Adopted::Not;
+        }
+        if other.is_some() {
+            shard.remove(hash, key, |key| self.keys.hash(key));
+        }
+        match (shard.insert(hash, key, id, |key| self.keys.hash(key)), other) {
+            (false, _) => Adopted::Not,
+            (true, None) => Adopted::Alone,
+            (true, Some(other)) => Adopted::InsteadOf(other),
+        }
     }
 
     /// Brings what was counted to the medium, so that it survives the loss of power as well. It may
@@ -93,9 +137,25 @@ impl Counters {
     pub fn sync(&self) -> io::Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
         // Keys before cells: a cell without its key would be nobody's.
-        let keys = disk.sync();
+        let keys = disk.sync().and_then(|()| self.rewrite_keys(disk));
         let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync_data());
         keys.and(cells).and(self.items.sync())
+    }
+
+    /// Writes the log of keys anew when most of it is past.
+    fn rewrite_keys(&self, disk: &Disk) -> io::Result<()> {
+        if !self.may_rewrite || !disk.is_worth_rewriting() {
+            return Ok(());
+        }
+        disk.rewrite(|log| {
+            (0..SHARDS).try_for_each(|shard| {
+                // The guard is held meanwhile, so that nothing is told of these keys in between.
+                let shard = self.keys.read(shard);
+                shard
+                    .iter()
+                    .try_for_each(|(key, id)| log.birth(id, Life::of(self.cells.get(id)), key))
+            })
+        })
     }
 
     /// Keys that are not on the disk yet, since it is full; they would be lost with the process.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Counters;
 use super::cells::{Cell, CellId, Face, Shown};
 use super::drain::ShownNow;
+use super::idle::EXPIRES_MASK;
 use super::number::Decimal;
 use crate::time::Timestamp;
 
@@ -18,13 +19,15 @@ impl Cell {
     /// Whether the value shown has not expired.
     #[inline]
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
-        let expires = self.expires.load(Relaxed);
+        let expires = self.expires.load(Relaxed) & EXPIRES_MASK;
         expires == 0 || now.as_millis().cast_unsigned() < expires
     }
 
     pub(super) fn set_expires(&self, expires: Option<Timestamp>) {
         let millis = expires.map_or(0, |at| at.as_millis().max(1).cast_unsigned());
-        self.expires.store(millis, Relaxed);
+        let millis = millis.min(EXPIRES_MASK);
+        let _ =
+            self.expires.fetch_update(Relaxed, Relaxed, |word| Some(word & !EXPIRES_MASK | millis));
     }
 
     /// Shows a number, without counting it.
@@ -75,7 +78,7 @@ impl Cell {
 
     /// When the value shown expires, where it does.
     pub(super) fn expires(&self) -> Option<Timestamp> {
-        match self.expires.load(Relaxed) {
+        match self.expires.load(Relaxed) & EXPIRES_MASK {
             0 => None,
             millis => Some(Timestamp::from_millis(millis.cast_signed())),
         }

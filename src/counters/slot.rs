@@ -4,8 +4,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cells::{CellId, Face, Kind, Shown};
+use super::key_log::Life;
 use super::keys::{Hash, Shard};
-use super::{Counters, OVERFLOW_KEY, disk};
+use super::{Counters, OVERFLOW_KEY};
 
 /// A key's place in its shard, under the write guard.
 pub(super) struct Slot<'a> {
@@ -37,9 +38,10 @@ impl Counters {
 
     /// Makes a cell for a key that has none; `None` when the table is full.
     pub(super) fn birth(&self, slot: &mut Slot<'_>, hash: Hash, key: &[u8]) -> Option<CellId> {
-        let id = self.cells.allocate()?;
-        // An earlier process may have used the cell for a key that never reached the disk.
-        self.cells.get(id).renew(disk::identity(key));
+        let id = self.vacant.take().or_else(|| self.cells.allocate())?;
+        let life = Life::new();
+        // It may have been another key's, or that of one that never reached the disk.
+        self.cells.get(id).renew(life.0);
         // A text that was kept without a cell is what the key shows until the cell shows another
         // value: whenever the process ends, one of the two is there.
         if self.items.holds(key) {
@@ -47,11 +49,12 @@ impl Counters {
             self.cells.get(id).face.store(face.pack(), Relaxed);
         }
         if !slot.shard.insert(hash, key, id, |key| self.keys.hash(key)) {
+            self.vacant.give(id);
             return None;
         }
         // In the log before anything can be counted in it.
         if let Some(disk) = &self.disk {
-            disk.birth(id, key);
+            disk.birth(id, life, key);
         }
         self.births.lock().unwrap_or_else(PoisonError::into_inner).push(id, key);
         slot.id = Some(id);

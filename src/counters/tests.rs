@@ -12,8 +12,18 @@ fn later(secs: i64) -> Timestamp {
     Timestamp::from_secs(1_000_000 + secs)
 }
 
+pub(super) fn options() -> Options {
+    Options {
+        missing_incr: MissingIncr::Create,
+        max_series: 1000,
+        items_bytes: 10_000,
+        value_bytes: 10_000,
+        idle_expiry: None,
+    }
+}
+
 fn table(missing_incr: MissingIncr, max_series: usize) -> Counters {
-    Counters::new(Options { missing_incr, max_series, items_bytes: 10_000, value_bytes: 10_000 })
+    Counters::new(Options { missing_incr, max_series, ..options() })
 }
 
 fn counters() -> Counters {
@@ -400,12 +410,7 @@ impl OnDisk {
 
     fn reopen(&mut self) -> Recovered {
         self.counters = None;
-        let options = Options {
-            missing_incr: MissingIncr::Create,
-            max_series: 1000,
-            items_bytes: 100_000,
-            value_bytes: 100_000,
-        };
+        let options = Options { items_bytes: 100_000, value_bytes: 100_000, ..options() };
         let (counters, recovered) = Counters::open(options, self.dir.path(), NOW).unwrap();
         self.counters = Some(counters);
         recovered
@@ -461,12 +466,7 @@ fn everything_is_there_again_after_the_end_of_the_process() {
 #[test]
 fn a_directory_has_one_master() {
     let disk = OnDisk::new();
-    let options = Options {
-        missing_incr: MissingIncr::Create,
-        max_series: 10,
-        items_bytes: 1000,
-        value_bytes: 1000,
-    };
+    let options = Options { max_series: 10, ..options() };
     let error = Counters::open(options, disk.dir.path(), NOW).unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }));
     assert!(error.to_string().starts_with("another tallyd works on"), "{error}");
@@ -502,7 +502,7 @@ fn damage_is_reported_and_the_rest_is_kept() {
     }
     disk.counters = None;
     // The second key's record, and a byte of the second item's.
-    for (file, needle) in [("keys.log", &b"\x01\x02\0\0\0b"[..]), ("items-000000.log", b"item-b")] {
+    for (file, needle) in [("keys.log", &b"\x02\x02\0\0\0"[..]), ("items-000000.log", b"item-b")] {
         let mut bytes = std::fs::read(disk.path(file)).unwrap();
         let at = memchr::memmem::find(&bytes, needle).expect(file);
         bytes[at] ^= 0xff;
@@ -542,12 +542,7 @@ fn files_of_a_newer_version_are_refused() {
         let mut bytes = std::fs::read(disk.path(file)).unwrap();
         bytes[8] = 9;
         std::fs::write(disk.path(file), bytes).unwrap();
-        let options = Options {
-            missing_incr: MissingIncr::Create,
-            max_series: 10,
-            items_bytes: 1000,
-            value_bytes: 1000,
-        };
+        let options = Options { max_series: 10, ..options() };
         let error = Counters::open(options, disk.dir.path(), NOW).unwrap_err();
         assert!(error.to_string().contains("newer tallyd (format 9"), "{file}: {error}");
     }

@@ -193,7 +193,9 @@ impl Engine {
             return Ticked { behind: state.closed.since(now), ..Ticked::default() };
         }
         let gap = base.start.since(state.closed);
-        self.counters.sweep(now);
+        for cell in self.counters.sweep(now) {
+            state.forget(cell);
+        }
         state.close(&self.counters, base, now, is_over);
         let State { rules, store, catalogue, incidents, outbox, .. } = &mut *state;
         let events = rules.evaluate(store, catalogue, end);
@@ -242,7 +244,7 @@ impl Engine {
         let state = self.state();
         let figure = |(id, known): (SeriesId, &Known)| {
             let value = match known.kind {
-                Kind::Counter => FigureValue::Total(self.counters.totals(known.cell).0),
+                Kind::Counter => FigureValue::Total(self.counters.totals(known.cell()?).0),
                 Kind::Gauge => FigureValue::Gauge(known.last()?),
             };
             Some(Figure { series: state.catalogue.series(id), value })
@@ -274,6 +276,7 @@ fn options(config: &Config) -> Options {
         max_series: config.counters.max_series,
         items_bytes: config.memcached.items_bytes,
         value_bytes: config.memcached.max_item_bytes,
+        idle_expiry: Some(config.counters.idle_expiry).filter(|expiry| !expiry.is_zero()),
     }
 }
 
@@ -299,7 +302,10 @@ impl State {
     fn close(&mut self, counters: &Counters, base: Window, now: Timestamp, is_over: bool) {
         let mut drained = std::mem::take(&mut self.drained);
         let births = counters.drain(now, |one| drained.push(one));
-        self.learn_all(births, base);
+        for (cell, _) in self.learn_all(births, base) {
+            // A cell that was another key's, or this one's in an earlier life, begins at zero.
+            self.rollup.prime(cell, 0, 0);
+        }
         let since = latest_span(self.store.tiers(), base.start).max(self.started);
         for one in drained.drain(..) {
             self.note(one, base, since);
@@ -342,6 +348,13 @@ impl State {
     fn learn_all(&mut self, mut births: Births, base: Window) -> Vec<(CellId, SeriesId)> {
         births.sort();
         births.iter().map(|(cell, key)| (cell, self.learn(cell, key, base))).collect()
+    }
+
+    /// Notes that the key of a cell is idle. Its series stays, and its windows.
+    fn forget(&mut self, cell: CellId) {
+        if let Some(series) = self.series.get(cell.index()) {
+            self.catalogue.get_mut(*series).rest();
+        }
     }
 
     fn learn(&mut self, cell: CellId, key: &[u8], base: Window) -> SeriesId {

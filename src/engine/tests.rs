@@ -268,6 +268,47 @@ fn what_was_counted_before_the_start_is_shown_and_did_not_happen_now() {
     assert_eq!(world.second(), ["Firing errors-high critical"]);
 }
 
+/// A key that was idle for so long that its cell went to another one, and that comes again: neither of
+/// the two is told what the other or it itself has counted before.
+#[test]
+fn a_series_goes_on_where_its_key_comes_again() {
+    let now = Timestamp::from_secs(1_767_571_200);
+    let mut config = config(Vec::new());
+    config.counters.idle_expiry = Span::from_secs(3600);
+    config.counters.max_series = 1;
+    let mut world = World { engine: Engine::new(&config, now), now };
+    let sums = |world: &World| -> Vec<_> {
+        world.engine.view(|view| {
+            let last = Window::ending(view.closed, Span::SECOND);
+            let mut sums = Vec::new();
+            for (id, _) in view.catalogue.iter() {
+                view.store.read(0, id, last, &mut |_, record| {
+                    if let Record::Counts(counts) = record {
+                        sums.push((view.catalogue.series(id).to_string(), counts.sum));
+                    }
+                });
+            }
+            sums
+        })
+    };
+    world.send("incr a 5\r\n");
+    world.second();
+    for (key, delta) in [("b", 2), ("a", 3), ("a", 4), ("b", 1)] {
+        if delta != 4 {
+            world.now = world.now + Span::from_secs(3 * 3600);
+            world.second();
+            assert_eq!(world.engine.figures().len(), 1, "the overflow alone has a cell");
+        }
+        world.send(&format!("incr {key} {delta}\r\n"));
+        world.second();
+        assert_eq!(sums(&world), [(key.to_owned(), delta)]);
+    }
+    let figures: Vec<_> = world.engine.figures().into_iter().map(|figure| figure.value).collect();
+    assert_eq!(figures, [FigureValue::Total(0), FigureValue::Total(1)]);
+    assert_eq!(world.engine.view(|view| view.catalogue.len()), 3, "no series twice");
+    assert_eq!(world.engine.counters().overflowed(), 0);
+}
+
 #[test]
 fn the_last_requests_are_judged_before_the_end() {
     let world = World::new(vec![errors_high()]);

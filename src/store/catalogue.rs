@@ -23,8 +23,8 @@ pub struct Known {
     /// In seconds since the epoch: enough until 2106.
     born: u32,
     updated: u32,
-    /// The cell that is counted in now.
-    pub cell: CellId,
+    /// The cell that is counted in now; [`CellId::NONE`] while its key is idle.
+    cell: CellId,
     /// Counter or gauge, by its last use.
     pub kind: Kind,
     /// The value shown has changed since the last record, other than by what was counted.
@@ -69,6 +69,18 @@ impl Known {
         Some(self.last).filter(|last| !last.is_nan())
     }
 
+    /// The cell that is counted in now; none while the key is idle.
+    #[must_use]
+    pub fn cell(&self) -> Option<CellId> {
+        Some(self.cell).filter(|cell| *cell != CellId::NONE)
+    }
+
+    /// Notes that the key is idle: it has no cell any more, and shows nothing.
+    pub fn rest(&mut self) {
+        self.cell = CellId::NONE;
+        self.show(None);
+    }
+
     /// Notes a value that is shown without a record of it.
     pub fn show(&mut self, last: Option<f64>) {
         let last = last.unwrap_or(f64::NAN);
@@ -111,7 +123,9 @@ impl Catalogue {
     pub fn register(&mut self, key: &[u8], cell: CellId, born: Timestamp) -> SeriesId {
         let hash = self.hasher.hash_one(key);
         if let Some(id) = self.ids.get(hash, |id| self.key(*id) == key) {
-            return *id;
+            let id = *id;
+            self.get_mut(id).cell = cell;
+            return id;
         }
         let id = SeriesId(u32::try_from(self.known.len()).expect("cells are fewer than 2^32"));
         let key_at = self.keys.len() as u64;

@@ -20,6 +20,7 @@ impl Talk {
             max_series: 100,
             items_bytes: memcached.items_bytes,
             value_bytes: memcached.max_item_bytes,
+            idle_expiry: None,
         });
         Self { counters, now: Timestamp::from_secs(1_767_571_200) }
     }
