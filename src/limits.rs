@@ -57,6 +57,16 @@ pub const SERIES_TAGS: usize = 32;
 /// windows: at two to eight bytes each, an hour of ten thousand series that are touched every second.
 pub const WINDOW_BYTES: usize = 512 * 1024 * 1024;
 
+/// Windows in one chunk of the store. Eleven hours of ten seconds: a table of frequencies is then a
+/// hundredth of a chunk, and still a few of them make up what a tier keeps.
+pub const CHUNK_SLOTS: u16 = 4096;
+
+/// What the histograms of one chunk take together, in bytes.
+pub const CHUNK_STRING_BYTES: usize = 16 * 1024 * 1024;
+
+/// Series in one group of chunks.
+pub const GROUP_SERIES: usize = 128;
+
 /// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
 pub const RULE_INSTANCES: usize = 1000;
 
@@ -108,6 +118,7 @@ const _: () = {
     assert!(KEY_BYTES * 1000 < GET_LINE_BYTES, "one thousand full keys fit a retrieval line");
     assert!(LINE_BYTES < READ_CHUNK_BYTES, "all other lines fit what is read at once");
     assert!(LINE_BYTES <= GET_LINE_BYTES);
+    assert!(GROUP_SERIES <= u8::MAX as usize, "a place in a group is one byte");
     assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

@@ -4,11 +4,14 @@
 //! A store answers what it was given, exactly; it knows nothing of measures or rules.
 
 mod catalogue;
+pub mod codec;
 mod coverage;
+mod group;
 mod memory;
 
 pub use catalogue::{Catalogue, Known};
 pub use coverage::Coverage;
+pub use group::{Group, GroupBuilder, GroupError};
 pub use memory::MemoryStore;
 
 use crate::config::Tier;
