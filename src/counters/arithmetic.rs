@@ -3,10 +3,10 @@
 //! An increment of a counter in its plain form is two additions under the read guard of its key's
 //! shard. Everything else, a birth or a text that becomes a number, takes the write guard and is rare.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Counters;
-use super::cells::{Cell, CellId, Face, Kind, Shown};
+use super::cells::{CellId, Face, Kind, Shown};
 use super::items::Item;
 use super::keys::Hash;
 use super::marks::Marks;
@@ -43,7 +43,7 @@ impl Counters {
         let found = self.with_read(hash, key, |id| {
             let id = id?;
             let cell = self.cells.get(id);
-            cell.is_plain_counter(now).then(|| self.add(id, cell, delta))
+            cell.is_plain_counter(now).then(|| self.cells.add(id, cell, delta))
         });
         match found {
             Some(value) => Arithmetic::Value(value),
@@ -107,7 +107,7 @@ impl Counters {
         cell.face.store(face.pack() | marks.face_bits(), Relaxed);
         self.drop_text(was_text, key, now);
         self.renew_unique(cell);
-        Arithmetic::Value(self.add(id, cell, delta))
+        Arithmetic::Value(self.cells.add(id, cell, delta))
     }
 
     /// Takes from the value shown, not below zero. The total of increments is not touched.
@@ -156,21 +156,12 @@ impl Counters {
         Arithmetic::Value(left)
     }
 
-    /// The addition itself. The count follows the total, the mark follows both.
-    #[inline]
-    pub(super) fn add(&self, id: CellId, cell: &Cell, delta: u64) -> u64 {
-        let total = cell.total.fetch_add(delta, SeqCst).wrapping_add(delta);
-        cell.count.fetch_add(1, SeqCst);
-        self.cells.mark(id);
-        total.wrapping_add(cell.offset.load(Relaxed))
-    }
-
     pub(super) fn add_overflow(&self, delta: u64) -> u64 {
         let cell = self.cells.get(self.overflow);
         let face = Face { kind: Kind::Counter, shown: Shown::Integer, width: 0, flags: 0 };
         cell.face.store(face.pack(), Relaxed);
         cell.set_expires(None);
-        self.add(self.overflow, cell, delta)
+        self.cells.add(self.overflow, cell, delta)
     }
 
     /// The value shown, as arithmetic needs it.

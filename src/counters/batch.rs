@@ -90,7 +90,7 @@ impl Counters {
             if !cell.is_plain_counter(now) {
                 break;
             }
-            one.done = Arithmetic::Value(self.add(id, cell, one.delta));
+            one.done = Arithmetic::Value(self.cells.add(id, cell, one.delta));
             done += 1;
         }
         done

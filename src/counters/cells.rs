@@ -12,14 +12,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::FallocateFlags;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::journal::{OpenError, check_header, header, open_file};
+use super::sync::{AtomicU32, AtomicU64};
+use mapping::Mapping;
 
 /// Which cell; dense from zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +74,17 @@ pub struct Cell {
     /// The mark of the key's present life, never zero once the cell is in use: what tells, after the
     /// power was lost, a cell that was not written back from one that was. See [`super::key_log`].
     pub identity: AtomicU64,
+}
+
+/// What a drain finds in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// The rarely written part.
+    pub(super) face: Face,
+    /// Number of increments ever.
+    pub(super) count: u64,
+    /// Sum of all increments ever; of `count` of them at least.
+    pub(super) total: u64,
 }
 
 /// The rarely written part of a cell, packed into one word.
@@ -145,13 +156,15 @@ impl Face {
     }
 }
 
-/// Cells in one segment: 4 MiB.
-const SEGMENT: usize = 1 << 16;
+/// Cells in one segment: 4 MiB; few where a model checker watches each of them.
+const SEGMENT: usize = if cfg!(tallyd_loom) { 1 << 1 } else { 1 << 16 };
 const SEGMENT_SHIFT: u32 = SEGMENT.trailing_zeros();
 
 /// Where the cells begin in their file: behind a page, so that the mapping is aligned.
 const DATA_OFFSET: u64 = 4096;
 const SEGMENT_BYTES: usize = SEGMENT * size_of::<Cell>();
+/// Words of dirty bits in one segment.
+const DIRTY_WORDS: usize = SEGMENT.div_ceil(64);
 const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"tallyCEL" } else { *b"tallyCEB" };
 
 #[derive(Debug)]
@@ -283,27 +296,39 @@ impl Cells {
         face ^ bits.map_or(0, |bits| bits.load(Ordering::Relaxed))
     }
 
-    /// Notes that a cell was written. Call it after the write.
+    /// Adds to a counter, and gives what it shows then. The count follows the total, the look at the
+    /// dirty bit follows both.
     ///
     /// The order is the point: the writer adds, then looks at the bit; the drain clears the bit,
     /// then reads. All four are sequentially consistent, so at least one of the two sees the other,
-    /// and no write stays unseen until the next one. The bit is looked at first, because it is
+    /// and no increment stays unseen until the next one. The bit is looked at first, because it is
     /// nearly always set already and a shared cache line costs less than one that is written.
     #[inline]
-    pub fn mark(&self, id: CellId) {
-        let bit = 1 << (id.index() % 64);
-        let word = self.segment(id).and_then(|s| s.dirty.get(id.index() % SEGMENT / 64));
-        let word = word.expect("an id is handed out after its segment is in place");
+    pub(super) fn add(&self, id: CellId, cell: &Cell, delta: u64) -> u64 {
+        let total = cell.total.fetch_add(delta, Ordering::SeqCst).wrapping_add(delta);
+        cell.count.fetch_add(1, Ordering::SeqCst);
+        let (word, bit) = self.dirty(id);
         if word.load(Ordering::SeqCst) & bit == 0 {
             word.fetch_or(bit, Ordering::SeqCst);
         }
+        total.wrapping_add(cell.offset.load(Ordering::Relaxed))
+    }
+
+    /// Notes that a cell was written, in whatever order; for everything but [`add`](Self::add). Call
+    /// it after the writes.
+    ///
+    /// It does not look first: plain stores are not ordered before a look. But whichever of this and
+    /// the drain's clearing comes first, the drain that finds the bit sees what was written before.
+    pub(super) fn mark(&self, id: CellId) {
+        let (word, bit) = self.dirty(id);
+        word.fetch_or(bit, Ordering::Release);
     }
 
     /// Whether a cell was written since the last drain.
     #[must_use]
     pub fn is_marked(&self, id: CellId) -> bool {
-        let word = self.segment(id).and_then(|s| s.dirty.get(id.index() % SEGMENT / 64));
-        word.is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (id.index() % 64) != 0)
+        let (word, bit) = self.dirty(id);
+        word.load(Ordering::Relaxed) & bit != 0
     }
 
     /// Hands every cell that was marked since the last call to `each`, in order of id.
@@ -322,6 +347,14 @@ impl Cells {
                 }
             }
         }
+    }
+
+    /// The word with the dirty bit of a cell, and the bit.
+    #[inline]
+    fn dirty(&self, id: CellId) -> (&AtomicU64, u64) {
+        let word = self.segment(id).and_then(|s| s.dirty.get(id.index() % SEGMENT / 64));
+        let word = word.expect("an id is handed out after its segment is in place");
+        (word, 1 << (id.index() % SEGMENT % 64))
     }
 
     #[inline]
@@ -357,10 +390,21 @@ impl Segment {
 }
 
 fn clean() -> Box<[AtomicU64]> {
-    (0..SEGMENT / 64).map(|_| AtomicU64::new(0)).collect()
+    (0..DIRTY_WORDS).map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Cell {
+    /// Reads what was counted, as a drain does it.
+    ///
+    /// The count first: an increment that falls between the two reads is then in the total of this
+    /// window and in the count of the next, and neither is lost.
+    pub(super) fn read(&self) -> Reading {
+        let face = self.face.load(Ordering::SeqCst);
+        let count = self.count.load(Ordering::SeqCst);
+        let total = self.total.load(Ordering::SeqCst);
+        Reading { face: Face::unpack(face), count, total }
+    }
+
     /// Zero but for the checksum of its key.
     pub(super) fn renew(&self, identity: u64) {
         self.zero();
@@ -376,19 +420,22 @@ impl Cell {
     }
 }
 
-/// [`SEGMENT`] cells in mapped memory.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<Cell>,
-}
-
+#[cfg(not(tallyd_loom))]
 #[expect(unsafe_code, reason = "the one place where memory is taken from a mapping")]
 mod mapping {
-    use super::{
-        Cell, DATA_OFFSET, File, MapFlags, Mapping, NonNull, ProtFlags, SEGMENT, SEGMENT_BYTES,
-        mmap, mmap_anonymous, munmap,
-    };
+    use std::fs::File;
     use std::io;
+    use std::ptr::NonNull;
+
+    use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+    use super::{Cell, DATA_OFFSET, SEGMENT, SEGMENT_BYTES};
+
+    /// [`SEGMENT`] cells in mapped memory.
+    #[derive(Debug)]
+    pub(super) struct Mapping {
+        start: NonNull<Cell>,
+    }
 
     // SAFETY: a mapping owns its memory until it is dropped, and hands out nothing but shared
     // references to atomics, so it may be used from any thread and moved to any.
@@ -445,9 +492,39 @@ mod mapping {
     }
 }
 
-const _: () = assert!(size_of::<Cell>() == 64, "a cell is one cache line");
+/// The same in plain memory, for the model checker.
+#[cfg(tallyd_loom)]
+mod mapping {
+    use std::fs::File;
+    use std::io;
 
-#[cfg(test)]
+    use super::{Cell, SEGMENT};
+
+    #[derive(Debug)]
+    pub(super) struct Mapping(Box<[Cell]>);
+
+    impl Mapping {
+        #[expect(clippy::unnecessary_wraps, reason = "as the other one")]
+        pub(super) fn anonymous() -> io::Result<Self> {
+            Ok(Self((0..SEGMENT).map(|_| Cell::default()).collect()))
+        }
+
+        pub(super) fn of_file(_: &File) -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(super) fn get(&self, at: usize) -> &Cell {
+            self.0.get(at).expect("a remainder is in range")
+        }
+    }
+}
+
+const _: () = assert!(cfg!(tallyd_loom) || size_of::<Cell>() == 64, "a cell is one cache line");
+
+#[cfg(all(test, tallyd_loom))]
+mod model;
+
+#[cfg(all(test, not(tallyd_loom)))]
 mod tests {
     use super::*;
 

@@ -1,11 +1,11 @@
 //! What has changed since the last base window was closed.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Counters;
 use super::births::Births;
-use super::cells::{CellId, Face, Kind};
+use super::cells::{CellId, Kind, Reading};
 use super::gauges::Observed;
 use crate::time::Timestamp;
 
@@ -66,11 +66,7 @@ impl Counters {
             self.accesses.note_drained(id, since);
             let cell = self.cells.get(id);
             cell.note_touch(now);
-            let face = Face::unpack(cell.face.load(SeqCst));
-            // The count first: an increment that falls between the two reads is then in the total
-            // of this window and in the count of the next, and neither is lost.
-            let count = cell.count.load(SeqCst);
-            let total = cell.total.load(SeqCst);
+            let Reading { face, count, total } = cell.read();
             let shown = cell.shown_now(face, total, now);
             let observed = self.gauges.take(id).filter(|_| face.kind == Kind::Gauge);
             each(Drained { cell: id, kind: face.kind, total, count, shown, observed });

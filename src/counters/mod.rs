@@ -34,6 +34,7 @@ mod rotation;
 mod shown;
 mod slot;
 mod store;
+mod sync;
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
