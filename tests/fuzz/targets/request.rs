@@ -1,52 +1,126 @@
 //! Any bytes at all as a stream of requests, read to the end as a connection would.
 //!
 //! That nothing panics is the least of it. What parsed must be within the limits, must mean the same
-//! without the bytes behind it, must not have been complete a byte earlier, and must be parsed back
-//! from how it is printed; what did not parse must take bytes away, ask for more, or close.
+//! without the bytes behind it, must not have been complete at any earlier cut, and must be parsed
+//! back from how it is printed; what did not parse must take bytes away, ask for more, or close. The
+//! same bytes are read as those of a client that has to say first who it is.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tallyd::limits::LOGIN_BYTES;
 use tallyd::protocol::{
-    Limits, MetaKey, MetaKeyRoom, PlainIncr, Request, Step, parse, plain_incr,
+    Error, Limits, Login, MetaFlags, MetaKey, MetaKeyRoom, PlainIncr, Request, Step, login, parse,
+    plain_incr,
 };
 
+/// Small limits, so that a small input reaches them.
+const SMALL: Limits =
+    Limits { key_bytes: 16, line_bytes: 64, get_line_bytes: 128, get_keys: 8, item_bytes: 100 };
+
 fuzz_target!(|bytes: &[u8]| {
-    // Small limits, so that a small input reaches them.
-    let limits =
-        Limits { key_bytes: 16, line_bytes: 64, get_line_bytes: 128, get_keys: 8, item_bytes: 100 };
+    read_all(bytes, &SMALL);
+    read_all(bytes, &Limits::default());
+    log_in(bytes);
+});
+
+fn read_all(bytes: &[u8], limits: &Limits) {
     let mut rest = bytes;
     loop {
-        let step = parse(rest, &limits);
-        if let Some(PlainIncr { key, delta, noreply, consumed }) = plain_incr(rest, &limits) {
+        let step = parse(rest, limits);
+        if let Some(PlainIncr { key, delta, noreply, consumed }) = plain_incr(rest, limits) {
             let request = Request::Incr { key, delta, noreply };
             assert_eq!(step, Step::Request { request, consumed }, "read in one pass");
         }
         let (consumed, swallow) = match step {
             Step::Request { request, consumed } => {
-                check_request(&request, &limits);
-                check_printed(&request, &limits);
+                check_request(&request, limits);
+                check_printed(&request, limits);
                 (consumed, 0)
             }
-            Step::Refuse { consumed, swallow, forget, .. } => {
-                assert!(forget.is_none_or(|key| is_meta_key(key, &limits)));
+            Step::Refuse { error, consumed, swallow, forget } => {
+                error.iter().for_each(check_error);
+                assert!(forget.is_none_or(|key| is_meta_key(key, limits)));
                 (consumed, swallow)
             }
             Step::NeedMore { at_least } => {
                 assert!(at_least > rest.len());
                 assert!(rest.len() <= limits.get_line_bytes + 2 + limits.item_bytes + 2);
+                check_cuts(rest, None, limits);
                 return;
             }
-            Step::Close { .. } => return,
+            Step::Close { error } => {
+                error.iter().for_each(check_error);
+                check_cuts(rest, Some(step), limits);
+                return;
+            }
         };
         assert!((1..=rest.len()).contains(&consumed));
         let (own, behind) = rest.split_at(consumed);
-        assert_eq!(parse(own, &limits), step, "what follows does not matter");
-        let earlier = parse(&own[..consumed - 1], &limits);
-        assert!(matches!(earlier, Step::NeedMore { at_least } if at_least <= consumed));
+        assert_eq!(parse(own, limits), step, "what follows does not matter");
+        check_cuts(own, None, limits);
         rest = &behind[swallow.min(behind.len())..];
     }
-});
+}
+
+/// Wherever the bytes were cut between two reads, there was nothing to be done with the first part.
+/// Only an end may come earlier, since a line is too long before it is whole; and then it is the same.
+fn check_cuts(own: &[u8], close: Option<Step<'_>>, limits: &Limits) {
+    // Every cut of what is short, some of what is long.
+    let stride = own.len() / 64 + 1;
+    for at in (0..own.len()).step_by(stride).chain(own.len().checked_sub(1)) {
+        match parse(&own[..at], limits) {
+            Step::NeedMore { at_least } => {
+                assert!(at_least > at, "it asks for what there is");
+                assert!(close.is_some() || at_least <= own.len().max(at + 1) || is_waiting(own, limits));
+            }
+            step => assert_eq!(Some(step), close, "cut at {at}"),
+        }
+    }
+}
+
+fn is_waiting(own: &[u8], limits: &Limits) -> bool {
+    matches!(parse(own, limits), Step::NeedMore { .. })
+}
+
+/// An answer is one line, whatever was asked.
+fn check_error(error: &Error) {
+    let text = error.to_string();
+    assert!(!text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+}
+
+/// A client that has to say first who it is makes the server hold one short line and block at most.
+fn log_in(bytes: &[u8]) {
+    let mut rest = bytes;
+    loop {
+        let step = login(rest);
+        let consumed = match step {
+            Login::Attempt { user, password, consumed } => {
+                assert!(user.len() + password.len() < LOGIN_BYTES && !user.contains(&b' '));
+                consumed
+            }
+            Login::Version { consumed } => consumed,
+            Login::Refuse { error, consumed } => {
+                check_error(&error);
+                consumed
+            }
+            Login::NeedMore { at_least } => {
+                assert!(at_least > rest.len());
+                assert!(rest.len() <= tallyd::limits::LINE_BYTES + 2 + LOGIN_BYTES + 2);
+                return;
+            }
+            Login::Quit | Login::Close { .. } => return,
+        };
+        assert!((1..=rest.len()).contains(&consumed));
+        let own = &rest[..consumed];
+        assert_eq!(login(own), step, "what follows does not matter");
+        for at in [0, consumed / 2, consumed - 1] {
+            let earlier = login(&own[..at]);
+            assert!(matches!(earlier, Login::NeedMore { at_least } if at_least > at), "cut at {at}");
+        }
+        rest = &rest[consumed..];
+    }
+}
 
 fn check_request(request: &Request<'_>, limits: &Limits) {
     match *request {
@@ -69,16 +143,17 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         Request::MetaSet { key, flags, value } => {
             assert!(is_meta_key(key, limits));
             assert!(flags.store_mode().is_some());
-            assert!(flags.iter().count() == flags.words().count());
+            check_flags(flags);
             assert!(value.len() <= limits.item_bytes);
         }
         Request::MetaGet { key, flags } | Request::MetaDelete { key, flags } => {
             assert!(is_meta_key(key, limits));
-            assert!(flags.iter().count() == flags.words().count());
+            check_flags(flags);
         }
         Request::MetaArithmetic { key, flags } => {
             assert!(is_meta_key(key, limits));
             assert!(flags.arithmetic_mode().is_some());
+            check_flags(flags);
         }
         Request::MetaDebug { key } => assert!(is_meta_key(key, limits)),
         Request::Stats { arg } => assert!(arg.len() <= limits.line_bytes),
@@ -89,6 +164,14 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         | Request::Shutdown { .. }
         | Request::Quit => {}
     }
+}
+
+/// Every word is a flag, and none is there twice.
+fn check_flags(flags: MetaFlags<'_>) {
+    assert!(flags.iter().count() == flags.words().count());
+    let mut letters: Vec<_> = flags.words().map(|word| word[0]).collect();
+    letters.sort_unstable();
+    assert!(letters.windows(2).all(|pair| pair[0] != pair[1]), "{}", letters.escape_ascii());
 }
 
 /// What a base64 key comes to may hold any byte, but is never empty or too long.
