@@ -189,7 +189,7 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
     one(
         "overflowed_increments_total",
         counter,
-        "Increments folded into tallyd.overflow because counters.max_series was reached.",
+        "Increments folded into tallyd.overflow for want of room: counters.max_series, or a full disk.",
         counters.overflowed(),
     );
     one(

@@ -13,6 +13,7 @@
 
 mod crash;
 mod exposition;
+mod full_disk;
 mod harness;
 
 mod access;
