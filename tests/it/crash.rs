@@ -2,7 +2,8 @@
 //!
 //! Eight clients work on keys of their own, each with one batch under way at a time, so at every moment
 //! it is known what was acknowledged and what may or may not have happened. `TALLYD_TEST_KILLS` sets
-//! how often the server is killed; the long run of ARCHITECTURE.md has 200.
+//! how often the server is killed; the long run of ARCHITECTURE.md has 200. Every wait has a limit, and
+//! a long run says how far it is.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
@@ -50,16 +51,16 @@ impl Ledger {
         for _ in 0..BATCH {
             let choice = self.random(50);
             let op = match choice {
-                0 => {
+                0..=1 => {
                     self.born += 1;
                     Op::Incr(format!("c{client}.new{}", self.born), 1)
                 }
-                1..=5 => {
+                2..=6 => {
                     let value =
                         i32::try_from(self.random(1_000_000)).map_or(0.0, f64::from) / 8.0 - 9.5;
                     Op::Set(format!("c{client}.gauge{}", self.random(5)), value.to_string())
                 }
-                6..=10 => {
+                7..=11 => {
                     let long = "x".repeat(usize::try_from(self.random(300)).unwrap_or(0));
                     Op::Set(format!("c{client}.item{}", self.random(5)), format!("text {long}"))
                 }
@@ -200,6 +201,10 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
         let mut client = server.client();
         for ledger in &mut ledgers {
             ledger.check(&mut client);
+        }
+        if (kill + 1) % 20 == 0 {
+            let keys: usize = ledgers.iter().map(|ledger| ledger.counters.len()).sum();
+            eprintln!("{} of {kills} kills, {keys} counters, slowest start {slowest:?}", kill + 1);
         }
     }
     let acknowledged: u64 =
