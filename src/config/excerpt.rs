@@ -21,7 +21,8 @@ const HIDDEN: char = '…';
 const UNSEEN: char = '\u{200d}';
 
 /// Sections in which no key holds a secret.
-const OPEN_SECTIONS: [&str; 6] = ["server", "memcached", "counters", "tier", "rule", "notify"];
+const OPEN_SECTIONS: [&str; 7] =
+    ["server", "memcached", "counters", "store", "tier", "rule", "notify"];
 
 /// Keys of other sections that hold none either.
 const OPEN_KEYS: [&str; 7] =

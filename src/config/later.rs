@@ -5,7 +5,7 @@
 
 /// Keys of the section with that title, which this version does not have yet.
 const KEYS: [(&str, &[&str]); 7] = [
-    ("", &["graphite", "http", "metric", "nrpe", "schedule", "statsd", "store"]),
+    ("", &["graphite", "http", "metric", "nrpe", "schedule", "statsd"]),
     ("[server]", &["token_file"]),
     (
         "[[rule]]",

@@ -20,6 +20,8 @@ pub struct Config {
     pub memcached: Memcached,
     /// `[counters]`
     pub counters: Counters,
+    /// `[store]`
+    pub store: Store,
     /// `[[tier]]`, from fine to coarse; never empty, the first is one second wide, and each width
     /// is a multiple of the one before.
     pub tiers: Vec<Tier>,
@@ -172,6 +174,14 @@ pub struct Counters {
     pub sync: Span,
     /// After how long without a touch a key loses its cell; zero for never.
     pub idle_expiry: Span,
+}
+
+/// How history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// How often windows that are over are put into the store, and the tick log is brought to the
+    /// medium; at least 100 ms.
+    pub sync: Span,
 }
 
 /// One resolution of history.
@@ -519,6 +529,7 @@ impl Default for Config {
                 sync: Span::from_secs(5),
                 idle_expiry: Span::from_secs(40 * 24 * 60 * 60),
             },
+            store: Store { sync: Span::from_secs(5) },
             tiers: [("1s", "2h"), ("10s", "3d"), ("1m", "40d"), ("1h", "1825d")]
                 .map(|(window, keep)| Tier { window: known(window), keep: known(keep) })
                 .to_vec(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::contact::Contacts;
-use super::model::{Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Server};
+use super::model::{Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Server, Store};
 use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
@@ -53,6 +53,7 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         server: server(&mut root, default.server, reader),
         memcached: memcached(&mut root, default.memcached, reader),
         counters: counters(&mut root, default.counters),
+        store: store(&mut root, default.store),
         tiers: tiers.unwrap_or_default(),
         rules: rule::rules(&mut root, &context),
         contacts: contacts.list,
@@ -132,6 +133,11 @@ fn counters(root: &mut Section<'_>, default: Counters) -> Counters {
         sync: or(section.text("sync", value::pause), default.sync),
         idle_expiry: or(section.text("idle_expiry", value::idle_expiry), default.idle_expiry),
     }
+}
+
+fn store(root: &mut Section<'_>, default: Store) -> Store {
+    let Some(mut section) = root.table("store", "[store]") else { return default };
+    Store { sync: or(section.text("sync", value::pause), default.sync) }
 }
 
 fn notify(root: &mut Section<'_>, default: Notify, contacts: &Contacts, sink: &Sink) -> Notify {

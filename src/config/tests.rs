@@ -153,7 +153,7 @@ fn the_sample_shows_every_key() {
         })
     };
     let keys = sink.keys();
-    assert_eq!(keys.len(), 12, "sections: {:?}", keys.keys());
+    assert_eq!(keys.len(), 13, "sections: {:?}", keys.keys());
     for (title, keys) in keys {
         for key in keys {
             let is_header = title.is_empty() && text.contains(&format!("[{key}]"));
@@ -241,8 +241,6 @@ critical = { abov = 5, below = 1, off = 3 }
 #[test]
 fn what_this_version_lacks_is_refused_with_the_reason() {
     let text = r#"[server]
-[store]
-sync = "5s"
 [[metric]]
 match = "*.ms"
 [[schedule]]

@@ -75,6 +75,25 @@ impl Counters {
         std::mem::take(&mut *self.births.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What tells the life that a cell's key is in from its earlier and later ones.
+    #[must_use]
+    pub fn life(&self, id: CellId) -> u64 {
+        self.cells.get(id).identity.load(Relaxed)
+    }
+
+    /// Has the next drain visit a cell.
+    pub fn revisit(&self, id: CellId) {
+        self.cells.mark(id);
+    }
+
+    /// Takes total and number of increments of a cell for at least so much. It is for a start, before
+    /// anybody counts.
+    pub fn at_least(&self, id: CellId, (total, count): (u64, u64)) {
+        let cell = self.cells.get(id);
+        cell.total.fetch_max(total, Relaxed);
+        cell.count.fetch_max(count, Relaxed);
+    }
+
     /// What kind of series a cell is, and the value that it shows, where that is a number.
     #[must_use]
     pub fn look(&self, id: CellId, now: Timestamp) -> (Kind, ShownNow) {

@@ -31,7 +31,7 @@ const HEAD_BYTES: usize = 10;
 
 /// An open log.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     file: File,
     bytes: u64,
     salt: u32,
@@ -40,14 +40,14 @@ pub(super) struct Journal {
 
 /// What was found in a log when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Whole records.
-    pub(super) records: usize,
+    pub(crate) records: usize,
     /// Bytes of a torn record at the end, which were cut off.
-    pub(super) torn_bytes: usize,
+    pub(crate) torn_bytes: usize,
     /// Bytes that are no record and were never the beginning of one: stepped over in the middle, cut
     /// off at the end.
-    pub(super) damaged_bytes: usize,
+    pub(crate) damaged_bytes: usize,
 }
 
 /// Why a file of the data directory cannot be used.
@@ -92,14 +92,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::Io { path, error }
     }
 }
 
 /// The first bytes of every file: what it is and in which version.
-pub(super) fn header(magic: [u8; 8], version: u32) -> [u8; 12] {
+pub(crate) fn header(magic: [u8; 8], version: u32) -> [u8; 12] {
     let mut header = [0; 12];
     let parts = magic.into_iter().chain(version.to_le_bytes());
     header.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
@@ -107,7 +107,7 @@ pub(super) fn header(magic: [u8; 8], version: u32) -> [u8; 12] {
 }
 
 /// Holds the first bytes of a file against what they should be; its version, which is `known` or older.
-pub(super) fn check_header(
+pub(crate) fn check_header(
     path: &Path,
     magic: [u8; 8],
     known: u32,
@@ -171,7 +171,7 @@ fn checksum(salt: u32, bytes: &[u8]) -> u32 {
 }
 
 /// Opens a file for reading and writing that nobody else may read; it is made where there is none.
-pub(super) fn open_file(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn open_file(path: &Path) -> Result<File, OpenError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -187,7 +187,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`OpenError`], where the file is not one that this program may go on with.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         magic: [u8; 8],
         mut each: impl FnMut(&[u8]),
@@ -233,7 +233,7 @@ impl Journal {
     /// What the system says; the log is as it was then.
     ///
     /// [`handle`]: Self::handle
-    pub(super) fn append(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let len = u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
         self.scratch.clear();
@@ -260,12 +260,12 @@ impl Journal {
     }
 
     /// A second handle, to sync through without holding anybody up.
-    pub(super) fn handle(&self) -> io::Result<File> {
+    pub(crate) fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
     /// Its length, in bytes.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }

@@ -23,7 +23,7 @@ mod glance;
 mod idle;
 mod item_log;
 pub mod items;
-mod journal;
+pub(crate) mod journal;
 mod key_log;
 mod keys;
 pub mod marks;

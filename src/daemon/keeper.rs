@@ -1,10 +1,13 @@
-//! The thread that brings what was counted to the medium every few seconds.
+//! The threads that bring what was counted to the disk: the cells' and logs' sync, the tick log, and the
+//! store.
 //!
-//! It may take as long as the disk likes: nobody waits for it, and the end of the process loses
-//! nothing that it has not done yet.
+//! Each may take as long as the disk likes: no request and no tick waits for it, and what it has not done
+//! when the process is killed is lost to nobody but where its own module says so.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::fmt::Display;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::oneshot;
@@ -12,54 +15,113 @@ use tokio::sync::oneshot;
 use crate::faces::Shared;
 use crate::time::Span;
 
-/// The running thread.
+/// A running thread that does one thing again and again.
 pub(super) struct Keeper {
     /// Dropped to end it.
-    alive: mpsc::Sender<()>,
+    alive: SyncSender<()>,
     done: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
+    name: &'static str,
+}
+
+/// Has a thread do its work now rather than when it is time.
+#[derive(Clone)]
+pub(super) struct Waker(SyncSender<()>);
+
+impl Waker {
+    pub(super) fn wake(&self) {
+        // Where it is to wake already, once is enough.
+        let _ = self.0.try_send(());
+    }
 }
 
 impl Keeper {
-    /// Lets it sync one last time and waits for the end.
+    pub(super) fn waker(&self) -> Waker {
+        Waker(self.alive.clone())
+    }
+
+    /// Lets it do its work one last time and waits for the end. Wakers are to be gone by then.
     pub(super) async fn finish(self) {
         drop(self.alive);
         let _ = self.done.await;
         if self.thread.join().is_err() {
-            tracing::error!("the thread that syncs ended with a panic");
+            tracing::error!("the thread {} ended with a panic", self.name);
         }
     }
 }
 
-/// Starts the thread.
-pub(super) fn start(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
-    let (alive, life) = mpsc::channel::<()>();
-    let (finish, done) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("tallyd-sync".to_owned())
-        .spawn(move || {
-            let mut is_failing = false;
-            while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(every.to_std()) {
-                sync(&shared, &mut is_failing);
-            }
-            sync(&shared, &mut is_failing);
-            let _ = finish.send(());
-        })
-        .context("cannot start the thread that syncs")?;
-    Ok(Keeper { alive, done, thread })
+/// Brings the cells and logs of the live table to the medium.
+pub(super) fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
+    let mut health = Health::new("what was counted is not brought to the disk; counting goes on");
+    start("tallyd-sync", every.to_std(), move || {
+        health.note(shared.engine.counters().sync());
+    })
 }
 
-/// Says once that it fails, and once that it works again.
-fn sync(shared: &Shared, is_failing: &mut bool) {
-    match shared.engine.counters().sync() {
-        Err(error) if !*is_failing => {
-            *is_failing = true;
-            tracing::error!(%error, "cannot bring what was counted to the disk; counting goes on");
+/// Writes closed windows to the tick log; it is woken after each tick.
+pub(super) fn log(shared: Shared) -> anyhow::Result<Keeper> {
+    let mut health = Health::new("windows wait for the tick log; counting and alerting go on");
+    start("tallyd-log", Duration::from_secs(1), move || health.note(shared.engine.write_log()))
+}
+
+/// Puts windows into the store, and keeps house there.
+pub(super) fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
+    let mut health = Health::new("history is not kept; counting and alerting go on");
+    start("tallyd-store", every.to_std(), move || {
+        let mut done = shared.engine.keep(shared.now());
+        // A bounded piece at a time, and not for so long that the next stretch waits.
+        for _ in 0..64 {
+            if !matches!(done, Ok(true)) {
+                break;
+            }
+            done = shared.engine.keep(shared.now());
         }
-        Ok(()) if *is_failing => {
-            *is_failing = false;
-            tracing::info!("what was counted is on the disk again");
+        health.note(done);
+    })
+}
+
+fn start(
+    name: &'static str,
+    every: Duration,
+    mut work: impl FnMut() + Send + 'static,
+) -> anyhow::Result<Keeper> {
+    let (alive, life) = mpsc::sync_channel::<()>(1);
+    let (finish, done) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            while !matches!(life.recv_timeout(every), Err(RecvTimeoutError::Disconnected)) {
+                work();
+            }
+            work();
+            let _ = finish.send(());
+        })
+        .with_context(|| format!("cannot start the thread {name}"))?;
+    Ok(Keeper { alive, done, thread, name })
+}
+
+/// Says once that something fails, and once that it works again.
+struct Health {
+    what: &'static str,
+    is_failing: bool,
+}
+
+impl Health {
+    fn new(what: &'static str) -> Self {
+        Self { what, is_failing: false }
+    }
+
+    fn note<T, E: Display>(&mut self, done: Result<T, E>) {
+        match done {
+            Err(error) if !self.is_failing => {
+                self.is_failing = true;
+                tracing::error!(%error, "{}", self.what);
+            }
+            Ok(_) if self.is_failing => {
+                self.is_failing = false;
+                tracing::info!("it works again: {} no longer", self.what);
+            }
+            Ok(_) | Err(_) => {}
         }
-        Ok(()) | Err(_) => {}
     }
 }

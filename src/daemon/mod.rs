@@ -27,8 +27,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, server_config};
+use crate::counters::Recovered;
 use crate::engine::tally::Tallies;
-use crate::engine::{Engine, Recovered};
+use crate::engine::{Engine, Found};
 use crate::faces::memcache::Worker;
 use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
@@ -92,8 +93,10 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         workers.push(accept::start_worker(at, make, stopped.clone())?);
     }
     let mail = Arc::new(Notify::new());
-    let keeper = keeper::start(shared.clone(), config.counters.sync)?;
-    let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail))?;
+    let syncing = keeper::sync(shared.clone(), config.counters.sync)?;
+    let (logging, storing) =
+        (keeper::log(shared.clone())?, keeper::store(shared.clone(), config.store.sync)?);
+    let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail), logging.waker())?;
 
     let mut accepting = JoinSet::new();
     let hands = accept::Hands::new(&workers);
@@ -146,7 +149,9 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         // What the last requests counted is judged and told, though their second is not over.
         ticker.finish().await;
         let _ = close_mail.send(true);
-        keeper.finish().await;
+        logging.finish().await;
+        storing.finish().await;
+        syncing.finish().await;
         if let Err(error) = delivering.await {
             tracing::error!(%error, "the couriers ended with a panic");
         }
@@ -168,18 +173,27 @@ fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
         // As memcached: what it holds ends with it.
         return Ok(Engine::new(config, now));
     }
-    let (engine, recovered) = Engine::open(config, &config.server.data_dir, now)?;
-    report(&recovered, &config.server.data_dir);
+    let (engine, found) = Engine::open(config, &config.server.data_dir, now)?;
+    report(&found, &config.server.data_dir);
     Ok(engine)
 }
 
 /// Says what was found in the data directory, and loudly what was not.
-fn report(recovered: &Recovered, dir: &Path) {
+fn report(found: &Found, dir: &Path) {
     let Recovered { series, items, reset, nameless, beyond_room, torn_bytes, damaged_bytes } =
-        *recovered;
+        found.counters;
     let dir = dir.display();
     if series > 0 || items > 0 {
-        tracing::info!(series, items, "took over {dir}");
+        tracing::info!(series, items, rows = found.rows, "took over {dir}");
+    }
+    for width in &found.gone_tiers {
+        tracing::warn!("no [[tier]] is {width} wide any more: its history in {dir} is removed");
+    }
+    if found.damaged_bytes > 0 {
+        tracing::error!(
+            damaged_bytes = found.damaged_bytes,
+            "the tick log in {dir} is damaged; what was counted then belongs to the window after it"
+        );
     }
     if torn_bytes > 0 {
         tracing::info!(

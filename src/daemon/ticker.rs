@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{Notify, oneshot};
 
+use super::keeper::Waker;
 use crate::engine::Ticked;
 use crate::faces::Shared;
 use crate::time::{Span, Timestamp};
@@ -39,7 +40,7 @@ impl Ticker {
 }
 
 /// Starts the ticker.
-pub(super) fn start(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Ticker> {
+pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Result<Ticker> {
     let (alive, life) = mpsc::channel::<()>();
     let (finish, done) = oneshot::channel();
     let thread = std::thread::Builder::new()
@@ -51,6 +52,7 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Ticker>
                 let ticked = shared.engine.tick(shared.now());
                 if ticked.closed.is_some() {
                     shared.note_tick();
+                    log.wake();
                 }
                 tell(&ticked, &mail, &mut notes);
             }

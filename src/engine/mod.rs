@@ -7,28 +7,31 @@
 //! [`tick`]: Engine::tick
 
 mod apply;
+mod history;
 mod increments;
 mod meta;
 mod retrieve;
+mod state;
 pub mod tally;
 
-use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
-use crate::counters::cells::{CellId, Kind};
-use crate::counters::{Births, Counters, Drained, Options, ShownNow};
-pub use crate::counters::{OpenError, Recovered};
+use crate::counters::cells::Kind;
+use crate::counters::{Counters, Options};
 use crate::notify::message::title;
-use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
-use crate::rollup::row::{latest_span, run_on};
-use crate::rollup::{Entry, Rollup, RowBuilder, SeriesId};
+use crate::notify::{Delivery, DeliveryId, Message, Outbox, Outcome, Verdict};
+use crate::rollup::SeriesId;
 use crate::rules::{Event, Level, Rules};
 use crate::series::Series;
-use crate::store::{Catalogue, Known, MemoryStore, Store};
+use crate::store::{Catalogue, Keeper, Known, MemoryStore, TickLog, Windows};
 use crate::time::{Span, Timestamp, Window};
 
+use state::State;
+
 pub use apply::apply;
+pub use history::{Found, OpenError};
 pub use increments::{Increments, incr};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 
@@ -37,28 +40,11 @@ pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 pub struct Engine {
     counters: Counters,
     state: Mutex<State>,
-}
-
-/// What a tick works on.
-#[derive(Debug)]
-struct State {
-    rollup: Rollup,
-    store: MemoryStore,
-    catalogue: Catalogue,
-    /// The series of each cell.
-    series: Vec<SeriesId>,
-    /// The row of the window that is being closed; between two ticks its memory only.
-    row: RowBuilder,
-    /// The same of what is drained.
-    drained: Vec<Drained>,
-    rules: Rules,
-    incidents: Incidents,
-    outbox: Outbox,
-    /// The end of the last closed base window.
-    closed: Timestamp,
-    started: Timestamp,
-    /// Base windows that passed without being closed in time.
-    gaps: u64,
+    /// Locked before the state where both are.
+    keeper: Mutex<Keeper>,
+    /// `None`: what is counted ends with the process. Locked after the keeper and before the state.
+    log: Mutex<Option<TickLog>>,
+    store_bytes: AtomicU64,
 }
 
 /// What a tick did.
@@ -97,7 +83,7 @@ pub struct View<'a> {
     /// All series.
     pub catalogue: &'a Catalogue,
     /// Closed windows.
-    pub store: &'a dyn Store,
+    pub store: &'a Windows,
     /// What waits to be delivered.
     pub outbox: &'a Outbox,
     /// Incidents that are open.
@@ -108,6 +94,10 @@ pub struct View<'a> {
     pub started: Timestamp,
     /// Base windows that passed without being closed in time.
     pub gaps: u64,
+    /// Base windows that the tick log never got, since the disk was too slow or full.
+    pub unlogged: u64,
+    /// Records that wait for the tick log.
+    pub log_waiting: usize,
 }
 
 /// One series with its figures of this moment.
@@ -129,45 +119,18 @@ pub enum FigureValue {
 }
 
 impl Engine {
-    /// An engine over the counters that `dir` holds. Their windows begin anew.
-    ///
-    /// # Errors
-    /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
-    pub fn open(
-        config: &Config,
-        dir: &Path,
-        now: Timestamp,
-    ) -> Result<(Self, Recovered), OpenError> {
-        let (counters, recovered) = Counters::open(options(config), dir, now)?;
-        let engine = Self::over(config, counters, now);
-        Ok((engine, recovered))
-    }
-
     /// An engine that has seen nothing, and ends with the process. The base window that holds `now`
     /// is open.
     #[must_use]
     pub fn new(config: &Config, now: Timestamp) -> Self {
-        Self::over(config, Counters::new(options(config)), now)
-    }
-
-    fn over(config: &Config, counters: Counters, now: Timestamp) -> Self {
-        let state = State {
-            rollup: Rollup::new(&config.tiers),
-            store: MemoryStore::new(&config.tiers),
-            catalogue: Catalogue::default(),
-            series: Vec::new(),
-            row: RowBuilder::default(),
-            drained: Vec::new(),
-            rules: Rules::new(&config.rules, now),
-            incidents: Incidents::new(config),
-            outbox: Outbox::new(config.notify.give_up),
-            closed: now.align_down(Span::SECOND),
-            started: now,
-            gaps: 0,
-        };
-        let engine = Self { counters, state: Mutex::new(state) };
-        engine.state().take_over(&engine.counters, now);
-        engine
+        let counters = Counters::new(options(config));
+        let opened = Keeper::open(Arc::new(MemoryStore::default()), &config.tiers);
+        let (keeper, _) = opened.expect("memory that is empty can be read");
+        let windows = keeper.windows().expect("memory that is empty can be read");
+        let mut state = State::new(config, windows, now);
+        state.take_over(&counters, None, now);
+        let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(None));
+        Self { counters, state, keeper, log, store_bytes: AtomicU64::new(0) }
     }
 
     /// The live table.
@@ -196,12 +159,13 @@ impl Engine {
         for cell in self.counters.sweep(now) {
             state.forget(cell);
         }
+        state.checkpoint_at(base.start, &self.counters);
         state.close(&self.counters, base, now, is_over);
-        let State { rules, store, catalogue, incidents, outbox, .. } = &mut *state;
-        let events = rules.evaluate(store, catalogue, end);
+        let State { rules, windows, catalogue, incidents, outbox, .. } = &mut *state;
+        let events = rules.evaluate(windows, catalogue, end);
         let changes = events.iter().map(StateChange::of).collect();
         let messages = incidents.take(events, outbox, now);
-        store.expire(now);
+        windows.expire(now);
         Ticked { closed: Some(base), gap, behind: Span::ZERO, changes, messages }
     }
 
@@ -229,12 +193,14 @@ impl Engine {
         see(&View {
             rules: &state.rules,
             catalogue: &state.catalogue,
-            store: &state.store,
+            store: &state.windows,
             outbox: &state.outbox,
             incidents: state.incidents.open(),
             closed: state.closed,
             started: state.started,
             gaps: state.gaps,
+            unlogged: state.unlogged,
+            log_waiting: state.log.len(),
         })
     }
 
@@ -277,96 +243,6 @@ fn options(config: &Config) -> Options {
         items_bytes: config.memcached.items_bytes,
         value_bytes: config.memcached.max_item_bytes,
         idle_expiry: Some(config.counters.idle_expiry).filter(|expiry| !expiry.is_zero()),
-    }
-}
-
-impl State {
-    /// Takes in the cells that an earlier process has left. What they hold was counted before.
-    fn take_over(&mut self, counters: &Counters, now: Timestamp) {
-        let base = Window::holding(now, Span::SECOND);
-        let births = counters.drain(now, |_| {});
-        self.catalogue.reserve(births.len());
-        self.series.reserve(births.len());
-        self.rollup.reserve(births.len());
-        for (cell, series) in self.learn_all(births, base) {
-            let (total, count) = counters.totals(cell);
-            self.rollup.prime(cell, total, count);
-            let (kind, shown) = counters.look(cell, now);
-            let known = self.catalogue.get_mut(series);
-            known.kind = kind;
-            known.show(shown.number());
-        }
-    }
-
-    /// Drains the live table into the base window `base`.
-    fn close(&mut self, counters: &Counters, base: Window, now: Timestamp, is_over: bool) {
-        let mut drained = std::mem::take(&mut self.drained);
-        let births = counters.drain(now, |one| drained.push(one));
-        for (cell, _) in self.learn_all(births, base) {
-            // A cell that was another key's, or this one's in an earlier life, begins at zero.
-            self.rollup.prime(cell, 0, 0);
-        }
-        let since = latest_span(self.store.tiers(), base.start).max(self.started);
-        for one in drained.drain(..) {
-            self.note(one, base, since);
-        }
-        self.drained = drained;
-        let row = self.row.finish(base);
-        let store = &mut self.store;
-        self.rollup.close(row, |tier, row| store.append(tier, row));
-        // The second in which the engine was made was not covered from its beginning, nor is the one
-        // in which it ends covered to its end.
-        if base.start >= self.started && is_over {
-            self.store.cover(base);
-        }
-        if base.start > self.closed {
-            self.gaps += base.start.since(self.closed).as_millis() / Span::SECOND.as_millis();
-        }
-        self.closed = base.end;
-    }
-
-    /// Notes what happened in one cell.
-    fn note(&mut self, one: Drained, base: Window, since: Timestamp) {
-        let Some(series) = self.series.get(one.cell.index()).copied() else { return };
-        let known = self.catalogue.get_mut(series);
-        known.kind = one.kind;
-        let shown = match (one.shown, one.observed) {
-            (ShownNow::Nothing, _) => None,
-            (ShownNow::Number(value), _) => Some(value),
-            // A text that is a number: a gauge was set to it, now or before.
-            (ShownNow::Text, Some(observed)) => Some(observed.last),
-            (ShownNow::Text, None) => known.last().filter(|_| one.kind == Kind::Gauge),
-        };
-        let Some(record) = self.rollup.delta(one) else { return known.show(shown) };
-        let run_on = run_on(known.last(), record).filter(|_| one.kind == Kind::Counter);
-        let runs_on = known.update(base.end, shown, run_on, since);
-        let record = if runs_on { record.without_last() } else { record };
-        self.row.push(Entry { series, record, runs_on });
-    }
-
-    /// The series of new cells, in the order of the cells: so they stand in the order of their drain.
-    fn learn_all(&mut self, mut births: Births, base: Window) -> Vec<(CellId, SeriesId)> {
-        births.sort();
-        births.iter().map(|(cell, key)| (cell, self.learn(cell, key, base))).collect()
-    }
-
-    /// Notes that the key of a cell is idle. Its series stays, and its windows.
-    fn forget(&mut self, cell: CellId) {
-        if let Some(series) = self.series.get(cell.index()) {
-            self.catalogue.get_mut(*series).rest();
-        }
-    }
-
-    fn learn(&mut self, cell: CellId, key: &[u8], base: Window) -> SeriesId {
-        let id = self.catalogue.register(key, cell, base.start);
-        if self.series.len() <= cell.index() {
-            // Births come in no particular order; what is skipped here is filled by its own.
-            self.series.resize(cell.index() + 1, id);
-        }
-        if let Some(series) = self.series.get_mut(cell.index()) {
-            *series = id;
-        }
-        id
     }
 }
 

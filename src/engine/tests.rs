@@ -239,11 +239,11 @@ fn windows_add_up_to_the_total() {
         let all = Window { start: Timestamp::EPOCH, end: world.now };
         let mut sum = 0;
         for (id, _) in view.catalogue.iter() {
-            view.store.read(0, id, all, &mut |_, record| {
-                if let Record::Counts(counts) = record {
-                    sum += counts.sum;
-                }
-            });
+            let add = |_, record: &Record| match record {
+                Record::Counts(counts) => sum += counts.sum,
+                Record::Values(_) => {}
+            };
+            view.store.read(0, id, all, add).unwrap();
         }
         sum
     });
@@ -282,11 +282,13 @@ fn a_series_goes_on_where_its_key_comes_again() {
             let last = Window::ending(view.closed, Span::SECOND);
             let mut sums = Vec::new();
             for (id, _) in view.catalogue.iter() {
-                view.store.read(0, id, last, &mut |_, record| {
-                    if let Record::Counts(counts) = record {
-                        sums.push((view.catalogue.series(id).to_string(), counts.sum));
-                    }
-                });
+                view.store
+                    .read(0, id, last, |_, record: &Record| {
+                        if let Record::Counts(counts) = record {
+                            sums.push((view.catalogue.series(id).to_string(), counts.sum));
+                        }
+                    })
+                    .unwrap();
             }
             sums
         })

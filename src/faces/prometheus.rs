@@ -240,9 +240,10 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
     );
 }
 
-/// What the last tick left.
+/// What the last tick left, and what lies on the disk.
 fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
     let (gauge, counter) = ("gauge", "counter");
+    one("store_bytes", gauge, "What history takes on the disk.", shared.engine.store_bytes());
     shared.engine.view(|view| {
         let tally = view.outbox.tally();
         one("window_records", gauge, "Window records held in memory.", view.store.records() as u64);
@@ -257,6 +258,18 @@ fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
             counter,
             "Base windows that passed without being closed in time.",
             view.gaps,
+        );
+        one(
+            "tick_log_waiting",
+            gauge,
+            "Records that wait for the tick log.",
+            view.log_waiting as u64,
+        );
+        one(
+            "tick_log_dropped_total",
+            counter,
+            "Base windows that the tick log never got, since the disk was too slow or full.",
+            view.unlogged,
         );
         one("incidents_open", gauge, "Incidents that are open.", view.incidents as u64);
         one(

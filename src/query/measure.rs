@@ -13,12 +13,12 @@ use super::{COVERED_MIN, Observation, Question, Reason};
 use crate::config::Measure;
 use crate::counters::cells::Kind;
 use crate::rollup::{Counts, Record, SeriesId, Values};
-use crate::store::{Catalogue, Store, tier_for};
+use crate::store::{Catalogue, ReadError, Windows, tier_for};
 use crate::time::{Span, Timestamp, Window};
 
 /// A question with all that it takes to answer it.
 pub(super) struct View<'a> {
-    pub(super) store: &'a dyn Store,
+    pub(super) store: &'a Windows,
     pub(super) catalogue: &'a Catalogue,
     pub(super) series: &'a [SeriesId],
     pub(super) question: &'a Question,
@@ -32,7 +32,8 @@ pub(super) struct Reading {
     weight: f64,
     /// The share of the window that is known, 0 to 1.
     covered: f64,
-    wrong_kind: bool,
+    /// Why the value, if any, says nothing.
+    fault: Option<Reason>,
 }
 
 /// A reading that may be judged.
@@ -65,8 +66,14 @@ impl View<'_> {
         if self.question.measure == Measure::Age {
             return self.age(instant);
         }
-        let merged = self.merge(tier, window, covered, window.end == instant);
-        self.measure(&merged, covered, share)
+        match self.merge(tier, window, covered, window.end == instant) {
+            Ok(merged) => self.measure(&merged, covered, share),
+            Err(error) => {
+                tracing::error!(%error, "history cannot be read; what depends on it is not judged");
+                let fault = Some(Reason::Unreadable);
+                Reading { value: None, weight: 0.0, covered: share, fault }
+            }
+        }
     }
 
     /// Reads a window to compare with. `Err` where there is nothing to compare with.
@@ -89,19 +96,25 @@ impl View<'_> {
         })
     }
 
-    fn merge(&self, tier: usize, window: Window, covered: Span, is_now: bool) -> Merged {
+    fn merge(
+        &self,
+        tier: usize,
+        window: Window,
+        covered: Span,
+        is_now: bool,
+    ) -> Result<Merged, ReadError> {
         let base_windows = covered.as_millis() / Span::SECOND.as_millis();
         let mut all = Merged { counts_min: u64::MAX, ..Merged::default() };
         for id in self.series {
             let known = self.catalogue.get(*id);
             let mut one: Option<Record> = None;
-            self.store.read(tier, *id, window, &mut |_, record| {
+            self.store.read(tier, *id, window, |_, record| {
                 one = Some(one.map_or(*record, |before| before.then(*record)));
-            });
+            })?;
             let last = match (known.kind, one) {
                 (Kind::Counter, _) if is_now => known.last(),
                 (Kind::Counter, _) => {
-                    self.store.last_before(tier, *id, window.end).and_then(Record::last)
+                    self.store.last_before(tier, *id, window.end)?.and_then(Record::last)
                 }
                 (Kind::Gauge, Some(Record::Values(values))) => Some(values.last),
                 (Kind::Gauge, _) => None,
@@ -111,7 +124,7 @@ impl View<'_> {
             }
             all.take(known.kind, one, base_windows);
         }
-        all
+        Ok(all)
     }
 
     #[expect(
@@ -127,10 +140,10 @@ impl View<'_> {
         let set = all.values.map_or(0, |values| values.count);
         let events = (counts.map_or(0, |c| c.count) as f64 + set as f64) / divisor;
         let only_gauges = all.counters == 0;
-        let mut wrong_kind = false;
+        let mut fault = None;
         let value = match self.question.measure {
             Measure::Sum | Measure::Rate if only_gauges => {
-                wrong_kind = true;
+                fault = Some(Reason::WrongKind);
                 None
             }
             Measure::Sum => Some(sum),
@@ -154,13 +167,13 @@ impl View<'_> {
             _ if !only_gauges => sum,
             _ => value.unwrap_or(0.0).abs(),
         };
-        Reading { value, weight, covered: share, wrong_kind }
+        Reading { value, weight, covered: share, fault }
     }
 
     fn age(&self, instant: Timestamp) -> Reading {
         let youngest = self.series.iter().map(|id| self.catalogue.get(*id).updated()).max();
         let value = youngest.map(|updated| instant.since(updated).as_secs_f64());
-        Reading { value, weight: 0.0, covered: 1.0, wrong_kind: false }
+        Reading { value, weight: 0.0, covered: 1.0, fault: None }
     }
 }
 
@@ -221,8 +234,8 @@ impl Reading {
 
     /// The reading where it may be judged; otherwise what can be said instead.
     pub(super) fn judged(self, measure: Measure) -> Result<Judged, Observation> {
-        if self.wrong_kind {
-            return Err(Observation::Unjudged(Reason::WrongKind));
+        if let Some(reason) = self.fault {
+            return Err(Observation::Unjudged(reason));
         }
         let needs_cover = !matches!(measure, Measure::Last | Measure::Age);
         if needs_cover && self.covered < COVERED_MIN {

@@ -12,7 +12,7 @@ pub use selection::{Group, Selection, TooManyGroups};
 
 use crate::config::{Against, Change, Measure, Per};
 use crate::rollup::SeriesId;
-use crate::store::{Catalogue, Store};
+use crate::store::{Catalogue, Windows};
 use crate::time::{Span, Timestamp, Window};
 
 /// What is asked of a group of series.
@@ -63,6 +63,8 @@ pub enum Reason {
     BelowFloor,
     /// The measure has no meaning for this kind of series.
     WrongKind,
+    /// What is kept of the window cannot be read.
+    Unreadable,
 }
 
 impl Reason {
@@ -74,6 +76,7 @@ impl Reason {
             Self::NoReference => "there is no data yet to compare with",
             Self::BelowFloor => "too little happened to compare",
             Self::WrongKind => "this measure does not apply to a gauge",
+            Self::Unreadable => "the history on the disk cannot be read",
         }
     }
 }
@@ -86,7 +89,7 @@ impl Question {
     #[must_use]
     pub fn ask(
         &self,
-        store: &dyn Store,
+        store: &Windows,
         catalogue: &Catalogue,
         series: &[SeriesId],
         instant: Timestamp,
@@ -99,7 +102,7 @@ impl Question {
     #[must_use]
     pub fn ask_back(
         &self,
-        store: &dyn Store,
+        store: &Windows,
         catalogue: &Catalogue,
         series: &[SeriesId],
         instant: Timestamp,
@@ -144,7 +147,7 @@ pub const POINTS_MAX: usize = 1000;
 #[must_use]
 pub fn range(
     question: &Question,
-    store: &dyn Store,
+    store: &Windows,
     catalogue: &Catalogue,
     series: &[SeriesId],
     span: Window,

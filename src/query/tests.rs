@@ -4,11 +4,11 @@ use super::*;
 use crate::config::Config;
 use crate::counters::cells::{Cells, Kind};
 use crate::rollup::{Counts, Entry, Record, Rollup, RowBuilder, Values};
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store, Windows};
 
 /// Everything since second 0; the first `up` seconds and so on are covered.
 struct World {
-    store: MemoryStore,
+    store: Windows,
     catalogue: Catalogue,
     rollup: Rollup,
     cells: Cells,
@@ -19,7 +19,7 @@ impl World {
     fn new() -> Self {
         let tiers = &Config::default().tiers;
         Self {
-            store: MemoryStore::new(tiers),
+            store: Windows::new(tiers, MemoryStore::default().snapshot().unwrap()),
             catalogue: Catalogue::default(),
             rollup: Rollup::new(tiers),
             cells: Cells::new(100, None),

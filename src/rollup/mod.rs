@@ -62,6 +62,12 @@ impl Rollup {
         *self.seen_mut(cell) = (total, count);
     }
 
+    /// What of a cell was closed.
+    #[must_use]
+    pub fn seen(&self, cell: CellId) -> (u64, u64) {
+        self.seen.get(cell.index()).copied().unwrap_or_default()
+    }
+
     /// What happened in a cell since it was last asked about here; `None` when nothing did.
     pub fn delta(&mut self, drained: Drained) -> Option<Record> {
         let seen = self.seen_mut(drained.cell);
@@ -109,6 +115,20 @@ impl Rollup {
             closed(0, base);
         }
         self.flush_until(end, &mut closed);
+    }
+
+    /// Closes every coarser window that ends at or before `instant`, where no base window of before is
+    /// still to come.
+    pub fn advance(&mut self, instant: Timestamp, mut closed: impl FnMut(usize, Row)) {
+        self.flush_until(instant, &mut closed);
+    }
+
+    /// Takes up an open window of a coarser tier where an earlier process left it.
+    pub fn reopen(&mut self, tier: usize, row: Row) {
+        let coarse = tier.checked_sub(1).and_then(|at| self.coarse.get_mut(at));
+        if let Some(coarse) = coarse {
+            coarse.open = Some(row);
+        }
     }
 
     /// The open window of a coarser tier, as far as base windows were closed in it.

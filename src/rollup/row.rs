@@ -185,6 +185,11 @@ impl Row {
         entries(group, found.map_or(&[], |at| self.bytes_of(at)))
     }
 
+    /// The numbers of the groups that something happened in.
+    pub fn group_numbers(&self) -> impl Iterator<Item = u32> {
+        self.directory.iter().map(|(group, _)| *group)
+    }
+
     /// The groups that something happened in, with their bytes.
     fn groups(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.directory.iter().enumerate().map(|(at, (group, _))| (*group, self.bytes_of(at)))

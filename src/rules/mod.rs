@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::config::Rule;
 use crate::limits;
 use crate::query::{Group, Observation, Question, Reason, Selection, TooManyGroups};
-use crate::store::{Catalogue, Store};
+use crate::store::{Catalogue, Windows};
 use crate::time::Timestamp;
 
 pub use state::{Level, Policy, State, Transition};
@@ -74,7 +74,7 @@ impl Rules {
     /// come in the order of the file, instances in the order of their tags.
     pub fn evaluate(
         &mut self,
-        store: &dyn Store,
+        store: &Windows,
         catalogue: &Catalogue,
         instant: Timestamp,
     ) -> Vec<Event> {
@@ -125,7 +125,7 @@ impl Active {
 
     fn evaluate(
         &mut self,
-        store: &dyn Store,
+        store: &Windows,
         catalogue: &Catalogue,
         instant: Timestamp,
         events: &mut Vec<Event>,

@@ -10,6 +10,8 @@ use hashbrown::raw::RawTable;
 
 use crate::counters::cells::{CellId, Kind};
 use crate::rollup::SeriesId;
+use crate::rollup::row::GROUP;
+use crate::rollup::varint::{self, Reader};
 use crate::series::{Pattern, Series};
 use crate::time::Timestamp;
 
@@ -29,6 +31,17 @@ pub struct Known {
     pub kind: Kind,
     /// The value shown has changed since the last record, other than by what was counted.
     is_moved: bool,
+}
+
+/// What of a series is in windows, of the present life of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Sum of increments.
+    pub total: u64,
+    /// Their number.
+    pub count: u64,
+    /// What tells this life from others.
+    pub life: u64,
 }
 
 /// The series, in order of first sight.
@@ -226,6 +239,92 @@ impl Catalogue {
             .flatten()
             .chain(others.into_iter().flatten())
             .filter(|id| pattern.matches_key(self.key(*id)))
+    }
+
+    /// Keys and births of a group's series: of each the length of its key (varint), the key, its birth in
+    /// seconds (varint).
+    #[must_use]
+    pub fn write_series(&self, group: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        for id in self.of_group(group) {
+            let key = self.key(id);
+            varint::put(&mut out, key.len() as u64);
+            out.extend_from_slice(key);
+            varint::put(&mut out, u64::from(self.get(id).born));
+        }
+        out
+    }
+
+    /// Takes the series of a group in, which comes after all that are known; `None` where the bytes are
+    /// something else.
+    pub fn read_series(&mut self, group: u32, bytes: &[u8]) -> Option<()> {
+        let mut reader = Reader::new(bytes);
+        let mut next = group.checked_mul(GROUP)?;
+        while !reader.is_empty() {
+            let len = usize::try_from(reader.number()?).ok()?;
+            let key = reader.take(len)?;
+            let born = Timestamp::from_secs(i64::from(reader.number_u32()?));
+            if self.register(key, CellId::NONE, born) != SeriesId(next) {
+                return None;
+            }
+            next += 1;
+        }
+        Some(())
+    }
+
+    /// What was counted of a group's series and what they show: of each flags (1: it is a counter; 2:
+    /// a value is shown), total, number of increments, the life that they were counted in, time of the
+    /// last update in seconds (varints), and the value shown.
+    #[must_use]
+    pub fn write_totals(
+        &self,
+        group: u32,
+        counted: impl Fn(SeriesId, &Known) -> Counted,
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        for id in self.of_group(group) {
+            let known = self.get(id);
+            let Counted { total, count, life } = counted(id, known);
+            let is_counter = u8::from(known.kind == Kind::Counter);
+            out.push(is_counter | u8::from(known.last().is_some()) << 1);
+            varint::put(&mut out, total);
+            varint::put(&mut out, count);
+            varint::put(&mut out, life);
+            varint::put(&mut out, u64::from(known.updated));
+            if let Some(last) = known.last() {
+                varint::put_double(&mut out, last);
+            }
+        }
+        out
+    }
+
+    /// And back, for series that are known; `None` where the bytes are something else.
+    pub fn read_totals(
+        &mut self,
+        group: u32,
+        bytes: &[u8],
+        mut counted: impl FnMut(SeriesId, Counted),
+    ) -> Option<()> {
+        let mut reader = Reader::new(bytes);
+        let mut next = group.checked_mul(GROUP)?;
+        while !reader.is_empty() {
+            let flags = reader.byte()?;
+            let (total, count, life) = (reader.number()?, reader.number()?, reader.number()?);
+            let updated = reader.number_u32()?;
+            let last = if flags & 2 == 0 { None } else { Some(reader.double()?) };
+            let known = self.known.get_mut(next as usize)?;
+            known.kind = if flags & 1 == 0 { Kind::Gauge } else { Kind::Counter };
+            known.updated = updated;
+            known.last = last.unwrap_or(f64::NAN);
+            counted(SeriesId(next), Counted { total, count, life });
+            next += 1;
+        }
+        Some(())
+    }
+
+    fn of_group(&self, group: u32) -> impl Iterator<Item = SeriesId> {
+        let first = group as usize * GROUP as usize;
+        self.from(first).take(GROUP as usize)
     }
 
     /// The series of a name, in order of first sight.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::rollup::varint::{self, Reader};
 use crate::time::{Span, Timestamp, Window};
 
 /// Stretches that are remembered; each restart or gap begins one. Older ones are forgotten, and
@@ -9,7 +10,7 @@ use crate::time::{Span, Timestamp, Window};
 const STRETCHES: usize = 10_000;
 
 /// Stretches of time without a gap, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Coverage {
     stretches: VecDeque<Window>,
 }
@@ -35,6 +36,45 @@ impl Coverage {
             .skip(first)
             .take_while(|stretch| stretch.start < range.end)
             .fold(Span::ZERO, |sum, stretch| sum.plus(stretch.intersect(range).width()))
+    }
+
+    /// In bytes: of each stretch how far its start lies behind the end of the one before, in seconds,
+    /// and how long it is; numbers as [`varint`] has them, the first start with its sign.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut end = 0;
+        for stretch in &self.stretches {
+            varint::put(&mut out, varint::zigzag(stretch.start.as_secs() - end));
+            varint::put(&mut out, stretch.width().as_millis() / 1000);
+            end = stretch.end.as_secs();
+        }
+        out
+    }
+
+    /// And back; `None` where the bytes are something else.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut coverage = Self::default();
+        let mut end = 0_i64;
+        while !reader.is_empty() {
+            let start = end.checked_add(varint::unzigzag(reader.number()?))?;
+            let width = Span::from_secs(reader.number()?);
+            let stretch = Window::starting(Timestamp::from_secs(start), width);
+            if coverage.end().is_some_and(|end| stretch.start < end) {
+                return None;
+            }
+            coverage.add(stretch);
+            end = stretch.end.as_secs();
+        }
+        Some(coverage)
+    }
+
+    /// The end of the last stretch.
+    #[must_use]
+    pub fn end(&self) -> Option<Timestamp> {
+        self.stretches.back().map(|stretch| stretch.end)
     }
 
     /// Forgets what lies wholly before `instant`.
@@ -65,6 +105,9 @@ mod tests {
         assert_eq!(within(2, 5), 0);
         assert_eq!(within(1, 7), 3);
         assert_eq!(within(-5, 100), 7);
+        let read = Coverage::read(&coverage.write()).unwrap();
+        assert_eq!(read.stretches, coverage.stretches);
+        assert!(Coverage::read(&[1]).is_none());
     }
 
     #[test]

@@ -1,57 +1,51 @@
 //! Closed windows, the catalogue of series, and when tallyd was up.
 //!
-//! Behind the [`Store`] trait, so that the engine on disk can take the place of the one in memory.
-//! A store answers what it was given, exactly; it knows nothing of measures or rules.
+//! What is kept lies behind [`Store`], a seam of a few methods, so that another engine can take redb's
+//! place. A store answers what it was given, exactly; it knows nothing of measures or rules.
 
 mod catalogue;
+pub mod checkpoint;
 pub mod codec;
 mod coverage;
+mod extent;
 mod group;
-mod memory;
+mod keep;
+mod redb_store;
+mod seal;
+pub mod seam;
+mod tick_log;
+mod windows;
 
-pub use catalogue::{Catalogue, Known};
+pub use catalogue::{Catalogue, Counted, Known};
+pub use checkpoint::Checkpoint;
 pub use coverage::Coverage;
+pub use extent::Extent;
 pub use group::{Group, GroupBuilder, GroupError};
-pub use memory::MemoryStore;
+pub use keep::{Job, Keeper, Left};
+pub use redb_store::RedbStore;
+pub use seal::Seal;
+pub use seam::{MemoryStore, Store, StoreError};
+pub use tick_log::{LogRecord, TickLog};
+pub use windows::Windows;
 
 use crate::config::Tier;
-use crate::rollup::{Record, Row, SeriesId};
-use crate::time::{Span, Timestamp, Window};
+use crate::time::Span;
 
-/// Where closed windows go.
-pub trait Store: Send + std::fmt::Debug {
-    /// The tiers it keeps, from fine to coarse.
-    fn tiers(&self) -> &[Tier];
-
-    /// Keeps a closed window of a tier. Windows of one tier come in order of time.
-    fn append(&mut self, tier: usize, row: Row);
-
-    /// Notes that tallyd was up for all of `base`.
-    fn cover(&mut self, base: Window);
-
-    /// How much of `range` is known in a tier: tallyd was up, and the windows are still kept.
-    fn covered(&self, tier: usize, range: Window) -> Span;
-
-    /// Hands the records of the windows that begin inside `range` to `each`, in order of time.
-    fn read(
-        &self,
-        tier: usize,
-        series: SeriesId,
-        range: Window,
-        each: &mut dyn FnMut(Window, &Record),
-    );
-
-    /// The last record of a tier that ends at or before `instant`, however old.
-    fn last_before(&self, tier: usize, series: SeriesId, instant: Timestamp) -> Option<Record>;
-
-    /// Drops what is older than its tier keeps.
-    fn expire(&mut self, now: Timestamp);
-
-    /// Records that are held, over all tiers and series.
-    fn records(&self) -> usize;
-
-    /// Records that were dropped before their time for want of room.
-    fn dropped(&self) -> u64;
+/// Why windows cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The engine says so.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A group of chunks is not as it was written.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// A chunk in a group that is.
+    #[error(transparent)]
+    Chunk(#[from] codec::Garbled),
+    /// Chunks that do not become one.
+    #[error(transparent)]
+    Merge(#[from] codec::EncodeError),
 }
 
 /// The finest tier that keeps windows for at least `age`; the coarsest where none does.

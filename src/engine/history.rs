@@ -1,0 +1,384 @@
+//! What survives the end of the process: taking it over at a start, and keeping it.
+//!
+//! Each base window goes to the tick log within the second; what is over goes to the store a minute or
+//! more later. Every five minutes a checkpoint says what the store does not: from it and the log since
+//! then a start knows all windows and how much of every total is in them. What the cells hold beyond
+//! that was counted after the last row, and is found by subtraction: neither lost nor doubled, wherever
+//! the process was ended.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::state::State;
+use super::{Engine, options};
+use crate::config::Config;
+use crate::counters::cells::CellId;
+use crate::counters::{self, Counters, Recovered};
+use crate::limits;
+use crate::rollup::row::{GROUP, span};
+use crate::rollup::{Record, Row, SeriesId};
+use crate::store::checkpoint::{Checkpoint, Shelved};
+use crate::store::{
+    Counted, Coverage, Job, Keeper, Left, LogRecord, RedbStore, StoreError, TickLog,
+};
+use crate::time::{Span, Timestamp};
+
+/// Time from one checkpoint to the next.
+const CHECKPOINT: Span = Span::from_secs(300);
+
+/// A checkpoint that waits to be kept.
+#[derive(Debug)]
+pub(super) struct Pending {
+    checkpoint: Checkpoint,
+    coverage: Coverage,
+    totals: BTreeMap<u32, Vec<u8>>,
+    /// What the log may forget then; `None` while the log has not come to it.
+    mark: Option<u32>,
+}
+
+/// What was found in a data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// In the live table.
+    pub counters: Recovered,
+    /// Base windows that were in the log.
+    pub rows: usize,
+    /// Bytes of the log that are damaged: windows whose increments count for the next one.
+    pub damaged_bytes: usize,
+    /// Widths of tiers whose history is being removed, since they are not configured any more.
+    pub gone_tiers: Vec<Span>,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// One of the files of the live table, or the log.
+    #[error(transparent)]
+    Files(#[from] counters::OpenError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// An engine over what `dir` holds; the directory is made where there is none.
+    ///
+    /// # Errors
+    /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
+    pub fn open(config: &Config, dir: &Path, now: Timestamp) -> Result<(Self, Found), OpenError> {
+        let (counters, recovered) = Counters::open(options(config), dir, now)?;
+        let path = dir.join("tallyd.redb");
+        let (keeper, left) = Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
+        let mut state = State::new(config, keeper.windows()?, now);
+        let mut found = Found { counters: recovered, ..Found::default() };
+        found.gone_tiers.clone_from(&left.gone);
+        let is_new = left.is_new;
+        let mut kept = state.restore(left, &path)?;
+        let (log, damaged_bytes) = TickLog::open(dir, |record| {
+            found.rows += usize::from(state.replay(record, &mut kept));
+        })?;
+        found.damaged_bytes = damaged_bytes;
+        state.is_logged = true;
+        state.take_over(&counters, (!is_new).then_some(&kept), now);
+        if is_new {
+            // From here on everything that is counted belongs to some window; what was before does not.
+            state.moved_groups = (0..state.groups()).collect();
+            state.take_checkpoint(state.closed, &counters);
+        }
+        let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(Some(log)));
+        let engine = Self { counters, state, keeper, log, store_bytes: AtomicU64::new(0) };
+        if is_new {
+            engine.write_log().map_err(|error| log_error(&error))?;
+            engine.keep(now)?;
+        }
+        Ok((engine, found))
+    }
+
+    /// Writes to the log what was closed since the last call. It may take as long as the disk likes; a
+    /// tick does not wait for it.
+    ///
+    /// # Errors
+    /// What the system says; what is left is tried again at the next call.
+    pub fn write_log(&self) -> io::Result<()> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = log.as_mut() else { return Ok(()) };
+        let mut waiting = std::mem::take(&mut self.state().log);
+        let mut done = Ok(());
+        let mut logged = None;
+        while let Some(record) = waiting.front() {
+            done = log.append(record);
+            if done.is_err() {
+                break;
+            }
+            match waiting.pop_front() {
+                Some(LogRecord::Row { row, .. }) => logged = Some(row.window.end),
+                Some(LogRecord::Checkpoint) => {
+                    if let Some(pending) = &mut self.state().pending {
+                        pending.mark = Some(log.mark());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut state = self.state();
+        state.logged = state.logged.max(logged.unwrap_or(state.logged));
+        waiting.append(&mut state.log);
+        state.log = waiting;
+        done
+    }
+
+    /// Brings the log to the medium and puts what is over into the store; then does a piece of the
+    /// store's own housekeeping. Whether there may be more of that. It may take as long as the disk
+    /// likes.
+    ///
+    /// # Errors
+    /// [`StoreError`]; everything is tried again at the next call.
+    pub fn keep(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sync_log()?;
+        let (job, pending) = self.state().job();
+        if !job.is_empty() {
+            if let Err(error) = keeper.keep(&job) {
+                self.state().undo(&job, pending);
+                return Err(error);
+            }
+            self.show(&keeper)?;
+            if let Some(mark) = pending.and_then(|pending| pending.mark) {
+                self.forget_log(mark)?;
+            }
+        }
+        let did = keeper.tidy(now)?;
+        if did {
+            self.show(&keeper)?;
+        }
+        self.store_bytes.store(keeper.bytes(), Relaxed);
+        Ok(did)
+    }
+
+    /// What the store took on the disk when it was last kept, in bytes.
+    #[must_use]
+    pub fn store_bytes(&self) -> u64 {
+        self.store_bytes.load(Relaxed)
+    }
+
+    fn show(&self, keeper: &Keeper) -> Result<(), StoreError> {
+        let snapshot = keeper.snapshot()?;
+        let mut state = self.state();
+        keeper.settle(&mut state.windows);
+        state.windows.show(snapshot);
+        Ok(())
+    }
+
+    /// What is in the store rests on the rows before it, so they go to the medium first.
+    fn sync_log(&self) -> Result<(), StoreError> {
+        let handle = match self.log.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            None => return Ok(()),
+            Some(log) => log.handle(),
+        };
+        handle.and_then(|file| file.sync_data()).map_err(|error| log_error(&error))
+    }
+
+    fn forget_log(&self, mark: u32) -> Result<(), StoreError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.as_mut().map_or(Ok(()), |log| log.forget(mark)).map_err(|error| log_error(&error))
+    }
+}
+
+fn log_error(error: &io::Error) -> StoreError {
+    StoreError::Io { path: PathBuf::from("ticks.log"), reason: error.to_string() }
+}
+
+impl State {
+    /// Takes over what was in the store. Gives the totals of each series that are in windows.
+    fn restore(&mut self, left: Left, path: &Path) -> Result<Vec<Counted>, StoreError> {
+        let damaged =
+            |reason: &str| StoreError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+        for (group, bytes) in &left.series {
+            let read = self.catalogue.read_series(*group, bytes);
+            read.ok_or_else(|| damaged("the list of series is not as it was written"))?;
+        }
+        let mut kept = vec![Counted::default(); self.catalogue.len()];
+        for (group, bytes) in &left.totals {
+            let read = self.catalogue.read_totals(*group, bytes, |id, counted| {
+                if let Some(kept) = kept.get_mut(id.index()) {
+                    *kept = counted;
+                }
+            });
+            read.ok_or_else(|| damaged("the totals are not as they were written"))?;
+        }
+        self.windows.restore_coverage(left.coverage);
+        if let Some(checkpoint) = left.checkpoint {
+            self.closed = checkpoint.at;
+            self.checkpointed = checkpoint.at;
+            for shelved in checkpoint.tiers {
+                let at = self.windows.tiers().iter().position(|tier| *tier == shelved.tier);
+                let Some(at) = at else { continue };
+                for row in shelved.rows {
+                    self.windows.append(at, Arc::unwrap_or_clone(row));
+                }
+                if let Some(open) = shelved.open {
+                    self.rollup.reopen(at, open);
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Plays a record of the log again; whether it was a row that is not in the checkpoint.
+    fn replay(&mut self, record: LogRecord, kept: &mut Vec<Counted>) -> bool {
+        match record {
+            LogRecord::Checkpoint => false,
+            LogRecord::Series { id, life, born, key } => {
+                if id.index() == self.catalogue.len() {
+                    self.catalogue.register(&key, CellId::NONE, born);
+                    self.new_groups.insert(id.0 / GROUP);
+                }
+                kept.resize(self.catalogue.len(), Counted::default());
+                // A record from before the checkpoint says nothing new.
+                if let Some(kept) = kept.get_mut(id.index()).filter(|kept| kept.life != life) {
+                    *kept = Counted { life, ..Counted::default() };
+                }
+                false
+            }
+            LogRecord::Row { row, is_covered } => {
+                let is_known = row.iter().all(|entry| entry.series.index() < self.catalogue.len());
+                if row.window.start < self.closed || !is_known {
+                    return false;
+                }
+                kept.resize(self.catalogue.len(), Counted::default());
+                self.replay_row(Arc::unwrap_or_clone(row), is_covered, kept);
+                true
+            }
+        }
+    }
+
+    fn replay_row(&mut self, row: Row, is_covered: bool, kept: &mut [Counted]) {
+        for entry in row.iter() {
+            let known = self.catalogue.get_mut(entry.series);
+            let record = entry.resolve(known.last());
+            known.update(row.window.end, record.last(), None, row.window.end);
+            if let (Record::Counts(counts), Some(kept)) =
+                (record, kept.get_mut(entry.series.index()))
+            {
+                kept.total = kept.total.wrapping_add(counts.sum);
+                kept.count = kept.count.wrapping_add(counts.count);
+            }
+        }
+        self.logged = row.window.end;
+        self.file(row, is_covered);
+    }
+
+    /// Notes that a key begins a life, in which nothing was counted before.
+    pub(super) fn log_life(&mut self, id: SeriesId, life: u64, born: Timestamp) {
+        self.moved_groups.insert(id.0 / GROUP);
+        if self.is_logged {
+            let key = self.catalogue.key(id).into();
+            self.log.push_back(LogRecord::Series { id, life, born, key });
+        }
+    }
+
+    pub(super) fn log_row(&mut self, row: &Row, is_covered: bool) {
+        if !self.is_logged {
+            self.logged = row.window.end;
+            return;
+        }
+        // Where the disk is slow or full, rows wait up to a bound. What is dropped is not lost while
+        // the process lives; after a start its increments count for the window after the last row.
+        let is_row = |record: &LogRecord| matches!(record, LogRecord::Row { .. });
+        if self.log.len() > limits::TICK_QUEUE
+            && self.log.iter().filter(|record| is_row(record)).count() > limits::TICK_QUEUE
+            && let Some(at) = self.log.iter().position(is_row)
+        {
+            self.log.remove(at);
+            self.unlogged += 1;
+        }
+        self.log.push_back(LogRecord::Row { row: Arc::new(row.clone()), is_covered });
+    }
+
+    /// Takes a checkpoint where a multiple of its time lies between the last one and the base window
+    /// that begins at `start`: of everything before that multiple.
+    pub(super) fn checkpoint_at(&mut self, start: Timestamp, counters: &Counters) {
+        let at = start.align_down(CHECKPOINT);
+        if at > self.checkpointed {
+            self.take_checkpoint(at, counters);
+        }
+    }
+
+    fn take_checkpoint(&mut self, at: Timestamp, counters: &Counters) {
+        self.checkpointed = at;
+        let windows = &mut self.windows;
+        self.rollup.advance(at, |tier, row| windows.append(tier, row));
+        let tiers = self.windows.tiers();
+        let shelved = tiers.iter().enumerate().map(|(index, tier)| {
+            let is_over = |row: &&Arc<Row>| {
+                let span = span(tiers, index);
+                row.window.start.align_down(span) + span <= at
+            };
+            let rows = self.windows.rows(index).skip_while(is_over).cloned().collect();
+            Shelved { tier: *tier, open: self.rollup.open(index).cloned(), rows }
+        });
+        let checkpoint = Checkpoint { at, tiers: shelved.collect() };
+        let mut totals = self.pending.take().map(|pending| pending.totals).unwrap_or_default();
+        for group in std::mem::take(&mut self.moved_groups) {
+            totals.insert(group, self.totals(group, counters));
+        }
+        let coverage = self.windows.coverage().clone();
+        self.pending = Some(Pending { checkpoint, coverage, totals, mark: None });
+        if self.is_logged {
+            self.log.push_back(LogRecord::Checkpoint);
+        }
+    }
+
+    /// What was counted in the series of a group, as far as it is in windows.
+    fn totals(&self, group: u32, counters: &Counters) -> Vec<u8> {
+        self.catalogue.write_totals(group, |_, known| {
+            let Some(cell) = known.cell() else { return Counted::default() };
+            let ((total, count), life) = (self.rollup.seen(cell), counters.life(cell));
+            Counted { total, count, life }
+        })
+    }
+
+    /// What is to be kept now. The checkpoint is in it once the log has come so far.
+    fn job(&mut self) -> (Job, Option<Pending>) {
+        let until = self.closed.min(self.logged);
+        let tiers = self.windows.tiers();
+        let sealed = (0..tiers.len()).map(|at| until.align_down(span(tiers, at))).collect();
+        let seals = (0..tiers.len()).flat_map(|at| self.windows.ready(at, until)).collect();
+        let is_logged = self.is_logged;
+        let pending = self.pending.take_if(|pending| pending.mark.is_some() || !is_logged);
+        let mut job = Job { seals, sealed, groups: self.groups(), ..Job::default() };
+        for group in std::mem::take(&mut self.new_groups) {
+            job.series.push((group, self.catalogue.write_series(group)));
+        }
+        if let Some(pending) = &pending {
+            job.totals = pending.totals.iter().map(|(at, bytes)| (*at, bytes.clone())).collect();
+            job.checkpoint = Some((pending.checkpoint.clone(), pending.coverage.clone()));
+        }
+        (job, pending)
+    }
+
+    fn groups(&self) -> u32 {
+        u32::try_from(self.catalogue.len()).unwrap_or(u32::MAX).div_ceil(GROUP)
+    }
+
+    /// Takes a job back that could not be kept.
+    fn undo(&mut self, job: &Job, pending: Option<Pending>) {
+        self.new_groups.extend(job.series.iter().map(|(group, _)| *group));
+        let Some(old) = pending else { return };
+        match &mut self.pending {
+            // A later checkpoint says all that this one says, but for groups that did not move since.
+            Some(later) => {
+                for (group, bytes) in old.totals {
+                    later.totals.entry(group).or_insert(bytes);
+                }
+            }
+            none => *none = Some(old),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Ends at any moment, under virtual time: what was counted is in exactly one window of each tier.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::engine::tally::Counts;
+use crate::protocol::{Limits, Request, Step, parse};
+use crate::time::Window;
+use proptest::prelude::*;
+
+const START: Timestamp = Timestamp::from_secs(1_767_571_200);
+const KEYS: [&str; 4] = ["a", "b;x=1", "c", "d"];
+
+/// One server after the other on the same directory.
+struct World {
+    dir: tempfile::TempDir,
+    engine: Option<Engine>,
+    now: Timestamp,
+    sent: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self { dir, engine: None, now: START, sent: BTreeMap::new() };
+        world.restart(0);
+        world
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    /// Ends the server without a word, and starts another one that many seconds later.
+    fn restart(&mut self, secs: u64) {
+        self.engine = None;
+        self.now = self.now + Span::from_secs(secs);
+        let (engine, found) = Engine::open(&Config::default(), self.dir.path(), self.now).unwrap();
+        assert_eq!(found.damaged_bytes, 0);
+        self.engine = Some(engine);
+    }
+
+    fn incr(&mut self, key: &'static str, delta: u64) {
+        self.engine().counters().incr(key.as_bytes(), delta, self.now);
+        *self.sent.entry(key).or_default() += delta;
+    }
+
+    fn set(&self, key: &str, value: &str) {
+        let text = format!("set {key} 0 0 {}\r\n{value}\r\n", value.len());
+        let Step::Request { request, .. } = parse(text.as_bytes(), &Limits::default()) else {
+            panic!("a request")
+        };
+        assert!(matches!(request, Request::Store { .. }));
+        let (mut counts, mut out) = (Counts::default(), Vec::new());
+        crate::engine::apply(self.engine().counters(), &request, self.now, &mut counts, &mut out);
+        assert_eq!(out, b"STORED\r\n");
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now + Span::SECOND;
+        self.engine().tick(self.now);
+    }
+
+    /// A second with all that the threads of a server do in it.
+    fn second(&mut self) {
+        self.tick();
+        self.engine().write_log().unwrap();
+        while self.engine().keep(self.now).unwrap() {}
+    }
+
+    /// What the windows of a tier hold of a key, the open ones included.
+    fn stored(&self, tier: usize, key: &str) -> u64 {
+        let state = self.engine().state();
+        let Some(id) = state.catalogue.matching(&key.parse().unwrap(), 0).next() else { return 0 };
+        let all = Window { start: Timestamp::EPOCH, end: self.now + Span::WEEK };
+        let mut stored = 0;
+        let sum = |record: &Record| match record {
+            Record::Counts(counts) => counts.sum,
+            Record::Values(_) => 0,
+        };
+        state.windows.read(tier, id, all, |_, record| stored += sum(record)).unwrap();
+        for finer in 1..=tier {
+            let open = state.rollup.open(finer).and_then(|row| row.get(id));
+            stored += open.map_or(0, |entry| sum(&entry.record));
+        }
+        stored
+    }
+
+    /// Every increment is in one window of each tier, once the second is over.
+    fn check(&mut self) {
+        self.tick();
+        for (key, sent) in &self.sent {
+            let answer = self.engine().counters().get(key.as_bytes(), self.now, |view| {
+                String::from_utf8_lossy(view.value).into_owned()
+            });
+            assert_eq!(answer, Some(sent.to_string()), "the total of {key}");
+            for tier in 0..4 {
+                assert_eq!(self.stored(tier, key), *sent, "{key} in tier {tier}");
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_survive_the_end_of_the_process() {
+    let mut world = World::new();
+    for second in 0..700 {
+        world.incr("a", 1);
+        if second % 7 == 0 {
+            world.incr("b;x=1", 5);
+        }
+        world.set("g", &second.to_string());
+        world.second();
+    }
+    world.incr("a", 3);
+    world.restart(30);
+    world.check();
+    let state = world.engine().state();
+    let all = Window { start: START, end: world.now };
+    assert_eq!(
+        state.windows.covered(0, all),
+        Span::from_secs(701),
+        "and not the second that was cut"
+    );
+    let id = state.catalogue.matching(&"a".parse().unwrap(), 0).next().unwrap();
+    let mut windows = Vec::new();
+    let sum = |window: Window, record: &Record| {
+        if let Record::Counts(counts) = record {
+            windows.push((window.start.since(START).as_millis() / 1000, counts.sum, counts.last));
+        }
+    };
+    state.windows.read(0, id, all, sum).unwrap();
+    assert_eq!(windows.len(), 701);
+    assert_eq!(windows[100], (100, 1, Some(101.0)));
+    assert_eq!(
+        windows[700],
+        (700, 3, Some(703.0)),
+        "what was open is in the window after the last"
+    );
+    let id = state.catalogue.matching(&"g".parse().unwrap(), 0).next().unwrap();
+    let mut last = Vec::new();
+    state.windows.read(1, id, all, |_, record| last.extend(record.last())).unwrap();
+    assert_eq!((last[0], last[1], last[2]), (9.0, 19.0, 29.0));
+}
+
+#[test]
+fn chunks_become_longer_and_old_ones_go() {
+    let mut world = World::new();
+    let config = Config::default();
+    for _ in 0..9000 {
+        world.incr("a", 1);
+        world.second();
+    }
+    let state = world.engine().state();
+    let slots = |tier: usize| {
+        let mut slots: Vec<_> = state.windows.extents(tier).iter().map(|e| e.slots).collect();
+        slots.dedup();
+        slots
+    };
+    assert_eq!(slots(0), [480, 60]);
+    assert_eq!(slots(1), [240, 30]);
+    let oldest = state.windows.extents(0)[0].window(&config.tiers[0]);
+    assert!(oldest.end > world.now - config.tiers[0].keep);
+    assert!(oldest.start <= world.now - config.tiers[0].keep);
+    let id = state.catalogue.matching(&"a".parse().unwrap(), 0).next().unwrap();
+    for (tier, expect) in [(0, 7200), (1, 900), (2, 150), (3, 2)] {
+        let all = Window { start: Timestamp::EPOCH, end: world.now };
+        let mut windows = 0;
+        state.windows.read(tier, id, all, |_, _| windows += 1).unwrap();
+        assert_eq!(windows, expect, "tier {tier}");
+    }
+}
+
+#[test]
+fn after_the_loss_of_power_the_larger_total_holds() {
+    let mut world = World::new();
+    world.incr("a", 10);
+    world.second();
+    world.engine = None;
+    // The cells were not written back.
+    let path = world.dir.path().join("cells-0000.map");
+    let len = std::fs::metadata(&path).unwrap().len();
+    std::fs::remove_file(&path).unwrap();
+    world.restart(5);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), len);
+    world.incr("a", 1);
+    world.tick();
+    assert_eq!(world.stored(0, "a"), 11);
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Incr(usize, u64),
+    Set(usize),
+    Tick,
+    Wait(u64),
+    Log,
+    Keep,
+    Restart(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => (0..KEYS.len(), 1..100_u64).prop_map(|(key, delta)| Act::Incr(key, delta)),
+        1 => (0..KEYS.len()).prop_map(Act::Set),
+        8 => Just(Act::Tick),
+        1 => (1..400_u64).prop_map(Act::Wait),
+        4 => Just(Act::Log),
+        3 => Just(Act::Keep),
+        1 => (0..100_u64).prop_map(Act::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever happens between a tick, the log, the store and the end of the process.
+    #[test]
+    fn every_increment_is_in_one_window_of_each_tier(acts in prop::collection::vec(act(), 1..120)) {
+        let mut world = World::new();
+        for act in acts {
+            match act {
+                Act::Incr(key, delta) => world.incr(KEYS[key], delta),
+                Act::Set(key) => world.set(&format!("{}.g", KEYS[key]), "1.5"),
+                Act::Tick => world.tick(),
+                Act::Wait(secs) => world.now = world.now + Span::from_secs(secs),
+                Act::Log => world.engine().write_log().unwrap(),
+                Act::Keep => { world.engine().keep(world.now).unwrap(); }
+                Act::Restart(secs) => world.restart(secs),
+            }
+        }
+        world.check();
+        world.restart(1);
+        world.check();
+    }
+}

@@ -1,0 +1,439 @@
+//! What lies in the store, and the work of putting things there: chunks of stretches that are over,
+//! longer chunks in the place of short ones, and the end of those that are older than their tier keeps.
+//!
+//! Stretches are short at first, so that little lies in memory; eight of one length become one, as often
+//! as the result is not too long. The work is done in small pieces on a thread of its own. Every
+//! commit leaves the whole consistent: the list of extents changes together with the chunks in them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::checkpoint::Checkpoint;
+use super::extent::{Extent, group_key, group_of, read_extents, width_secs, write_extents};
+use super::group::{Group, GroupBuilder};
+use super::seal::Seal;
+use super::seam::{Changes, Snapshot, Store, StoreError};
+use super::{Coverage, ReadError, Windows, codec};
+use crate::config::Tier;
+use crate::limits;
+use crate::rollup::row::GROUP;
+use crate::time::{Span, Timestamp};
+
+/// The version of what is kept and how.
+pub(super) const VERSION: u32 = 1;
+
+/// So many extents of one length become one.
+const MERGE: u16 = 8;
+/// Groups that are merged, and keys that are removed, in one commit.
+const SLICE: u32 = 64;
+const REMOVALS: usize = 2048;
+
+const VERSION_KEY: &[u8] = b"mversion";
+const EXTENTS_KEY: &[u8] = b"mextents";
+const DEAD_KEY: &[u8] = b"mdead";
+const CHECKPOINT_KEY: &[u8] = b"mcheckpoint";
+const COVERAGE_KEY: &[u8] = b"mcoverage";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Keeper {
+    store: Arc<dyn Store>,
+    tiers: Vec<Tier>,
+    extents: Vec<Vec<Extent>>,
+    /// Nothing that begins before this is in rows any more, tier by tier.
+    sealed: Vec<Timestamp>,
+    /// Extents whose chunks may still lie in the store, though nobody looks at them, by their prefix.
+    dead: VecDeque<(u32, Extent)>,
+    merging: Option<Merging>,
+    /// Groups that there may be.
+    groups: u32,
+}
+
+/// Several extents that are becoming one, up to a group.
+#[derive(Clone, Debug)]
+struct Merging {
+    tier: usize,
+    target: Extent,
+    sources: Vec<Extent>,
+    group: u32,
+}
+
+/// What is to be kept that the tick knows.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    /// Stretches that are over.
+    pub seals: Vec<Seal>,
+    /// Everything that begins before this is sealed with it, tier by tier.
+    pub sealed: Vec<Timestamp>,
+    /// Groups of series that there are.
+    pub groups: u32,
+    /// Keys and births of groups with series that are new.
+    pub series: Vec<(u32, Vec<u8>)>,
+    /// What was counted in groups that have changed; goes with a checkpoint.
+    pub totals: Vec<(u32, Vec<u8>)>,
+    /// With when tallyd was up until then.
+    pub checkpoint: Option<(Checkpoint, Coverage)>,
+}
+
+/// What an earlier process has left in the store.
+#[derive(Debug)]
+pub struct Left {
+    /// Keys and births of the series, group by group.
+    pub series: Vec<(u32, Vec<u8>)>,
+    /// What was counted and shown, group by group, as of the checkpoint.
+    pub totals: Vec<(u32, Vec<u8>)>,
+    /// `None` where there was none yet.
+    pub checkpoint: Option<Checkpoint>,
+    /// When tallyd was up until then.
+    pub coverage: Coverage,
+    /// There was nothing at all.
+    pub is_new: bool,
+    /// Widths of tiers that have history here and are not configured any more; it is removed.
+    pub gone: Vec<Span>,
+}
+
+impl Job {
+    /// Whether there is nothing to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seals.is_empty() && self.series.is_empty() && self.checkpoint.is_none()
+    }
+}
+
+impl Keeper {
+    /// Looks at what lies in the store.
+    ///
+    /// # Errors
+    /// [`StoreError`], where it cannot be read or is a newer version's.
+    pub fn open(store: Arc<dyn Store>, tiers: &[Tier]) -> Result<(Self, Left), StoreError> {
+        let snapshot = store.snapshot()?;
+        let is_new = check_version(&*store, &*snapshot)?;
+        let (extents, mut dead) = (lists(&*store, &*snapshot, EXTENTS_KEY)?, VecDeque::new());
+        for (width, list) in lists(&*store, &*snapshot, DEAD_KEY)? {
+            dead.extend(list.into_iter().map(|extent| (width, extent)));
+        }
+        let mut gone = Vec::new();
+        let mut known = vec![Vec::new(); tiers.len()];
+        for (width, list) in extents {
+            match tiers.iter().zip(&mut known).find(|(tier, _)| width_secs(tier) == width) {
+                Some((_, known)) => *known = list,
+                None if list.is_empty() => {}
+                None => {
+                    gone.push(Span::from_secs(u64::from(width)));
+                    dead.extend(list.into_iter().map(|extent| (width, extent)));
+                }
+            }
+        }
+        let sealed = tiers.iter().zip(&known).map(|(tier, list)| {
+            list.last().map_or(Timestamp::from_millis(i64::MIN), |last| last.window(tier).end)
+        });
+        let sealed = sealed.collect();
+        let series = groups(&*snapshot, b's')?;
+        let left = Left {
+            totals: groups(&*snapshot, b't')?,
+            checkpoint: value(&*snapshot, CHECKPOINT_KEY)?
+                .map(|bytes| read(&*store, Checkpoint::read(&bytes, tiers)))
+                .transpose()?,
+            coverage: value(&*snapshot, COVERAGE_KEY)?
+                .map(|bytes| read(&*store, Coverage::read(&bytes)))
+                .transpose()?
+                .unwrap_or_default(),
+            gone,
+            is_new,
+            series,
+        };
+        let groups = left.series.last().map_or(0, |(group, _)| group + 1);
+        let (tiers, extents, merging) = (tiers.to_vec(), known, None);
+        Ok((Self { store, tiers, extents, sealed, dead, merging, groups }, left))
+    }
+
+    /// The windows that lie here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn windows(&self) -> Result<Windows, StoreError> {
+        let mut windows = Windows::new(&self.tiers, self.store.snapshot()?);
+        self.settle(&mut windows);
+        Ok(windows)
+    }
+
+    /// Keeps a job. What it says counts once this is back: tell the windows by [`settle`] then.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then, and the job is to be tried again.
+    ///
+    /// [`settle`]: Self::settle
+    pub fn keep(&mut self, job: &Job) -> Result<(), StoreError> {
+        let (mut changes, mut extents) = (Changes::default(), self.extents.clone());
+        for seal in &job.seals {
+            let (Some(tier), Some(list)) = (self.tiers.get(seal.tier), extents.get_mut(seal.tier))
+            else {
+                continue;
+            };
+            changes.puts.extend(seal.chunks(tier));
+            list.push(seal.extent);
+        }
+        let put =
+            |space: u8, (group, bytes): &(u32, Vec<u8>)| (group_key(space, *group), bytes.clone());
+        changes.puts.extend(job.series.iter().map(|one| put(b's', one)));
+        changes.puts.extend(job.totals.iter().map(|one| put(b't', one)));
+        if let Some((checkpoint, coverage)) = &job.checkpoint {
+            changes.puts.push((CHECKPOINT_KEY.to_vec(), checkpoint.write()));
+            changes.puts.push((COVERAGE_KEY.to_vec(), coverage.write()));
+        }
+        changes.puts.push((EXTENTS_KEY.to_vec(), self.written(&extents)));
+        changes.puts.push((VERSION_KEY.to_vec(), VERSION.to_le_bytes().to_vec()));
+        self.store.commit(&changes)?;
+        self.extents = extents;
+        self.groups = self.groups.max(job.groups);
+        for (sealed, until) in self.sealed.iter_mut().zip(&job.sealed) {
+            *sealed = (*sealed).max(*until);
+        }
+        Ok(())
+    }
+
+    /// Tells the windows what lies here now, all but the bytes themselves.
+    pub fn settle(&self, windows: &mut Windows) {
+        for (tier, (extents, sealed)) in self.extents.iter().zip(&self.sealed).enumerate() {
+            windows.settle(tier, extents.clone(), *sealed);
+        }
+    }
+
+    /// What lies here now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+
+    /// What it takes on the disk, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+
+    /// Does a piece of what can wait: removes what is too old, or merges. Whether there was any; then
+    /// the windows are to be told.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn tidy(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.bury(now)? || self.remove()? {
+            return Ok(true);
+        }
+        if self.merging.is_none() {
+            self.merging = self.to_merge();
+        }
+        self.merge()
+    }
+
+    /// Takes extents that are wholly too old out of the lists.
+    fn bury(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        let (mut extents, mut dead) = (self.extents.clone(), self.dead.clone());
+        for (tier, list) in self.tiers.iter().zip(&mut extents) {
+            let horizon = (now - tier.keep).align_down(tier.window);
+            list.retain(|extent| {
+                let is_kept = extent.window(tier).end > horizon;
+                if !is_kept {
+                    dead.push_back((width_secs(tier), *extent));
+                }
+                is_kept
+            });
+        }
+        if extents == self.extents {
+            return Ok(false);
+        }
+        self.change_lists(extents, dead, Changes::default())?;
+        // What was being merged may be among them.
+        self.merging = None;
+        Ok(true)
+    }
+
+    /// Removes chunks that nobody looks at.
+    fn remove(&mut self) -> Result<bool, StoreError> {
+        let Some((width, extent)) = self.dead.front().copied() else { return Ok(false) };
+        let tier = Tier { window: Span::from_secs(u64::from(width)), keep: Span::ZERO };
+        let mut changes = Changes::default();
+        self.store.snapshot()?.scan(&extent.prefix(&tier), &mut |key, _| {
+            changes.removals.push(key.to_vec());
+            changes.removals.len() < REMOVALS
+        })?;
+        if changes.removals.len() < REMOVALS {
+            let mut dead = self.dead.clone();
+            dead.pop_front();
+            self.change_lists(self.extents.clone(), dead, changes)?;
+        } else {
+            self.store.commit(&changes)?;
+        }
+        Ok(true)
+    }
+
+    fn change_lists(
+        &mut self,
+        extents: Vec<Vec<Extent>>,
+        dead: VecDeque<(u32, Extent)>,
+        mut changes: Changes,
+    ) -> Result<(), StoreError> {
+        changes.puts.push((EXTENTS_KEY.to_vec(), self.written(&extents)));
+        let lists = dead.iter().map(|(width, extent)| (*width, std::slice::from_ref(extent)));
+        changes.puts.push((DEAD_KEY.to_vec(), write_extents(lists)));
+        self.store.commit(&changes)?;
+        (self.extents, self.dead) = (extents, dead);
+        Ok(())
+    }
+
+    fn written(&self, extents: &[Vec<Extent>]) -> Vec<u8> {
+        let lists = self.tiers.iter().zip(extents);
+        write_extents(lists.map(|(tier, list)| (width_secs(tier), list.as_slice())))
+    }
+
+    /// The first extents that are to become one: all of a length that lie in a stretch of eight times
+    /// that, once it is over.
+    fn to_merge(&self) -> Option<Merging> {
+        let mut each = self.tiers.iter().zip(&self.extents).zip(&self.sealed).enumerate();
+        each.find_map(|(at, ((tier, list), sealed))| {
+            list.iter().find_map(|first| {
+                let target = long(first, tier)?;
+                let end = target.window(tier).end;
+                let is_inside = |extent: &&Extent| {
+                    target.start <= extent.start && extent.window(tier).end <= end
+                };
+                let sources: Vec<_> = list.iter().filter(is_inside).copied().collect();
+                let is_even = sources.iter().all(|source| source.slots == first.slots);
+                let is_due = end <= *sealed && is_even;
+                is_due.then_some(Merging { tier: at, target, sources, group: 0 })
+            })
+        })
+    }
+
+    /// Merges some groups; whether there was anything to merge.
+    fn merge(&mut self) -> Result<bool, StoreError> {
+        let Some(merging) = self.merging.clone() else { return Ok(false) };
+        let Some(tier) = self.tiers.get(merging.tier).copied() else { return Ok(false) };
+        let snapshot = self.store.snapshot()?;
+        let mut changes = Changes::default();
+        let end = self.groups.min(merging.group.saturating_add(SLICE));
+        for group in merging.group..end {
+            let merged =
+                merging.group_of(group, &tier, &*snapshot).map_err(|error| match error {
+                    ReadError::Store(error) => error,
+                    other => {
+                        StoreError::Damaged { path: self.store.path(), reason: other.to_string() }
+                    }
+                })?;
+            if let Some(bytes) = merged {
+                changes.puts.push((merging.target.key(&tier, group), bytes));
+            }
+        }
+        if end < self.groups {
+            self.store.commit(&changes)?;
+            self.merging = Some(Merging { group: end, ..merging });
+            return Ok(true);
+        }
+        let (mut extents, mut dead) = (self.extents.clone(), self.dead.clone());
+        if let Some(list) = extents.get_mut(merging.tier) {
+            list.retain(|extent| !merging.sources.contains(extent));
+            list.push(merging.target);
+            list.sort_unstable();
+        }
+        dead.extend(merging.sources.iter().map(|source| (width_secs(&tier), *source)));
+        self.change_lists(extents, dead, changes)?;
+        self.merging = None;
+        Ok(true)
+    }
+}
+
+/// The extent that `short` becomes part of; `None` where that would be too long for a chunk, or more
+/// than an eighth of what the tier keeps: an extent goes as a whole, once all of it is too old.
+fn long(short: &Extent, tier: &Tier) -> Option<Extent> {
+    let step = tier.window.as_millis().max(1);
+    let most = (tier.keep.as_millis() / step / 8).min(u64::from(limits::CHUNK_SLOTS));
+    let slots = short.slots.checked_mul(MERGE).filter(|slots| u64::from(*slots) <= most)?;
+    let width = Span::from_millis(step.saturating_mul(u64::from(slots)));
+    Some(Extent { start: short.start.align_down(width), slots })
+}
+
+impl Merging {
+    /// One group's chunks over the whole target; `None` where there are none.
+    fn group_of(
+        &self,
+        group: u32,
+        tier: &Tier,
+        snapshot: &dyn Snapshot,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut parts: Vec<(u16, Vec<u8>)> = Vec::new();
+        let step = tier.window.as_millis().max(1);
+        for source in &self.sources {
+            let offset = source.start.since(self.target.start).as_millis() / step;
+            let offset = u16::try_from(offset).unwrap_or(u16::MAX);
+            snapshot
+                .get(&source.key(tier, group), &mut |bytes| parts.push((offset, bytes.to_vec())))?;
+        }
+        if parts.is_empty() { Ok(None) } else { merge_group(self.target.slots, &parts).map(Some) }
+    }
+}
+
+fn merge_group(slots: u16, parts: &[(u16, Vec<u8>)]) -> Result<Vec<u8>, ReadError> {
+    let mut members: Vec<Vec<(u16, &[u8])>> = vec![Vec::new(); GROUP as usize];
+    for (offset, bytes) in parts {
+        for (place, chunk) in Group::open(bytes)?.members() {
+            if let Some(member) = members.get_mut(usize::from(place)) {
+                member.push((*offset, chunk));
+            }
+        }
+    }
+    let (mut builder, mut chunk) = (GroupBuilder::new(), Vec::new());
+    for (place, member) in (0_u8..).zip(&members).filter(|(_, member)| !member.is_empty()) {
+        chunk.clear();
+        codec::merge(slots, member, &mut chunk)?;
+        builder.push(place, &chunk);
+    }
+    let mut group = Vec::new();
+    builder.finish(&mut group);
+    Ok(group)
+}
+
+/// Whether there was no version yet, which the first job brings.
+fn check_version(store: &dyn Store, snapshot: &dyn Snapshot) -> Result<bool, StoreError> {
+    let Some(bytes) = value(snapshot, VERSION_KEY)? else { return Ok(true) };
+    let found = bytes.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
+    match read(store, found)? {
+        found if found > VERSION => {
+            Err(StoreError::Newer { path: store.path(), found, known: VERSION })
+        }
+        _ => Ok(false),
+    }
+}
+
+fn lists(
+    store: &dyn Store,
+    snapshot: &dyn Snapshot,
+    key: &[u8],
+) -> Result<Vec<(u32, Vec<Extent>)>, StoreError> {
+    let bytes = value(snapshot, key)?.unwrap_or_default();
+    read(store, read_extents(&bytes))
+}
+
+fn value(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut found = None;
+    snapshot.get(key, &mut |bytes| found = Some(bytes.to_vec()))?;
+    Ok(found)
+}
+
+fn groups(snapshot: &dyn Snapshot, space: u8) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+    let mut groups = Vec::new();
+    snapshot.scan(&[space], &mut |key, bytes| {
+        groups.extend(group_of(key).map(|group| (group, bytes.to_vec())));
+        true
+    })?;
+    Ok(groups)
+}
+
+/// Something that was read and has to be what was written.
+fn read<T>(store: &dyn Store, found: Option<T>) -> Result<T, StoreError> {
+    found.ok_or_else(|| StoreError::Damaged {
+        path: store.path(),
+        reason: "a value is not as it was written".to_owned(),
+    })
+}

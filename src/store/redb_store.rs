@@ -1,0 +1,159 @@
+//! redb as the engine: one table in one file, `tallyd.redb`.
+//!
+//! Every commit is on the medium when it is back, and leaves what a quick start after a crash needs. A
+//! page that is damaged makes redb panic or give an error, depending on where it lies; either is an error
+//! here. After a commit that failed the file is opened anew, since redb takes no more changes then.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, TableError};
+
+use super::seam::{Changes, Snapshot, Store, StoreError};
+
+const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallyd");
+
+/// Pages that redb keeps in memory, in bytes. The system's own cache holds the file as well.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// See the module.
+pub struct RedbStore {
+    path: PathBuf,
+    /// `None` while a commit has failed and the file could not be opened again yet.
+    database: RwLock<Option<Database>>,
+}
+
+struct RedbSnapshot {
+    path: PathBuf,
+    /// `None` where nothing was ever committed.
+    table: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+}
+
+impl RedbStore {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`], where it cannot be read, is damaged or is no file of redb's.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = RwLock::new(Some(open(path)?));
+        Ok(Self { path: path.to_owned(), database })
+    }
+
+    fn write(&self, changes: &Changes) -> Result<(), StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| StoreError::Io {
+            path: self.path.clone(),
+            reason: "it could not be opened again after a failure".to_owned(),
+        })?;
+        guarded(&self.path, || {
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
+            {
+                let mut table = transaction.open_table(TABLE)?;
+                for key in &changes.removals {
+                    table.remove(key.as_slice())?;
+                }
+                for (key, value) in &changes.puts {
+                    table.insert(key.as_slice(), value.as_slice())?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    guarded(path, || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?))
+}
+
+impl Store for RedbStore {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let table = match database.as_ref() {
+            None => None,
+            Some(database) => {
+                guarded(&self.path, || match database.begin_read()?.open_table(TABLE) {
+                    Ok(table) => Ok(Some(table)),
+                    Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                    Err(error) => Err(error.into()),
+                })?
+            }
+        };
+        Ok(Arc::new(RedbSnapshot { path: self.path.clone(), table }))
+    }
+
+    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
+        let done = self.write(changes);
+        if done.is_err() {
+            let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            // The old one has to be gone first: it holds the file's lock.
+            *database = None;
+            *database = open(&self.path).ok();
+        }
+        done
+    }
+
+    fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+}
+
+impl Snapshot for RedbSnapshot {
+    fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        let Some(table) = &self.table else { return Ok(()) };
+        let found = guarded(&self.path, || Ok(table.get(key)?))?;
+        if let Some(value) = found {
+            see(value.value());
+        }
+        Ok(())
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some(table) = &self.table else { return Ok(()) };
+        let mut range = guarded(&self.path, || Ok(table.range::<&[u8]>(prefix..)?))?;
+        while let Some((key, value)) = guarded(&self.path, || Ok(range.next().transpose()?))? {
+            if !key.value().starts_with(prefix) || !see(key.value(), value.value()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes an error or a panic of redb's for what it is: the file's. redb checks what it wrote as if
+/// nobody else could have changed it.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
+    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(redb::Error::Io(error))) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(damaged("it is no file of redb's".to_owned()))
+        }
+        Ok(Err(redb::Error::Corrupted(reason))) => Err(damaged(reason)),
+        Ok(Err(error)) => Err(StoreError::Io { path: path.to_owned(), reason: error.to_string() }),
+        Err(_) => Err(damaged("a page holds what redb never writes".to_owned())),
+    }
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RedbSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbSnapshot").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,78 @@
+//! Rows become chunks: the windows of each series over a stretch, group by group.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::codec;
+use super::extent::Extent;
+use super::group::GroupBuilder;
+use crate::config::Tier;
+use crate::rollup::row::GROUP;
+use crate::rollup::{Record, Row};
+
+/// A stretch of a tier that is over, with its rows.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// Which tier, counted from the finest.
+    pub tier: usize,
+    /// When.
+    pub extent: Extent,
+    /// The windows in it that something happened in, in order of time.
+    pub rows: Vec<Arc<Row>>,
+}
+
+impl Seal {
+    /// Its chunks under their keys.
+    pub(super) fn chunks(&self, tier: &Tier) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let groups: BTreeSet<u32> = self.rows.iter().flat_map(|row| row.group_numbers()).collect();
+        let mut members = Members::default();
+        let mut chunks = Vec::with_capacity(groups.len());
+        for group in groups {
+            for row in &self.rows {
+                members.take(row, group, self.slot(row, tier));
+            }
+            chunks.push((self.extent.key(tier, group), members.encode(self.extent.slots)));
+        }
+        chunks
+    }
+
+    fn slot(&self, row: &Row, tier: &Tier) -> u16 {
+        let since = row.window.start.since(self.extent.start).as_millis();
+        u16::try_from(since / tier.window.as_millis().max(1)).unwrap_or(u16::MAX)
+    }
+}
+
+/// The windows of one group's series; between two groups their memory only.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    places: Vec<Vec<(u16, Record)>>,
+}
+
+impl Members {
+    fn take(&mut self, row: &Row, group: u32, slot: u16) {
+        self.places.resize_with(GROUP as usize, Vec::new);
+        for entry in row.group(group) {
+            let place = (entry.series.0 % GROUP) as usize;
+            let Some(windows) = self.places.get_mut(place) else { continue };
+            let shown = windows.last().and_then(|(_, record)| record.last());
+            windows.push((slot, entry.resolve(shown)));
+        }
+    }
+
+    fn encode(&mut self, slots: u16) -> Vec<u8> {
+        let (mut builder, mut chunk) = (GroupBuilder::new(), Vec::new());
+        for (place, windows) in (0_u8..).zip(&mut self.places) {
+            if windows.is_empty() {
+                continue;
+            }
+            chunk.clear();
+            codec::encode(slots, windows, &mut chunk)
+                .expect("rows come in order, within their stretch");
+            builder.push(place, &chunk);
+            windows.clear();
+        }
+        let mut group = Vec::new();
+        builder.finish(&mut group);
+        group
+    }
+}

@@ -1,0 +1,257 @@
+//! The log of base windows since the last checkpoint: `ticks.log`, and `ticks-NNNNNN.log` for those that
+//! a checkpoint which is not committed yet makes superfluous.
+//!
+//! One record a second with a plain write: it survives the end of the process. What is in the log when a
+//! start finds it is played again over the checkpoint before it. Each record begins with its kind:
+//!
+//! - 1, a series whose key begins a life: its number, the life, when it was born (seconds, zigzag), its
+//!   key;
+//! - 2, a row: the start of its window (seconds, zigzag), flags (1: tallyd was up for all of it; 2: the
+//!   row is packed), the row as [`Row::write_to`] has it; packed with zstd at level 1, behind its length.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::counters::journal::{Found, Journal, OpenError};
+use crate::rollup::varint::{self, Reader};
+use crate::rollup::{Row, SeriesId};
+use crate::time::{Span, Timestamp, Window};
+
+const MAGIC: [u8; 8] = *b"tallyTIC";
+const SERIES: u8 = 1;
+const ROW: u8 = 2;
+const COVERED: u8 = 1;
+const PACKED: u8 = 2;
+
+/// Rows shorter than this are not worth packing, in bytes.
+const PACK_MIN: usize = 256;
+/// A row that claims to be longer was not written here, in bytes.
+const ROW_BYTES_MAX: usize = 1 << 30;
+
+/// Something that a start has to know again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogRecord {
+    /// A key begins a life; where its series is new, that gets a number.
+    Series {
+        /// The number.
+        id: SeriesId,
+        /// What tells this life from others.
+        life: u64,
+        /// The beginning of its first window.
+        born: Timestamp,
+        /// Its key.
+        key: Box<[u8]>,
+    },
+    /// A base window was closed.
+    Row {
+        /// What happened in it.
+        row: Arc<Row>,
+        /// Whether tallyd was up for all of it.
+        is_covered: bool,
+    },
+    /// A checkpoint was taken: what comes now is to be kept when it is committed.
+    Checkpoint,
+}
+
+/// The open log.
+#[derive(Debug)]
+pub struct TickLog {
+    dir: PathBuf,
+    journal: Journal,
+    /// The number of the next file that is put aside, and those that are there.
+    next: u32,
+    aside: Vec<u32>,
+}
+
+impl TickLog {
+    /// Opens the log in `dir`, and hands all that it holds to `each`.
+    ///
+    /// # Errors
+    /// [`OpenError`], where a file of it cannot be used.
+    pub fn open(dir: &Path, mut each: impl FnMut(LogRecord)) -> Result<(Self, usize), OpenError> {
+        let mut damaged = 0;
+        let mut read = |path: &Path| {
+            let (journal, Found { damaged_bytes, .. }) =
+                Journal::open(path, MAGIC, |payload| match read_record(payload) {
+                    Some(record) => each(record),
+                    None => damaged += payload.len(),
+                })?;
+            damaged += damaged_bytes;
+            Ok(journal)
+        };
+        let aside = aside(dir)?;
+        for number in &aside {
+            read(&path_of(dir, *number))?;
+        }
+        let journal = read(&dir.join("ticks.log"))?;
+        let next = aside.last().map_or(0, |last| last + 1);
+        Ok((Self { dir: dir.to_owned(), journal, next, aside }, damaged))
+    }
+
+    /// Appends a record; a checkpoint puts what there is aside.
+    ///
+    /// # Errors
+    /// What the system says; the log is as it was then.
+    pub fn append(&mut self, record: &LogRecord) -> io::Result<()> {
+        match record {
+            LogRecord::Checkpoint => self.put_aside(),
+            LogRecord::Series { id, life, born, key } => {
+                let mut head = vec![SERIES];
+                varint::put(&mut head, u64::from(id.0));
+                varint::put(&mut head, *life);
+                varint::put(&mut head, varint::zigzag(born.as_secs()));
+                self.journal.append(&[&head, key])
+            }
+            LogRecord::Row { row, is_covered } => {
+                let mut bytes = Vec::new();
+                row.write_to(&mut bytes);
+                let mut flags = if *is_covered { COVERED } else { 0 };
+                let mut head = vec![ROW];
+                varint::put(&mut head, varint::zigzag(row.window.start.as_secs()));
+                if bytes.len() >= PACK_MIN {
+                    let packed = zstd::bulk::compress(&bytes, 1)?;
+                    flags |= PACKED;
+                    head.push(flags);
+                    varint::put(&mut head, bytes.len() as u64);
+                    return self.journal.append(&[&head, &packed]);
+                }
+                head.push(flags);
+                self.journal.append(&[&head, &bytes])
+            }
+        }
+    }
+
+    fn put_aside(&mut self) -> io::Result<()> {
+        let current = self.dir.join("ticks.log");
+        std::fs::rename(&current, path_of(&self.dir, self.next))?;
+        self.aside.push(self.next);
+        self.next += 1;
+        let opened = Journal::open(&current, MAGIC, |_| {}).map_err(io::Error::other)?;
+        self.journal = opened.0;
+        Ok(())
+    }
+
+    /// How many files were put aside until now.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        self.next
+    }
+
+    /// Removes what was put aside before `mark`: it is committed.
+    ///
+    /// # Errors
+    /// What the system says; what is left is tried again next time.
+    pub fn forget(&mut self, mark: u32) -> io::Result<()> {
+        while let Some(number) = self.aside.first().copied().filter(|number| *number < mark) {
+            match std::fs::remove_file(path_of(&self.dir, number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.aside.remove(0),
+            };
+        }
+        Ok(())
+    }
+
+    /// A handle to sync the current file through.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn handle(&self) -> io::Result<File> {
+        self.journal.handle()
+    }
+}
+
+fn path_of(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("ticks-{number:06}.log"))
+}
+
+/// The numbers of the files that were put aside, in order.
+fn aside(dir: &Path) -> Result<Vec<u32>, OpenError> {
+    let entries = std::fs::read_dir(dir).map_err(OpenError::io(dir))?;
+    let mut numbers: Vec<u32> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.strip_prefix("ticks-")?.strip_suffix(".log")?.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn read_record(payload: &[u8]) -> Option<LogRecord> {
+    let mut reader = Reader::new(payload);
+    match reader.byte()? {
+        SERIES => {
+            let (id, life) = (SeriesId(reader.number_u32()?), reader.number()?);
+            let born = Timestamp::from_secs(varint::unzigzag(reader.number()?));
+            let key = reader.take(reader.len())?.into();
+            Some(LogRecord::Series { id, life, born, key })
+        }
+        ROW => {
+            let start = Timestamp::from_secs(varint::unzigzag(reader.number()?));
+            let window = Window::starting(start, Span::SECOND);
+            let flags = reader.byte()?;
+            let row = if flags & PACKED == 0 {
+                Row::read(window, reader.take(reader.len())?)?
+            } else {
+                let len =
+                    usize::try_from(reader.number()?).ok().filter(|len| *len < ROW_BYTES_MAX)?;
+                let bytes = zstd::bulk::decompress(reader.take(reader.len())?, len).ok()?;
+                Row::read(window, &bytes)?
+            };
+            Some(LogRecord::Row { row: Arc::new(row), is_covered: flags & COVERED != 0 })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollup::{Counts, Entry, Record, RowBuilder};
+
+    fn row(at: i64, series: u32) -> LogRecord {
+        let mut builder = RowBuilder::default();
+        for series in 0..series {
+            let record = Record::Counts(Counts::base(u64::from(series % 7), 1, None));
+            builder.push(Entry { series: SeriesId(series), record, runs_on: true });
+        }
+        let window = Window::starting(Timestamp::from_secs(at), Span::SECOND);
+        LogRecord::Row { row: Arc::new(builder.finish(window)), is_covered: at % 2 == 0 }
+    }
+
+    fn open(dir: &Path) -> (TickLog, Vec<LogRecord>) {
+        let mut all = Vec::new();
+        let (log, damaged) = TickLog::open(dir, |record| all.push(record)).unwrap();
+        assert_eq!(damaged, 0);
+        (log, all)
+    }
+
+    #[test]
+    fn what_was_logged_since_the_checkpoint_that_is_committed_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let born = Timestamp::from_secs(5);
+        let series = LogRecord::Series { id: SeriesId(7), life: 9, born, key: (*b"a;b=c").into() };
+        let (mut log, all) = open(dir.path());
+        assert_eq!(all, []);
+        let records = [series, row(10, 3), row(11, 2000)];
+        for record in &records {
+            log.append(record).unwrap();
+        }
+        log.append(&LogRecord::Checkpoint).unwrap();
+        let mark = log.mark();
+        log.append(&row(12, 1)).unwrap();
+        drop(log);
+        let (mut log, all) = open(dir.path());
+        assert_eq!(all[..3], records);
+        assert_eq!(all[3..], [row(12, 1)]);
+        log.append(&LogRecord::Checkpoint).unwrap();
+        log.append(&row(13, 1)).unwrap();
+        log.forget(mark).unwrap();
+        drop(log);
+        let (_, all) = open(dir.path());
+        assert_eq!(all, [row(12, 1), row(13, 1)]);
+    }
+}
