@@ -58,11 +58,15 @@ impl Counters {
     pub fn incr_all(&self, batch: &mut [Increment<'_>], now: Timestamp) {
         let mut rest = batch;
         while !rest.is_empty() {
-            let done = if rest.len() < WORTH_A_RUN { 0 } else { self.incr_run(rest, now) };
-            let (_, behind) = rest.split_at_mut(done);
-            let Some((first, behind)) = behind.split_first_mut() else { return };
-            first.done = self.incr(first.key, first.delta, now);
-            rest = behind;
+            let run = rest.len().min(RUN);
+            let done = if run < WORTH_A_RUN { 0 } else { self.incr_run(rest, now) };
+            (_, rest) = std::mem::take(&mut rest).split_at_mut(done);
+            if done < run
+                && let Some((first, behind)) = std::mem::take(&mut rest).split_first_mut()
+            {
+                first.done = self.incr(first.key, first.delta, now);
+                rest = behind;
+            }
         }
     }
 
@@ -70,19 +74,8 @@ impl Counters {
     /// run goes; how many.
     fn incr_run(&self, batch: &mut [Increment<'_>], now: Timestamp) -> usize {
         let mut run = [NOT_SOUGHT; RUN];
-        let mut len = 0;
-        let mut shards = 0;
-        for (one, sought) in batch.iter().zip(&mut run) {
-            if series::is_reserved(one.key) || one.key.contains(&b';') {
-                break;
-            }
-            sought.hash = self.keys.hash(one.key);
-            shards |= 1 << sought.hash.shard();
-            len += 1;
-        }
-        let run = run.get_mut(..len).unwrap_or_default();
-        let guards = self.guards(shards);
-        self.seek(&guards, run, |at| batch.get(at).map_or(&[], |one| one.key));
+        let keys = batch.iter().map(|one| one.key);
+        let (run, guards) = self.seek(keys, |key| !series::is_reserved(key), &mut run);
         let mut done = 0;
         for (one, sought) in batch.iter_mut().zip(run.iter()) {
             let Some(id) = sought.id else { break };
@@ -93,11 +86,85 @@ impl Counters {
             one.done = Arithmetic::Value(self.cells.add(id, cell, one.delta));
             done += 1;
         }
+        drop(guards);
         done
     }
 
-    /// Finds the cells of a run, whose keys are `key(0)`, `key(1)`…, in the shards of these guards.
-    fn seek<'k>(&self, guards: &Guards<'_>, run: &mut [Sought], key: impl Fn(usize) -> &'k [u8]) {
+    /// Shows the values of many keys to `see`, in their order, each with its place in `keys`; `None`
+    /// for a key that shows nothing.
+    pub fn get_all(
+        &self,
+        keys: &[&[u8]],
+        now: Timestamp,
+        mut see: impl FnMut(usize, Option<View<'_>>),
+    ) {
+        let mut at = 0;
+        while let Some(key) = keys.get(at) {
+            let rest = keys.get(at..).unwrap_or_default();
+            let seen = self.get_run(rest, now, |behind, view| see(at + behind, view));
+            at += seen;
+            if seen == 0 {
+                if self.get(key, now, |view| see(at, Some(view))).is_none() {
+                    see(at, None);
+                }
+                at += 1;
+            }
+        }
+    }
+
+    /// Shows the values of the keys that `keys` begins with, as far as one run goes; how many.
+    fn get_run(
+        &self,
+        keys: &[&[u8]],
+        now: Timestamp,
+        mut see: impl FnMut(usize, Option<View<'_>>),
+    ) -> usize {
+        if keys.len() < WORTH_A_RUN {
+            return 0;
+        }
+        let mut run = [NOT_SOUGHT; RUN];
+        let (run, guards) = self.seek(keys.iter().copied(), |_| true, &mut run);
+        for (at, (key, sought)) in keys.iter().zip(run.iter()).enumerate() {
+            if self.show(sought.id, key, now, |view| see(at, Some(view))).is_none() {
+                see(at, None);
+            }
+        }
+        drop(guards);
+        run.len()
+    }
+
+    /// Finds the cells of the first keys, as far as they are `fit` to be looked up as they came and one
+    /// run goes. As long as the guards are held, no key changes its cell.
+    fn seek<'s, 'k>(
+        &'s self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        fit: impl Fn(&[u8]) -> bool,
+        run: &'s mut [Sought; RUN],
+    ) -> (&'s [Sought], Guards<'s>) {
+        let mut len = 0;
+        let mut shards = 0;
+        for (key, sought) in keys.clone().zip(run.iter_mut()) {
+            // Tags may have to be put in order first.
+            if !fit(key) || memchr::memchr(b';', key).is_some() {
+                break;
+            }
+            sought.hash = self.keys.hash(key);
+            shards |= 1 << sought.hash.shard();
+            len += 1;
+        }
+        let run = run.get_mut(..len).unwrap_or_default();
+        let guards = self.guards(shards);
+        self.follow(keys, run, &guards);
+        (run, guards)
+    }
+
+    /// Follows hashes to places, places to keys and cells: one look at all of a run at a time.
+    fn follow<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        run: &mut [Sought],
+        guards: &Guards<'_>,
+    ) {
         for sought in run.iter_mut() {
             sought.entry = guards.shard(sought.hash).and_then(|shard| shard.candidate(sought.hash));
         }
@@ -109,16 +176,12 @@ impl Counters {
             }
         }
         black_box(near);
-        for (at, sought) in run.iter_mut().enumerate() {
+        for (key, sought) in keys.zip(run) {
             let (Some(entry), Some(shard)) = (sought.entry, guards.shard(sought.hash)) else {
                 continue;
             };
-            let key = key(at);
-            sought.id = if shard.key(entry) == key {
-                Some(entry.id())
-            } else {
-                shard.get(sought.hash, key)
-            };
+            let is_it = shard.key(entry) == key;
+            sought.id = if is_it { Some(entry.id()) } else { shard.get(sought.hash, key) };
         }
     }
 
@@ -134,21 +197,6 @@ impl Counters {
             }
         }
         guards
-    }
-
-    /// Shows the values of many keys to `see`, in their order, each with its place in `keys`; `None`
-    /// for a key that shows nothing.
-    pub fn get_all(
-        &self,
-        keys: &[&[u8]],
-        now: Timestamp,
-        mut see: impl FnMut(usize, Option<View<'_>>),
-    ) {
-        for (at, key) in keys.iter().enumerate() {
-            if self.get(key, now, |view| see(at, Some(view))).is_none() {
-                see(at, None);
-            }
-        }
     }
 }
 

@@ -22,26 +22,34 @@ impl Counters {
     pub fn get<T>(&self, key: &[u8], now: Timestamp, see: impl FnOnce(View<'_>) -> T) -> Option<T> {
         let key = &*series::canonical_key(key);
         let hash = self.keys.hash(key);
-        self.with_read(hash, key, |id| {
-            let cell = id.map(|id| (id, self.cells.get(id), self.face(id)));
-            match cell {
-                Some((_, _, Face { shown: Shown::Text, .. })) | None => {
-                    self.items.see(key, now, |item| {
-                        item.trace.fetch(now);
-                        see(View { value: &item.value, flags: item.flags, unique: item.unique })
-                    })
-                }
-                Some((id, cell, face)) => {
-                    let mut text = Decimal::default();
-                    if !cell.is_live(now) || !cell.write_shown(face, &mut text) {
-                        return None;
-                    }
-                    self.note_fetch(id, cell, now);
-                    let value = text.as_bytes();
-                    Some(see(View { value, flags: face.flags, unique: cell.unique() }))
-                }
+        self.with_read(hash, key, |id| self.show(id, key, now, see))
+    }
+
+    /// Shows the value of a key whose cell is known, under the guard of its shard.
+    pub(super) fn show<T>(
+        &self,
+        id: Option<CellId>,
+        key: &[u8],
+        now: Timestamp,
+        see: impl FnOnce(View<'_>) -> T,
+    ) -> Option<T> {
+        match id.map(|id| (id, self.cells.get(id), self.face(id))) {
+            Some((_, _, Face { shown: Shown::Text, .. })) | None => {
+                self.items.see(key, now, |item| {
+                    item.trace.fetch(now);
+                    see(View { value: &item.value, flags: item.flags, unique: item.unique })
+                })
             }
-        })
+            Some((id, cell, face)) => {
+                let mut text = Decimal::default();
+                if !cell.is_live(now) || !cell.write_shown(face, &mut text) {
+                    return None;
+                }
+                self.note_fetch(id, cell, now);
+                let value = text.as_bytes();
+                Some(see(View { value, flags: face.flags, unique: cell.unique() }))
+            }
+        }
     }
 
     pub(super) fn is_shown(&self, id: Option<CellId>, key: &[u8], now: Timestamp) -> bool {

@@ -304,6 +304,30 @@ fn a_batch_answers_as_its_requests_one_after_the_other() {
     assert_eq!(seen, expect);
 }
 
+#[test]
+fn long_batches_go_in_runs_and_miss_nobody() {
+    let counters = table(MissingIncr::Create, 300);
+    let keys: Vec<_> = (0..1000).map(|n| format!("k{};b=1;a=2", n % 250)).collect();
+    let mixed = keys.iter().enumerate();
+    let keys: Vec<_> =
+        mixed.map(|(n, key)| if n % 40 == 0 { &key[..] } else { &key[..key.len() - 8] }).collect();
+    for round in 1..=3_u64 {
+        let mut batch: Vec<_> =
+            keys.iter().map(|key| Increment::new(key.as_bytes(), round)).collect();
+        counters.incr_all(&mut batch, NOW);
+        assert!(batch.iter().all(|one| matches!(one.done, Arithmetic::Value(_))));
+    }
+    let (cells, _) = drain(&counters);
+    assert_eq!(cells.iter().map(|cell| cell.total).sum::<u64>(), 1000 * 6);
+    let asked: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();
+    let mut seen = Vec::new();
+    counters.get_all(&asked, NOW, |at, view| {
+        seen.push((at, view.map(|view| String::from_utf8_lossy(view.value).into_owned())));
+    });
+    let alone: Vec<_> = keys.iter().map(|key| get(&counters, key)).enumerate().collect();
+    assert_eq!(seen, alone);
+}
+
 /// Eight threads add while a ninth drains: nothing is lost, nothing is left unseen.
 #[test]
 fn increments_from_many_threads_all_arrive() {
