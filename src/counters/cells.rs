@@ -165,6 +165,8 @@ const DATA_OFFSET: u64 = 4096;
 const SEGMENT_BYTES: usize = SEGMENT * size_of::<Cell>();
 /// Words of dirty bits in one segment.
 const DIRTY_WORDS: usize = SEGMENT.div_ceil(64);
+/// The version of the layout.
+const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"tallyCEL" } else { *b"tallyCEB" };
 
 #[derive(Debug)]
@@ -253,6 +255,16 @@ impl Cells {
             let _ = slot.set(segment);
         }
         Ok(())
+    }
+
+    /// Cells behind those in use that an earlier process had in use, up to the first that it had not.
+    pub(super) fn nameless(&self) -> usize {
+        let behind = self.next.load(Ordering::Acquire)..self.max;
+        let is_used = |id: &u32| {
+            let segment = self.segment(CellId(*id));
+            segment.is_some_and(|_| self.get(CellId(*id)).identity.load(Ordering::Relaxed) != 0)
+        };
+        behind.take_while(is_used).count()
     }
 
     /// Handles of the files that the cells lie in, to sync through.
@@ -371,13 +383,14 @@ impl Segment {
 
     fn in_file(path: &Path) -> Result<Self, OpenError> {
         let file = open_file(path)?;
-        let len = file.metadata().map_err(OpenError::io(path))?.len();
-        if len == 0 {
-            file.write_all_at(&header(MAGIC), 0).map_err(OpenError::io(path))?;
+        let (mut first, whole) = ([0; 12], header(MAGIC, VERSION));
+        let read = file.read_at(&mut first, 0).map_err(OpenError::io(path))?;
+        let first = first.get(..read).unwrap_or_default();
+        if read < whole.len() && whole.starts_with(first) {
+            // New, or its maker was stopped while it wrote the header.
+            file.write_all_at(&whole, 0).map_err(OpenError::io(path))?;
         } else {
-            let mut first = [0; 16];
-            let read = file.read_at(&mut first, 0).map_err(OpenError::io(path))?;
-            check_header(path, MAGIC, first.get(..read).unwrap_or_default())?;
+            check_header(path, MAGIC, VERSION, first)?;
         }
         // Every block is there before the first write through the mapping: a write into a hole of a
         // full disk would end the process.

@@ -9,8 +9,12 @@ use crate::series;
 use crate::time::Timestamp;
 
 impl Counters {
-    /// Takes the value shown away; whether there was one. What was counted stays.
+    /// Takes the value shown away; whether there was one. What was counted stays, and so does what
+    /// one of tallyd's own keys shows.
     pub fn delete(&self, key: &[u8], now: Timestamp) -> bool {
+        if series::is_reserved(key) {
+            return false;
+        }
         let key = &*series::canonical_key(key);
         let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
@@ -29,18 +33,20 @@ impl Counters {
     /// [`sweep`]: Self::sweep
     pub fn flush_all(&self, due: Timestamp, now: Timestamp) {
         if due <= now {
-            self.flush_due.store(i64::MAX, Relaxed);
+            self.items.forget_flush();
             self.flush_now();
         } else {
-            self.flush_due.store(due.as_millis(), Relaxed);
+            self.items.flush_at(due);
         }
     }
 
     pub(super) fn flush_now(&self) {
         for shard in 0..SHARDS {
             for (_, id) in self.keys.write(shard).iter() {
-                self.cells.get(id).hide();
-                self.cells.mark(id);
+                if id != self.overflow {
+                    self.cells.get(id).hide();
+                    self.cells.mark(id);
+                }
             }
         }
         self.items.clear();
@@ -51,10 +57,7 @@ impl Counters {
     /// To be called from where [`drain`](Self::drain) is called, and before it.
     pub fn sweep(&self, now: Timestamp) -> Vec<CellId> {
         self.swept.store(now.as_millis(), Relaxed);
-        let due = self.flush_due.load(Relaxed);
-        if due <= now.as_millis()
-            && self.flush_due.compare_exchange(due, i64::MAX, Relaxed, Relaxed).is_ok()
-        {
+        if self.items.take_flush(now) {
             self.flush_now();
         }
         self.items.sweep(now);

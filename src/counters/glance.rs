@@ -191,6 +191,9 @@ impl Counters {
         stale: Option<Option<Option<Timestamp>>>,
         now: Timestamp,
     ) -> Condemned {
+        if series::is_reserved(key) {
+            return Condemned::NotFound;
+        }
         let key = &*series::canonical_key(key);
         let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
@@ -278,10 +281,12 @@ impl Counters {
             is_access: true,
         };
         let seen = see(&mut glance);
-        if glance.expires != cell.expires() {
+        // What one of tallyd's own keys shows is for reading alone.
+        let may_change = !series::is_reserved(key);
+        if may_change && glance.expires != cell.expires() {
             self.set_expires(id, glance.expires);
         }
-        if glance.marks != Marks::of_face(word) {
+        if may_change && glance.marks != Marks::of_face(word) {
             cell.face.store(face.pack() | glance.marks.face_bits(), Relaxed);
         }
         if glance.is_access {

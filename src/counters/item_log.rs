@@ -15,6 +15,7 @@ const NAMES: Names = Names { magic: *b"tallyITM", name: "items", first: None };
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const CLEAR: u8 = 3;
+const FLUSH_AT: u8 = 4;
 
 /// One change.
 pub(super) enum Change<'a> {
@@ -22,8 +23,10 @@ pub(super) enum Change<'a> {
     Put(&'a [u8], Item),
     /// A value is gone.
     Remove(&'a [u8]),
-    /// All are gone.
+    /// All are gone, and none is to go later.
     Clear,
+    /// All are to go at this time.
+    FlushAt(Timestamp),
 }
 
 /// The log.
@@ -85,6 +88,14 @@ impl ItemLog {
         self.files.append(&[&[CLEAR]])
     }
 
+    /// Notes that all values are to go at `due`.
+    ///
+    /// # Errors
+    /// What the system says; nothing was noted.
+    pub(super) fn flush_at(&self, due: Timestamp) -> io::Result<()> {
+        self.files.append(&[&[FLUSH_AT], &due.as_millis().to_le_bytes()])
+    }
+
     /// Brings the log to the medium.
     ///
     /// # Errors
@@ -134,6 +145,10 @@ fn change(payload: &[u8], now: Timestamp) -> Option<Change<'_>> {
         }
         REMOVE => Some(Change::Remove(rest)),
         CLEAR => Some(Change::Clear),
+        FLUSH_AT => {
+            let due = i64::from_le_bytes(rest.try_into().ok()?);
+            Some(Change::FlushAt(Timestamp::from_millis(due)))
+        }
         _ => None,
     }
 }

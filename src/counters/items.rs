@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::{DashMap, Entry as Slot};
 
@@ -53,8 +53,10 @@ pub struct Items {
     earliest: AtomicI64,
     max_bytes: usize,
     log: Option<ItemLog>,
-    /// Held for writing while everything is taken out, for reading by every other change: what the
-    /// log tells then is what happened.
+    /// When everything is to be taken out, in milliseconds; `i64::MAX` for never.
+    flush_due: AtomicI64,
+    /// Held for writing while everything is taken out or is said to go later, for reading by every
+    /// other change: what the log tells then is what happened.
     clearing: RwLock<()>,
     /// Changes that could not be logged, and would come undone with the process.
     unlogged: AtomicU64,
@@ -74,6 +76,7 @@ impl Items {
             earliest: AtomicI64::new(i64::MAX),
             max_bytes,
             log: None,
+            flush_due: AtomicI64::new(i64::MAX),
             clearing: RwLock::default(),
             unlogged: AtomicU64::new(0),
         }
@@ -93,7 +96,11 @@ impl Items {
         let (log, found) = ItemLog::open(dir, now, |change| match change {
             Change::Put(key, item) => items.replace(key, item),
             Change::Remove(key) => items.forget(key),
-            Change::Clear => items.remove_where(|_| true),
+            Change::Clear => {
+                items.flush_due.store(i64::MAX, Ordering::Relaxed);
+                items.remove_where(|_| true);
+            }
+            Change::FlushAt(due) => items.flush_due.store(due.as_millis(), Ordering::Relaxed),
         })?;
         items.log = Some(log);
         Ok((items, found))
@@ -110,7 +117,8 @@ impl Items {
             log.rewrite(|| {
                 // A shard's guard is held while its items are written, so none of them changes
                 // between being read and being written.
-                self.table.iter().try_for_each(|entry| log.put(entry.key(), entry.value()))
+                self.table.iter().try_for_each(|entry| log.put(entry.key(), entry.value()))?;
+                self.flush_due().map_or(Ok(()), |due| log.flush_at(due))
             })?;
         }
         log.sync()
@@ -231,9 +239,43 @@ impl Items {
 
     /// Takes everything out.
     pub fn clear(&self) {
-        let _alone = self.clearing.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.alone();
         self.note(ItemLog::clear);
+        if let Some(due) = self.flush_due() {
+            // In the log, what is taken out now is all that was to go.
+            self.note(|log| log.flush_at(due));
+        }
         self.remove_where(|_| true);
+    }
+
+    /// Notes that everything is to go at `due`; the caller asks for it then.
+    pub(super) fn flush_at(&self, due: Timestamp) {
+        let _alone = self.alone();
+        self.flush_due.store(due.as_millis(), Ordering::Relaxed);
+        self.note(|log| log.flush_at(due));
+    }
+
+    /// Whether everything is to go by now. Whoever hears so sees to it; no other does.
+    pub(super) fn take_flush(&self, now: Timestamp) -> bool {
+        let due = self.flush_due.load(Ordering::Relaxed);
+        let (none, relaxed) = (i64::MAX, Ordering::Relaxed);
+        due <= now.as_millis()
+            && self.flush_due.compare_exchange(due, none, relaxed, relaxed).is_ok()
+    }
+
+    /// Nothing is to go later any more; the log learns it from what goes now.
+    pub(super) fn forget_flush(&self) {
+        self.flush_due.store(i64::MAX, Ordering::Relaxed);
+    }
+
+    fn flush_due(&self) -> Option<Timestamp> {
+        let due = self.flush_due.load(Ordering::Relaxed);
+        (due != i64::MAX).then(|| Timestamp::from_millis(due))
+    }
+
+    /// As long as the answer lives, nothing else changes.
+    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.clearing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As long as the answer lives, not everything is taken out.

@@ -5,8 +5,14 @@
 //! is stepped over: every record behind it that proves whole is still used, and what was skipped is
 //! reported. This module does not know what a record says.
 //!
-//! Layout, all numbers little-endian: a header of 16 bytes (magic, version, zero), then records of
-//! marker (2 bytes), CRC-32 of length and payload (4), length (4), payload.
+//! Clients choose much of what a record holds, so bytes of theirs could look like a record where damage
+//! lets the reader begin in the middle of one. Hence the salt: each file has one that nobody is told,
+//! and no checksum comes out right without it.
+//!
+//! Layout, all numbers little-endian: a header of magic (8 bytes), version (4), salt (4) and CRC-32 of
+//! what is before it (4); then records of marker (2), CRC-32 of length and payload that begins with
+//! the salt (4), length (4), payload. Version 1 had a header of 16 bytes whose last four were zero, and
+//! no salt; such a file is read, and goes on as it is.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,9 +20,12 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The version of the layout that this program writes.
-pub(super) const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version without a salt.
+const UNSALTED: u32 = 1;
 
-const HEADER_BYTES: usize = 16;
+const HEADER_BYTES: usize = 20;
+const UNSALTED_HEADER_BYTES: usize = 16;
 const MARKER: [u8; 2] = [0xa7, 0x1e];
 const HEAD_BYTES: usize = 10;
 
@@ -25,6 +34,7 @@ const HEAD_BYTES: usize = 10;
 pub(super) struct Journal {
     file: File,
     bytes: u64,
+    salt: u32,
     scratch: Vec<u8>,
 }
 
@@ -35,7 +45,8 @@ pub(super) struct Found {
     pub(super) records: usize,
     /// Bytes of a torn record at the end, which were cut off.
     pub(super) torn_bytes: usize,
-    /// Bytes in the middle that are no record, and were stepped over.
+    /// Bytes that are no record and were never the beginning of one: stepped over in the middle, cut
+    /// off at the end.
     pub(super) damaged_bytes: usize,
 }
 
@@ -61,7 +72,7 @@ pub enum OpenError {
     },
     /// It was written by a later version of this program.
     #[error(
-        "{} was written by a newer tallyd (format {found}, this one knows {VERSION}); run that one",
+        "{} was written by a newer tallyd (format {found}, this one knows {known}); run that one",
         path.display()
     )]
     Newer {
@@ -69,6 +80,8 @@ pub enum OpenError {
         path: PathBuf,
         /// The version in it.
         found: u32,
+        /// The last version that this program knows of such files.
+        known: u32,
     },
     /// Another process works on the directory.
     #[error("another tallyd works on {}", path.display())]
@@ -86,24 +99,75 @@ impl OpenError {
 }
 
 /// The first bytes of every file: what it is and in which version.
-pub(super) fn header(magic: [u8; 8]) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    let parts = magic.into_iter().chain(VERSION.to_le_bytes());
+pub(super) fn header(magic: [u8; 8], version: u32) -> [u8; 12] {
+    let mut header = [0; 12];
+    let parts = magic.into_iter().chain(version.to_le_bytes());
     header.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
     header
 }
 
-/// Holds the first bytes of a file against what they should be.
-pub(super) fn check_header(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<(), OpenError> {
+/// Holds the first bytes of a file against what they should be; its version, which is `known` or older.
+pub(super) fn check_header(
+    path: &Path,
+    magic: [u8; 8],
+    known: u32,
+    bytes: &[u8],
+) -> Result<u32, OpenError> {
     let foreign = || OpenError::Foreign { path: path.to_owned() };
     let (found, rest) = bytes.split_first_chunk::<8>().ok_or_else(foreign)?;
     let version = rest.first_chunk::<4>().ok_or_else(foreign)?;
     match u32::from_le_bytes(*version) {
+        0 => Err(foreign()),
         _ if *found != magic => Err(foreign()),
-        VERSION => Ok(()),
-        found if found > VERSION => Err(OpenError::Newer { path: path.to_owned(), found }),
-        _ => Err(foreign()),
+        found if found > known => Err(OpenError::Newer { path: path.to_owned(), found, known }),
+        found => Ok(found),
     }
+}
+
+/// The whole header of a new log.
+fn salted_header(magic: [u8; 8], salt: u32) -> [u8; HEADER_BYTES] {
+    let mut whole = [0; HEADER_BYTES];
+    let parts = header(magic, VERSION).into_iter().chain(salt.to_le_bytes());
+    whole.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+    if let Some((checked, crc)) = whole.split_last_chunk_mut::<4>() {
+        *crc = crc32fast::hash(checked).to_le_bytes();
+    }
+    whole
+}
+
+/// The salt of a log, and where its records begin; `None` for a header that is damaged.
+fn salt(version: u32, bytes: &[u8]) -> Option<(u32, usize)> {
+    if version == UNSALTED {
+        return Some((0, UNSALTED_HEADER_BYTES));
+    }
+    let (checked, crc) = bytes.first_chunk::<HEADER_BYTES>()?.split_last_chunk::<4>()?;
+    let salt = checked.last_chunk::<4>()?;
+    let is_whole = crc32fast::hash(checked) == u32::from_le_bytes(*crc);
+    is_whole.then_some((u32::from_le_bytes(*salt), HEADER_BYTES))
+}
+
+/// Whether this is the beginning of a header and nothing else: its maker was stopped while it wrote
+/// it, and there was nothing else yet.
+fn is_unfinished(magic: [u8; 8], bytes: &[u8]) -> bool {
+    let begins = |version, len| {
+        let known = bytes.get(..bytes.len().min(12)).unwrap_or_default();
+        bytes.len() < len && header(magic, version).starts_with(known)
+    };
+    begins(VERSION, HEADER_BYTES) || begins(UNSALTED, UNSALTED_HEADER_BYTES)
+}
+
+/// A number that nobody can guess.
+fn fresh_salt() -> std::io::Result<u32> {
+    let mut salt = [0; 4];
+    rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u32::from_le_bytes(salt))
+}
+
+/// A checksum that begins with a salt; with none it is plain CRC-32.
+fn checksum(salt: u32, bytes: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new_with_initial(salt);
+    crc.update(bytes);
+    crc.finalize()
 }
 
 /// Opens a file for reading and writing that nobody else may read; it is made where there is none.
@@ -133,27 +197,32 @@ impl Journal {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut bytes, 0).map_err(OpenError::io(path))?;
         let mut found = Found::default();
-        let mut end = HEADER_BYTES;
-        let is_unfinished = bytes.len() < HEADER_BYTES && header(magic).starts_with(&bytes);
-        if is_unfinished {
-            // Empty, or its maker was stopped while it wrote the header: there was nothing else yet.
-            file.write_all_at(&header(magic), 0).map_err(OpenError::io(path))?;
-        } else {
-            check_header(path, magic, &bytes)?;
-            let mut at = HEADER_BYTES;
-            while let Some((start, payload)) = next(&bytes, at) {
-                found.damaged_bytes += start - at;
-                found.records += 1;
-                at = start + HEAD_BYTES + payload.len();
-                end = at;
-                each(payload);
-            }
-            found.torn_bytes = bytes.len() - end;
-            if found.torn_bytes > 0 {
-                file.set_len(end as u64).map_err(OpenError::io(path))?;
-            }
+        if is_unfinished(magic, &bytes) {
+            let salt = fresh_salt().map_err(OpenError::io(path))?;
+            file.set_len(0).map_err(OpenError::io(path))?;
+            file.write_all_at(&salted_header(magic, salt), 0).map_err(OpenError::io(path))?;
+            let bytes = HEADER_BYTES as u64;
+            return Ok((Self { file, bytes, salt, scratch: Vec::new() }, found));
         }
-        let journal = Self { file, bytes: end as u64, scratch: Vec::new() };
+        let version = check_header(path, magic, VERSION, &bytes)?;
+        let header = salt(version, &bytes);
+        let (salt, mut end) = header.ok_or_else(|| OpenError::Foreign { path: path.to_owned() })?;
+        while let Some((start, payload)) = next(&bytes, end, salt) {
+            found.damaged_bytes += start - end;
+            found.records += 1;
+            end = start + HEAD_BYTES + payload.len();
+            each(payload);
+        }
+        let tail = bytes.get(end..).unwrap_or_default();
+        if is_torn(tail) {
+            found.torn_bytes = tail.len();
+        } else {
+            found.damaged_bytes += tail.len();
+        }
+        if !tail.is_empty() {
+            file.set_len(end as u64).map_err(OpenError::io(path))?;
+        }
+        let journal = Self { file, bytes: end as u64, salt, scratch: Vec::new() };
         Ok((journal, found))
     }
 
@@ -174,7 +243,7 @@ impl Journal {
         for part in parts {
             self.scratch.extend_from_slice(part);
         }
-        let crc = crc32fast::hash(self.scratch.get(6..).unwrap_or_default());
+        let crc = checksum(self.salt, self.scratch.get(6..).unwrap_or_default());
         if let Some(field) = self.scratch.get_mut(2..6) {
             field.copy_from_slice(&crc.to_le_bytes());
         }
@@ -202,9 +271,9 @@ impl Journal {
 }
 
 /// The first whole record at or after `at`, and where it begins.
-fn next(bytes: &[u8], mut at: usize) -> Option<(usize, &[u8])> {
+fn next(bytes: &[u8], mut at: usize, salt: u32) -> Option<(usize, &[u8])> {
     loop {
-        if let Some(payload) = record(bytes.get(at..)?) {
+        if let Some(payload) = record(bytes.get(at..)?, salt) {
             return Some((at, payload));
         }
         // No record begins here, though one should: the next one that does is behind a marker.
@@ -213,14 +282,26 @@ fn next(bytes: &[u8], mut at: usize) -> Option<(usize, &[u8])> {
     }
 }
 
+/// Whether these bytes are the beginning of a record and no more: what is left of one that was being
+/// written. Anything else was whole once.
+fn is_torn(tail: &[u8]) -> bool {
+    match tail.get(6..HEAD_BYTES).and_then(|len| len.first_chunk::<4>()) {
+        None => MARKER.starts_with(tail.get(..2).unwrap_or(tail)),
+        Some(len) => {
+            let whole = u64::from(u32::from_le_bytes(*len)) + HEAD_BYTES as u64;
+            tail.starts_with(&MARKER) && whole > tail.len() as u64
+        }
+    }
+}
+
 /// The payload of the record that `bytes` begins with, if it is whole.
-fn record(bytes: &[u8]) -> Option<&[u8]> {
+fn record(bytes: &[u8], salt: u32) -> Option<&[u8]> {
     let (_, rest) = bytes.split_first_chunk::<2>().filter(|(marker, _)| **marker == MARKER)?;
     let (crc, checked) = rest.split_first_chunk::<4>()?;
     let (len, rest) = checked.split_first_chunk::<4>()?;
     let payload = rest.get(..usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
     let checked = checked.get(..4 + payload.len())?;
-    (crc32fast::hash(checked) == u32::from_le_bytes(*crc)).then_some(payload)
+    (checksum(salt, checked) == u32::from_le_bytes(*crc)).then_some(payload)
 }
 
 #[cfg(test)]
@@ -265,12 +346,82 @@ mod tests {
         let (_dir, path) = path();
         std::fs::write(&path, "something else entirely").unwrap();
         assert!(matches!(open(&path), Err(OpenError::Foreign { .. })));
-        let mut newer = header(MAGIC);
-        newer[8] = 2;
-        std::fs::write(&path, newer).unwrap();
+        std::fs::write(&path, header(MAGIC, 3)).unwrap();
         let error = open(&path).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 2, .. }));
-        assert!(error.to_string().contains("newer tallyd"), "{error}");
+        assert!(matches!(error, OpenError::Newer { found: 3, .. }));
+        assert!(error.to_string().contains("newer tallyd (format 3, this one knows 2)"), "{error}");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test garbles files")]
+    fn a_damaged_header_is_refused_and_the_file_left_alone() {
+        let (_dir, path) = path();
+        written(&path, &[b"one", b"two"]);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..HEADER_BYTES {
+            for with in [0, 0xff, whole[at] ^ 1] {
+                let mut garbled = whole.clone();
+                garbled[at] = with;
+                if garbled == whole {
+                    continue;
+                }
+                std::fs::write(&path, &garbled).unwrap();
+                assert!(open(&path).is_err(), "{at} {with}");
+                assert_eq!(std::fs::read(&path).unwrap(), garbled, "nothing is made worse");
+            }
+        }
+    }
+
+    /// A log as the first version wrote it, byte by byte: records `one` and `two`.
+    const FIRST_VERSION: &[u8] = b"tallyTST\x01\0\0\0\0\0\0\0\
+        \xa7\x1e\x00\x9a\xa9\x29\x03\0\0\0one\xa7\x1e\x97\x96\x0f\x42\x03\0\0\0two";
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test puts a file there")]
+    fn a_log_of_the_first_version_is_read_and_goes_on() {
+        let (_dir, path) = path();
+        std::fs::write(&path, FIRST_VERSION).unwrap();
+        written(&path, &[b"three"]);
+        let (_, found, seen) = open(&path).unwrap();
+        assert_eq!(seen, [&b"one"[..], b"two", b"three"]);
+        assert_eq!(found, Found { records: 3, ..Found::default() });
+        assert!(std::fs::read(&path).unwrap().starts_with(FIRST_VERSION));
+        // Its maker may have been stopped before the first record.
+        for len in 0..16 {
+            std::fs::write(&path, &FIRST_VERSION[..len]).unwrap();
+            written(&path, &[b"four"]);
+            assert_eq!(open(&path).unwrap().2, [b"four"]);
+        }
+    }
+
+    /// A value that holds what would have been a record in the first version, whose beginning is then
+    /// damaged, so that the reader looks for the next one inside it.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test garbles files")]
+    fn bytes_of_a_client_do_not_pass_for_a_record() {
+        let (_dir, path) = path();
+        let forged = &FIRST_VERSION[UNSALTED_HEADER_BYTES..];
+        assert!(record(forged, 0).is_some(), "it is one without a salt");
+        written(&path, &[forged, b"mine"]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[HEADER_BYTES + 2] ^= 0xff;
+        std::fs::write(&path, &bytes).unwrap();
+        let (_, found, seen) = open(&path).unwrap();
+        assert_eq!(seen, [b"mine"]);
+        assert_eq!(found.damaged_bytes, HEAD_BYTES + forged.len());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test looks into files")]
+    fn every_log_has_its_own_salt() {
+        let files: Vec<_> = (0..3)
+            .map(|_| {
+                let (_dir, path) = path();
+                written(&path, &[b"same"]);
+                std::fs::read(&path).unwrap()
+            })
+            .collect();
+        assert!(files[0] != files[1] && files[1] != files[2]);
     }
 
     proptest! {
@@ -297,7 +448,7 @@ mod tests {
         /// says how much that was.
         #[test]
         #[expect(clippy::disallowed_methods, reason = "a test garbles files")]
-        fn damage_is_stepped_over(at in 16_usize..200, len in 1_usize..30, with in any::<u8>()) {
+        fn damage_is_stepped_over(at in HEADER_BYTES..200, len in 1_usize..30, with in any::<u8>()) {
             let (_dir, path) = path();
             let payloads: Vec<Vec<u8>> = (0..10_u8).map(|n| vec![n; usize::from(n)]).collect();
             written(&path, &payloads.iter().map(Vec::as_slice).collect::<Vec<_>>());

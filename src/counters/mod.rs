@@ -109,8 +109,6 @@ pub struct Counters {
     overflowed: AtomicU64,
     /// The next unique number for `gets`.
     unique: AtomicU64,
-    /// When a delayed `flush_all` is due, in milliseconds; `i64::MAX` for none.
-    flush_due: AtomicI64,
     /// Cells whose value will expire.
     expiring: Expiring,
 }
@@ -145,7 +143,6 @@ impl Counters {
             idle_expiry: options.idle_expiry,
             overflowed: AtomicU64::new(0),
             unique: AtomicU64::new(1),
-            flush_due: AtomicI64::new(i64::MAX),
             expiring: Expiring::default(),
         }
     }

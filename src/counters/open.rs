@@ -26,11 +26,13 @@ pub struct Recovered {
     pub items: usize,
     /// Series whose cell was not written back before the power was lost: they begin at zero.
     pub reset: usize,
+    /// Cells behind the last one that has a key: theirs is lost, or never reached the disk.
+    pub nameless: usize,
     /// Series that `max_series` has no room for; they stay in the files.
     pub beyond_room: usize,
     /// Bytes of torn records at the ends of logs: changes that nobody was told of.
     pub torn_bytes: usize,
-    /// Bytes in the middle of logs that are damaged.
+    /// Bytes of logs that are damaged.
     pub damaged_bytes: usize,
 }
 
@@ -107,7 +109,12 @@ impl Counters {
         counters.births = Mutex::new(births);
         counters.unique.store(unique + 1, Relaxed);
         counters.cells.prepare(0)?;
+        recovered.nameless = counters.cells.nameless();
         counters.overflow = counters.ensure_overflow();
+        if counters.items.take_flush(now) {
+            // It came due while nobody was there.
+            counters.flush_now();
+        }
         Ok((counters, recovered))
     }
 

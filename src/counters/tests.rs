@@ -261,6 +261,19 @@ fn our_own_names_are_not_for_clients() {
 }
 
 #[test]
+fn what_our_own_names_show_is_not_for_clients_to_take() {
+    let counters = table(MissingIncr::Create, 0);
+    incr(&counters, "no-room", 7);
+    let key = OVERFLOW_KEY;
+    assert!(!counters.delete(key, NOW));
+    assert_eq!(counters.condemn(key, None, None, NOW), Condemned::NotFound);
+    counters.touch(key, Some(later(-1)), NOW);
+    counters.glance(key, None, NOW, |glance| glance.expires = Some(later(-1)));
+    counters.flush_all(NOW, NOW);
+    assert_eq!(get(&counters, "tallyd.overflow").as_deref(), Some("7"));
+}
+
+#[test]
 fn items_are_refused_when_the_room_is_full() {
     let counters = counters();
     let long = "x".repeat(9_000);
@@ -409,11 +422,19 @@ impl OnDisk {
     }
 
     fn reopen(&mut self) -> Recovered {
+        self.reopen_at(NOW)
+    }
+
+    fn reopen_at(&mut self, now: Timestamp) -> Recovered {
+        self.try_reopen(now).unwrap()
+    }
+
+    fn try_reopen(&mut self, now: Timestamp) -> Result<Recovered, OpenError> {
         self.counters = None;
         let options = Options { items_bytes: 100_000, value_bytes: 100_000, ..options() };
-        let (counters, recovered) = Counters::open(options, self.dir.path(), NOW).unwrap();
+        let (counters, recovered) = Counters::open(options, self.dir.path(), now)?;
         self.counters = Some(counters);
-        recovered
+        Ok(recovered)
     }
 
     fn get(&self) -> &Counters {
@@ -519,6 +540,104 @@ fn damage_is_reported_and_the_rest_is_kept() {
         "a cell of its own, not the old one"
     );
     assert_eq!(incr(disk.get(), "d", 1), Arithmetic::Value(1));
+}
+
+/// Three counters and three items, and what of them is there after `spoil` had its way with a file.
+/// Whatever is missing was told of.
+#[expect(clippy::disallowed_methods, reason = "a test garbles files")]
+fn spoiled(file: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> Option<Recovered> {
+    let mut disk = OnDisk::new();
+    for key in ["a", "b", "c"] {
+        incr(disk.get(), key, 5);
+        set(disk.get(), &format!("item-{key}"), "text");
+    }
+    disk.counters = None;
+    let mut bytes = std::fs::read(disk.path(file)).unwrap();
+    let len = bytes.len();
+    spoil(&mut bytes);
+    std::fs::write(disk.path(file), &bytes).unwrap();
+    let recovered = disk.try_reopen(NOW).ok()?;
+    let there = |key: &str, expect: &str| {
+        let got = get(disk.get(), key);
+        assert!(got.is_none() || got.as_deref() == Some(expect), "{key}: {got:?}");
+        got.is_some()
+    };
+    let lost = ["a", "b", "c"].into_iter().filter(|key| !there(key, "5")).count();
+    let lost_items =
+        ["item-a", "item-b", "item-c"].iter().filter(|key| !there(key, "text")).count();
+    let Recovered { reset, nameless, torn_bytes, damaged_bytes, .. } = recovered;
+    let is_told = reset + nameless + torn_bytes + damaged_bytes > 0;
+    // A log of items that ends behind a whole record is one in which nothing more was said.
+    let is_cut = file.starts_with("items") && bytes.len() < len;
+    assert!(
+        is_told || is_cut || lost + lost_items == 0,
+        "{file}: {lost} {lost_items} {recovered:?}"
+    );
+    assert_eq!(incr(disk.get(), "new", 3), Arithmetic::Value(3), "it goes on");
+    disk.reopen();
+    assert_eq!(get(disk.get(), "new").as_deref(), Some("3"));
+    Some(recovered)
+}
+
+#[test]
+fn no_byte_of_a_log_is_lost_in_silence() {
+    for (file, len) in [("keys.log", 90), ("items-000000.log", 200)] {
+        for at in (0..len).step_by(3) {
+            spoiled(file, |bytes| bytes.truncate(at));
+            spoiled(file, |bytes| bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x11));
+            spoiled(file, |bytes| bytes.iter_mut().skip(at).for_each(|byte| *byte = 0));
+        }
+    }
+}
+
+#[test]
+fn a_cut_file_of_cells_costs_what_was_cut_and_says_so() {
+    for (len, reset) in
+        [(0, 4), (5, 4), (4095, 4), (4096 + 64, 3), (4096 + 130, 2), (4096 + 256, 0)]
+    {
+        let recovered = spoiled("cells-0000.map", |bytes| bytes.truncate(len)).unwrap();
+        assert_eq!(recovered.reset, reset, "cut at {len}");
+    }
+    assert_eq!(spoiled("cells-0000.map", |bytes| bytes[3] ^= 1), None, "not ours");
+}
+
+#[test]
+fn a_flush_that_is_to_come_outlives_the_process() {
+    let mut disk = OnDisk::new();
+    let fill = |counters: &Counters| {
+        assert_eq!(set(counters, "text", "t"), Stored::Stored);
+        incr(counters, "n", 5);
+    };
+    let shown = |counters: &Counters| ["text", "n"].map(|key| get(counters, key).is_some());
+    fill(disk.get());
+    disk.get().flush_all(later(60), NOW);
+    disk.reopen();
+    assert_eq!(shown(disk.get()), [true, true], "not yet");
+    disk.get().sweep(later(60));
+    assert_eq!(shown(disk.get()), [false, false]);
+    fill(disk.get());
+    disk.reopen();
+    disk.get().sweep(later(61));
+    assert_eq!(shown(disk.get()), [true, true], "once is enough");
+    // One that comes due while nobody is there.
+    disk.get().flush_all(later(60), NOW);
+    disk.reopen_at(later(100));
+    assert_eq!(shown(disk.get()), [false, false]);
+    // One that another has made idle.
+    disk.get().flush_all(later(60), NOW);
+    disk.get().flush_all(NOW, NOW);
+    fill(disk.get());
+    disk.reopen_at(later(100));
+    assert_eq!(shown(disk.get()), [true, true]);
+    // And one in a log that is written anew.
+    disk.get().flush_all(later(60), NOW);
+    for _ in 0..300 {
+        set(disk.get(), "text", &"x".repeat(5000));
+    }
+    disk.get().sync().unwrap();
+    assert!(!disk.path("items-000000.log").exists());
+    disk.reopen_at(later(100));
+    assert_eq!(shown(disk.get()), [false, false]);
 }
 
 #[test]

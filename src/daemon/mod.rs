@@ -175,7 +175,8 @@ fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
 
 /// Says what was found in the data directory, and loudly what was not.
 fn report(recovered: &Recovered, dir: &Path) {
-    let Recovered { series, items, reset, beyond_room, torn_bytes, damaged_bytes } = *recovered;
+    let Recovered { series, items, reset, nameless, beyond_room, torn_bytes, damaged_bytes } =
+        *recovered;
     let dir = dir.display();
     if series > 0 || items > 0 {
         tracing::info!(series, items, "took over {dir}");
@@ -190,6 +191,12 @@ fn report(recovered: &Recovered, dir: &Path) {
         tracing::error!(
             series = reset,
             "some series begin at zero: {dir} lacks what they had counted"
+        );
+    }
+    if nameless > 0 {
+        tracing::error!(
+            series = nameless,
+            "some series are gone: {dir} has their cells, and not their keys"
         );
     }
     if damaged_bytes > 0 {

@@ -212,6 +212,23 @@ fn the_table_names_every_file_that_it_should() {
     }
 }
 
+/// The same for readers: what does not pass, and why.
+#[test]
+fn architecture_shows_what_does_not_pass() {
+    let mut rows = vec!["| file | assertions | why not |".to_owned(), "|---|---|---|".to_owned()];
+    let mut last = "";
+    for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        let (first, rest) = line.trim().split_once(' ').expect("two columns");
+        if line.starts_with(' ') {
+            rows.push(format!("| {last} | {first} | {} |", rest.trim()));
+        } else {
+            last = first;
+        }
+    }
+    let architecture = include_str!("../../../ARCHITECTURE.md");
+    assert!(architecture.contains(&rows.join("\n")), "it should have:\n{}", rows.join("\n"));
+}
+
 #[test]
 fn what_passes_against_the_table_is_told_as_well() {
     let printed = "1..4\nok 1 - a\nnot ok 2 - b\nok 3 # skip\n";
