@@ -112,6 +112,8 @@ impl Counters {
             disk.free(id, life, key).ok()?;
         }
         shard.remove(hash, key, |key| self.keys.hash(key));
+        // A start would miss the key of a cell that looks as if it had one.
+        self.cells.get(id).identity.store(0, Relaxed);
         drop(shard);
         self.accesses.forget(id);
         self.vacant.give(id);

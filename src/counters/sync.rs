@@ -109,6 +109,15 @@ mod model {
                     self.meet().compare_exchange(current, new, change(order), failure)
                 }
 
+                pub fn fetch_update(
+                    &self,
+                    order: Ordering,
+                    failure: Ordering,
+                    update: impl FnMut($of) -> Option<$of>,
+                ) -> Result<$of, $of> {
+                    self.meet().fetch_update(change(order), failure, update)
+                }
+
                 fn meet(&self) -> &atomic::$name {
                     self.companion.swap(true, Ordering::Relaxed);
                     &self.value

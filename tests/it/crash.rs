@@ -106,9 +106,7 @@ impl Ledger {
     }
 
     /// Works until the server is gone.
-    fn work(&mut self, client: usize, server: SocketAddr, stop: &AtomicBool) {
-        let mut stream = TcpStream::connect(server).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    fn work(&mut self, client: usize, mut stream: TcpStream, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let (bytes, ops) = self.batch(client);
             if stream.write_all(&bytes).is_err() {
@@ -153,6 +151,12 @@ impl Ledger {
     }
 }
 
+fn connect(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    stream
+}
+
 /// The values of all these keys that are there.
 fn get_all<'a>(
     client: &mut Client,
@@ -184,11 +188,12 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
         let stop = AtomicBool::new(false);
-        let address = server.memcached;
+        // All are connected before the time begins to run, however slow the machine is.
+        let streams: Vec<_> = (0..CLIENTS).map(|_| connect(server.memcached)).collect();
         std::thread::scope(|scope| {
-            for (client, ledger) in ledgers.iter_mut().enumerate() {
+            for ((client, ledger), stream) in ledgers.iter_mut().enumerate().zip(streams) {
                 let stop = &stop;
-                scope.spawn(move || ledger.work(client, address, stop));
+                scope.spawn(move || ledger.work(client, stream, stop));
             }
             // At another moment of the second each time, before and after ticks and syncs.
             std::thread::sleep(Duration::from_millis(50 + kill * 137 % 700));
