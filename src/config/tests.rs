@@ -283,7 +283,7 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 23, "{messages}");
+    assert_eq!(messages.lines().count(), 22, "{messages}");
 }
 
 #[test]
