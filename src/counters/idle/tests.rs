@@ -179,6 +179,7 @@ fn lives_end_and_begin_over_the_ends_of_processes() {
     assert_eq!(tick(disk.get(), day(12)).0.len(), 2, "what was touched when outlives the process");
     let recovered = disk.reopen(day(12));
     assert_eq!((recovered.series, recovered.reset, recovered.damaged_bytes), (2, 0, 0));
+    assert_eq!(recovered.nameless, 0);
     for (key, expect) in [("a", None), ("b", None), ("c", Some("2"))] {
         assert_eq!(get(disk.get(), key, day(12)).as_deref(), expect);
     }
@@ -285,5 +286,5 @@ fn a_log_of_the_first_version_is_read() {
     assert_eq!(tick(disk.get(), day(5)).0, [], "when it was touched is not known from before");
     assert_eq!(tick(disk.get(), day(20)).0.len(), 2);
     let recovered = disk.reopen(day(20));
-    assert_eq!((recovered.series, recovered.reset), (1, 0));
+    assert_eq!((recovered.series, recovered.reset, recovered.nameless), (1, 0, 0));
 }
