@@ -135,9 +135,10 @@ fn best_body(coded: &[u64]) -> (u8, u8, Vec<u8>) {
     if coded.len() >= TANS_NUMBERS {
         // Few values that lie far apart, as when increments are by a thousand, want a token each.
         let ks = (median > 3).then_some(0).into_iter().chain(near(3, 0));
-        let k = ks.min_by_key(|k| tans::plan(&sample, u32::from(*k)).bits).unwrap_or(0);
+        let times = coded.len() / sample.len().max(1);
+        let k = ks.min_by_key(|k| tans::plan(&sample, u32::from(*k)).bits(times)).unwrap_or(0);
         let plan = tans::plan(coded, u32::from(k));
-        if plan.bits < rice::cost(coded, u32::from(rice_k)) {
+        if plan.bits(1) < rice::cost(coded, u32::from(rice_k)) {
             tans::encode(coded, &plan, &mut body);
             return (TANS, k, body);
         }

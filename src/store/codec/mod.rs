@@ -18,10 +18,11 @@
 //! Records are kept by columns, so that who wants sums reads no others; a column of [integers](integers) is
 //! constant, or what is left of each number beside a prediction in [Rice codes](rice) or [tabled ANS](tans);
 //! a column of [floats](floats) is decimals as integers, or bits. Which of them is shortest is tried when a
-//! chunk is encoded. Integers of 4,096 slots come within two percent of the entropy of counts with
-//! Poisson's distribution; ARCHITECTURE.md has the figures beside other programs', and the length
-//! of a chunk follows from them: a table for each column of 4,096 numbers costs 0.02 bits each, of 512
-//! it costs 0.2, and counts that are rare cost twice as much.
+//! chunk is encoded.
+//!
+//! Why 4,096 slots: a table of frequencies is some twelve bytes, which is 0.02 bits for each of 4,096
+//! numbers and 0.2 for each of 512; and what a chunk begins with, 15 bytes or so, is more than half of one
+//! that holds five increments. ARCHITECTURE.md has the figures, beside the entropy and other programs'.
 
 mod bits;
 pub(in crate::store) mod bytes;

@@ -48,8 +48,17 @@ pub(super) struct Plan {
     k: u32,
     weights: Vec<u8>,
     shares: Vec<u32>,
-    /// What the body takes, about, in bits.
-    pub(super) bits: u64,
+    /// What the model takes, about, in bits.
+    model: u64,
+    /// What the numbers take.
+    coded: u64,
+}
+
+impl Plan {
+    /// What the body takes, about, in bits, when there are so many times as many numbers.
+    pub(super) fn bits(&self, times: usize) -> u64 {
+        self.model + self.coded * times as u64
+    }
 }
 
 /// How the numbers would be coded with these low bits as they are.
@@ -73,10 +82,10 @@ pub(super) fn plan(numbers: &[u64], k: u32) -> Plan {
         .filter(|(count, _)| **count > 0)
         .map(|(count, share)| f64::from(*count) * (f64::from(TABLE_LOG) - f64::from(*share).log2()))
         .sum();
-    let model = 7 + 2 * TABLE_LOG + 24 + 5 * u32::try_from(weights.len()).unwrap_or(u32::MAX);
+    let model = 31 + 2 * u64::from(TABLE_LOG) + 5 * weights.len() as u64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
-    let bits = plain + u64::from(model) + coded as u64;
-    Plan { k, weights, shares, bits }
+    let coded = plain + coded as u64;
+    Plan { k, weights, shares, model, coded }
 }
 
 /// The token of a number, and how many bits of it are kept as they are.
