@@ -35,6 +35,7 @@ fn main() {
             items_bytes: 1 << 20,
             value_bytes: 1 << 20,
             idle_expiry: None,
+            metrics: [].into(),
         });
         let names: Vec<_> = (0..keys).map(|n| format!("app.web.checkout.orders.{n:011}")).collect();
         for name in &names {

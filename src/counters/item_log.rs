@@ -93,7 +93,7 @@ impl ItemLog {
     /// # Errors
     /// What the system says; nothing was noted.
     pub(super) fn flush_at(&self, due: Timestamp) -> io::Result<()> {
-        self.lock().journal.append(&[&[FLUSH_AT], &due.as_millis().to_le_bytes()])
+        self.files.append(&[&[FLUSH_AT], &due.as_millis().to_le_bytes()])
     }
 
     /// Brings the log to the medium.

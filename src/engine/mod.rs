@@ -15,9 +15,9 @@ pub mod tally;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::Config;
+use crate::config::{Config, Metric};
 use crate::counters::cells::{CellId, Kind};
-use crate::counters::{Births, Counters, Drained, Options, ShownNow};
+use crate::counters::{Births, Counters, Drained, Observations, Options, ShownNow};
 pub use crate::counters::{OpenError, Recovered};
 use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
@@ -112,11 +112,13 @@ pub struct View<'a> {
 
 /// One series with its figures of this moment.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub struct Figure<'a> {
     /// Name and tags.
     pub series: Series,
     /// The figures.
     pub value: FigureValue,
+    /// What the configuration says of it.
+    pub metric: Option<&'a Metric>,
 }
 
 /// The figures of one series.
@@ -126,6 +128,13 @@ pub enum FigureValue {
     Total(u64),
     /// The value last set.
     Gauge(f64),
+    /// The observations of a distribution.
+    Observed {
+        /// How many there were.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+    },
 }
 
 impl Engine {
@@ -240,14 +249,19 @@ impl Engine {
 
     /// Every series with its total or gauge of this moment. The lock is held for the list alone.
     #[must_use]
-    pub fn figures(&self) -> Vec<Figure> {
+    pub fn figures(&self) -> Vec<Figure<'_>> {
         let state = self.state();
         let figure = |(id, known): (SeriesId, &Known)| {
             let value = match known.kind {
                 Kind::Counter => FigureValue::Total(self.counters.totals(known.cell()?).0),
                 Kind::Gauge => FigureValue::Gauge(known.last()?),
+                Kind::Distribution => {
+                    let (count, sum) = self.counters.observed(known.cell()?);
+                    FigureValue::Observed { count, sum }
+                }
             };
-            Some(Figure { series: state.catalogue.series(id), value })
+            let metric = known.cell().and_then(|cell| self.counters.metric(cell));
+            Some(Figure { series: state.catalogue.series(id), value, metric })
         };
         state.catalogue.iter().filter_map(figure).collect()
     }
@@ -277,6 +291,7 @@ fn options(config: &Config) -> Options {
         items_bytes: config.memcached.items_bytes,
         value_bytes: config.memcached.max_item_bytes,
         idle_expiry: Some(config.counters.idle_expiry).filter(|expiry| !expiry.is_zero()),
+        metrics: config.metrics.clone().into(),
     }
 }
 
@@ -284,7 +299,7 @@ impl State {
     /// Takes in the cells that an earlier process has left. What they hold was counted before.
     fn take_over(&mut self, counters: &Counters, now: Timestamp) {
         let base = Window::holding(now, Span::SECOND);
-        let births = counters.drain(now, |_| {});
+        let births = counters.births();
         self.catalogue.reserve(births.len());
         self.series.reserve(births.len());
         self.rollup.reserve(births.len());
@@ -302,6 +317,7 @@ impl State {
     fn close(&mut self, counters: &Counters, base: Window, now: Timestamp, is_over: bool) {
         let mut drained = std::mem::take(&mut self.drained);
         let births = counters.drain(now, |one| drained.push(one));
+        let observed = counters.observed_position();
         for (cell, _) in self.learn_all(births, base) {
             // A cell that was another key's, or this one's in an earlier life, begins at zero.
             self.rollup.prime(cell, 0, 0);
@@ -314,6 +330,7 @@ impl State {
         let row = self.row.finish(base);
         let store = &mut self.store;
         self.rollup.close(row, |tier, row| store.append(tier, row));
+        counters.observed_until(observed);
         // The second in which the engine was made was not covered from its beginning, nor is the one
         // in which it ends covered to its end.
         if base.start >= self.started && is_over {
@@ -330,15 +347,16 @@ impl State {
         let Some(series) = self.series.get(one.cell.index()).copied() else { return };
         let known = self.catalogue.get_mut(series);
         known.kind = one.kind;
-        let shown = match (one.shown, one.observed) {
-            (ShownNow::Nothing, _) => None,
+        let kind = one.kind;
+        let shown = match (one.shown, &one.observed) {
+            (ShownNow::Nothing, _) | (ShownNow::Text, Some(Observations::Distribution(..))) => None,
             (ShownNow::Number(value), _) => Some(value),
             // A text that is a number: a gauge was set to it, now or before.
-            (ShownNow::Text, Some(observed)) => Some(observed.last),
-            (ShownNow::Text, None) => known.last().filter(|_| one.kind == Kind::Gauge),
+            (ShownNow::Text, Some(Observations::Gauge(observed))) => Some(observed.last),
+            (ShownNow::Text, None) => known.last().filter(|_| kind == Kind::Gauge),
         };
         let Some(record) = self.rollup.delta(one) else { return known.show(shown) };
-        let run_on = run_on(known.last(), record).filter(|_| one.kind == Kind::Counter);
+        let run_on = run_on(known.last(), &record).filter(|_| kind == Kind::Counter);
         let runs_on = known.update(base.end, shown, run_on, since);
         let record = if runs_on { record.without_last() } else { record };
         self.row.push(Entry { series, record, runs_on });

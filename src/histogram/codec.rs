@@ -5,8 +5,8 @@
 //!
 //! Own form, all numbers LEB128: how many buckets, then of each how many ranges were passed over since
 //! the one before, and its count less one. The layout is not in it, since a series has one for
-//! thousands of windows; it has a form of its own: digits, the bits of `low` (8 bytes, little-endian),
-//! units.
+//! thousands of windows; it has a form of its own: digits, the bits of `low` with their bytes turned
+//! round, which makes a small number of most that people write, and units.
 
 use super::{Bucket, Layout, Sketch};
 
@@ -23,7 +23,7 @@ impl Layout {
     /// Appends the layout's own form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.digits);
-        out.extend_from_slice(&self.low.to_bits().to_le_bytes());
+        write_varint(self.low.to_bits().swap_bytes(), out);
         write_varint(self.units, out);
     }
 
@@ -32,12 +32,10 @@ impl Layout {
     /// # Errors
     /// [`Malformed`]
     pub fn decode(bytes: &mut &[u8]) -> Result<Self, Malformed> {
-        let (&[digits, ref low @ ..], rest) = bytes.split_first_chunk::<9>().ok_or(Malformed)?;
-        let low = <[u8; 8]>::try_from(low.as_slice()).map_err(|_| Malformed)?;
+        let (digits, rest) = bytes.split_first().ok_or(Malformed)?;
         *bytes = rest;
-        let units = read_varint(bytes)?;
-        Self::of_units(digits, f64::from_bits(u64::from_le_bytes(low)), units)
-            .map_err(|_| Malformed)
+        let low = f64::from_bits(read_varint(bytes)?.swap_bytes());
+        Self::of_units(*digits, low, read_varint(bytes)?).map_err(|_| Malformed)
     }
 }
 

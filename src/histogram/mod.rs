@@ -143,7 +143,7 @@ impl Layout {
     const fn index_of_units(self, units: u64) -> u32 {
         let half_bits = self.half_bits();
         let mask = (2 << half_bits) - 1;
-        let power = 63 - (units | mask).leading_zeros() - half_bits;
+        let power = (units | mask).ilog2() - half_bits;
         let within = units >> power;
         ((((power as u64) + 1) << half_bits) + within - (1 << half_bits)) as u32
     }
