@@ -73,6 +73,17 @@ pub const GROUP_SERIES: usize = 128;
 /// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
 pub const RULE_INSTANCES: usize = 1000;
 
+/// `[[metric]]` entries in one configuration. A new key is held against each of them, once.
+pub const METRICS: usize = 1000;
+
+/// What one histogram may take with every range in use, in bytes: five figures over the default range
+/// fit. A window holds what occurred in it, and hardly ever as much.
+pub const HISTOGRAM_BYTES: usize = 16 * 1024 * 1024;
+
+/// Files of the log of observations, of 262,140 records and 4 MiB each: what gauges and distributions
+/// may be set to between two ticks before it is counted in memory alone. Four million a second.
+pub const OBSERVATION_FILES: usize = 16;
+
 /// Rules in one configuration.
 pub const RULES: usize = 20_000;
 

@@ -40,6 +40,7 @@ fn main() {
             items_bytes: 1 << 20,
             value_bytes: 1 << 20,
             idle_expiry: None,
+            metrics: [].into(),
         });
         let names: Vec<_> = (0..keys).map(|n| format!("app.web.checkout.orders.{n:011}")).collect();
         for name in &names {
@@ -58,6 +59,7 @@ fn main() {
 fn memory() {
     const KEYS: usize = 1_000_000;
     let options = Options {
+        metrics: [].into(),
         missing_incr: MissingIncr::Create,
         max_series: KEYS,
         items_bytes: 1 << 20,
@@ -66,7 +68,7 @@ fn memory() {
     };
     let dir = tempfile::tempdir().expect("there is room for files");
     let before = resident();
-    let (counters, _) = Counters::open(options, dir.path(), NOW).expect("it is empty");
+    let (counters, _) = Counters::open(options.clone(), dir.path(), NOW).expect("it is empty");
     for n in 0..KEYS {
         let key = format!("app.web.checkout.orders.{n:015}");
         assert_eq!(key.len(), 39);
@@ -77,7 +79,8 @@ fn memory() {
     drop(counters);
     for round in 1..=3 {
         let start = cpu_ns();
-        let (counters, found) = Counters::open(options, dir.path(), NOW).expect("it is ours");
+        let (counters, found) =
+            Counters::open(options.clone(), dir.path(), NOW).expect("it is ours");
         let millis = (cpu_ns() - start) / 1e6;
         let start = cpu_ns();
         let births = counters.drain(NOW, |_| {});

@@ -145,7 +145,7 @@ fn same(bytes: &[u8], parts: &[Vec<(u16, Record)>]) -> anyhow::Result<()> {
 fn part(records: &[(usize, Record)], begin: usize, end: usize) -> Vec<(u16, Record)> {
     let from = records.partition_point(|(slot, _)| *slot < begin);
     let to = records.partition_point(|(slot, _)| *slot < end);
-    let moved = |(slot, record): &(usize, Record)| ((slot - begin) as u16, *record);
+    let moved = |(slot, record): &(usize, Record)| ((slot - begin) as u16, record.clone());
     records[from..to].iter().map(moved).collect()
 }
 
@@ -172,7 +172,7 @@ fn records_of(series: &Series, live: bool) -> Vec<(usize, Record)> {
     };
     let base: Vec<_> = samples.iter().map(base).collect();
     let merged = |(slot, parts): (usize, &[Option<Record>])| {
-        parts.iter().flatten().copied().reduce(Record::then).map(|record| (slot, record))
+        parts.iter().flatten().cloned().reduce(Record::then).map(|record| (slot, record))
     };
     base.chunks(per_slot).enumerate().filter_map(merged).collect()
 }

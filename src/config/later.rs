@@ -5,7 +5,7 @@
 
 /// Keys of the section with that title, which this version does not have yet.
 const KEYS: [(&str, &[&str]); 7] = [
-    ("", &["graphite", "http", "metric", "nrpe", "schedule", "statsd"]),
+    ("", &["graphite", "http", "nrpe", "schedule", "statsd"]),
     ("[server]", &["token_file"]),
     (
         "[[rule]]",
@@ -28,10 +28,7 @@ const KEYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Words of the key with that name, which this version does not have yet.
-const WORDS: [(&str, &[&str]); 2] = [
-    ("measure", &["p50", "p90", "p95", "p99", "p99.9"]),
-    ("format", &["pagerduty", "slack", "template"]),
-];
+const WORDS: [(&str, &[&str]); 1] = [("format", &["pagerduty", "slack", "template"])];
 
 /// Whether `key` is one that a later version will have in the section with that title.
 pub(super) fn is_key(title: &str, key: &str) -> bool {

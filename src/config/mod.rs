@@ -13,6 +13,7 @@ mod contact;
 mod email;
 mod excerpt;
 mod later;
+mod metric;
 mod model;
 mod nearest;
 mod problem;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::histogram::Layout;
 use crate::limits;
 use crate::series::Pattern;
 use crate::time::Span;
@@ -25,6 +26,8 @@ pub struct Config {
     /// `[[tier]]`, from fine to coarse; never empty, the first is one second wide, and each width
     /// is a multiple of the one before.
     pub tiers: Vec<Tier>,
+    /// `[[metric]]`, in file order: the first that matches a key is the one that holds.
+    pub metrics: Vec<Metric>,
     /// `[[rule]]`, in file order; names are unique.
     pub rules: Vec<Rule>,
     /// `[[contact]]`, in file order; names are unique.
@@ -193,6 +196,47 @@ pub struct Tier {
     pub keep: Span,
 }
 
+/// What the keys of a pattern are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Which keys.
+    pub series: Pattern,
+    /// What they are, whatever clients do with them.
+    pub kind: MetricKind,
+    /// What their values are measured in; may be empty.
+    pub unit: String,
+    /// One line for people; may be empty.
+    pub description: String,
+    /// The ranges of a distribution's histogram.
+    pub layout: Layout,
+}
+
+/// What a key can be said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Its increments are counted.
+    Counter,
+    /// It is set to values.
+    Gauge,
+    /// Each value that it is set to is an observation.
+    Distribution,
+    /// Kept and returned byte for byte, and not watched.
+    Item,
+}
+
+impl MetricKind {
+    /// For people: "a gauge".
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Counter => "a counter",
+            Self::Gauge => "a gauge",
+            Self::Distribution => "a distribution",
+            Self::Item => "an item",
+        }
+    }
+}
+
 /// One alerting rule. The meaning of every field is in README's chapter on rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
@@ -232,9 +276,9 @@ pub struct Rule {
 /// A function over the windows of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// Increments per unit of time.
+    /// Increments, or observations, per unit of time.
     Rate,
-    /// Increments.
+    /// Sum of the increments, or of the observations.
     Sum,
     /// Number of increments, or of values set.
     Count,
@@ -248,11 +292,21 @@ pub enum Measure {
     Last,
     /// Seconds since the last update.
     Age,
+    /// The value that half of the observations do not exceed.
+    P50,
+    /// The same of 90 in 100.
+    P90,
+    /// The same of 95 in 100.
+    P95,
+    /// The same of 99 in 100.
+    P99,
+    /// The same of 999 in 1000.
+    P999,
 }
 
 impl Measure {
     /// Every measure under the name that a file writes.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("rate", Self::Rate),
         ("sum", Self::Sum),
         ("count", Self::Count),
@@ -261,7 +315,35 @@ impl Measure {
         ("max", Self::Max),
         ("last", Self::Last),
         ("age", Self::Age),
+        ("p50", Self::P50),
+        ("p90", Self::P90),
+        ("p95", Self::P95),
+        ("p99", Self::P99),
+        ("p99.9", Self::P999),
     ];
+
+    /// The share of all observations that a quantile is about; `None` for every other measure.
+    #[must_use]
+    pub const fn quantile(self) -> Option<f64> {
+        match self {
+            Self::P50 => Some(0.5),
+            Self::P90 => Some(0.9),
+            Self::P95 => Some(0.95),
+            Self::P99 => Some(0.99),
+            Self::P999 => Some(0.999),
+            _ => None,
+        }
+    }
+
+    /// Whether it means something for series of that kind.
+    #[must_use]
+    pub const fn applies_to(self, kind: MetricKind) -> bool {
+        match (self, kind) {
+            (_, MetricKind::Item) | (Self::Sum | Self::Rate, MetricKind::Gauge) => false,
+            (_, MetricKind::Counter | MetricKind::Gauge) => self.quantile().is_none(),
+            (_, MetricKind::Distribution) => true,
+        }
+    }
 
     /// The name that a file writes.
     #[must_use]
@@ -533,6 +615,7 @@ impl Default for Config {
             tiers: [("1s", "2h"), ("10s", "3d"), ("1m", "40d"), ("1h", "1825d")]
                 .map(|(window, keep)| Tier { window: known(window), keep: known(keep) })
                 .to_vec(),
+            metrics: Vec::new(),
             rules: Vec::new(),
             contacts: Vec::new(),
             email: Email {

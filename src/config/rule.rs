@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Against, Change, Measure, Missing, MissingState, Per, Rule, Side, Threshold};
+use super::metric;
+use super::model::{
+    Against, Change, Measure, Metric, MetricKind, Missing, MissingState, Per, Rule, Side, Threshold,
+};
 use super::read::{Names, references, unique};
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
@@ -33,6 +36,8 @@ const MISSING_STATE: [(&str, MissingState); 5] = [
 /// What a rule has to fit into.
 pub(super) struct Context<'a> {
     pub(super) contacts: &'a Names,
+    /// What is said of series elsewhere in the file.
+    pub(super) metrics: &'a [Metric],
     /// How long the longest tier is kept.
     pub(super) reach: Span,
     /// Whether a rule without `notify` tells anybody.
@@ -84,6 +89,9 @@ fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Optio
     let series = section.text("series", value::pattern);
     let by = by(section, sink);
     let measure = section.one_of("measure", &Measure::ALL);
+    if let (Some(series), Some(measure)) = (&series, measure) {
+        check_kind(series, measure, context);
+    }
     let per = per(section, measure);
     let window = window(section, measure, sink);
     let comparison = comparison(section, measure, sink);
@@ -111,6 +119,24 @@ fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Optio
         notify,
         runbook: known(runbook),
     })
+}
+
+/// Reports a measure that means nothing for series of the kind that the file says these are.
+fn check_kind(series: &At<Pattern>, measure: At<Measure>, context: &Context<'_>) {
+    let Some(metric) = metric::of_series(context.metrics, &series.value) else { return };
+    if measure.value.applies_to(metric.kind) {
+        return;
+    }
+    let pattern = shown(&metric.series.to_string());
+    let what = format!("{} by [[metric]] {pattern}", metric.kind.text());
+    let finding = if metric.kind == MetricKind::Item {
+        Finding::new(series.place, "items are not watched").label(format!("each is {what}"))
+    } else {
+        let name = measure.value.name();
+        let message = format!("there is no `{name}` of {}", metric.kind.text());
+        Finding::new(measure.place, message).also(series.place, format!("each is {what}"))
+    };
+    context.sink.error(finding);
 }
 
 fn known<T>(found: Option<At<T>>) -> Option<T> {

@@ -189,6 +189,10 @@ impl<'a> Section<'a> {
     /// A finite number, whole or not.
     pub(super) fn number(&mut self, key: &'static str) -> Option<At<f64>> {
         let value = self.take(key)?;
+        self.read_number(key, value)
+    }
+
+    fn read_number(&self, key: &str, value: &Value<'_>) -> Option<At<f64>> {
         let place = Place::from(value.span());
         let number = match value.get_ref() {
             DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
@@ -200,6 +204,19 @@ impl<'a> Section<'a> {
             self.sink.error(Finding::new(place, format!("`{key}` must be a finite number")));
         }
         Some(At { value: number?, place })
+    }
+
+    /// A list of finite numbers.
+    pub(super) fn numbers(&mut self, key: &'static str) -> Option<At<Vec<f64>>> {
+        let value = self.take(key)?;
+        let DeValue::Array(elements) = value.get_ref() else {
+            return self.wrong_type(key, value, "a list of numbers");
+        };
+        let numbers = elements.iter().map(|element| self.read_number(key, element));
+        let numbers: Vec<_> = numbers.collect();
+        let numbers: Option<Vec<_>> = numbers.into_iter().collect();
+        let place = Place::from(value.span());
+        Some(At { value: values(At { value: numbers?, place }), place })
     }
 
     /// A table inside this one.

@@ -153,7 +153,7 @@ fn the_sample_shows_every_key() {
         })
     };
     let keys = sink.keys();
-    assert_eq!(keys.len(), 13, "sections: {:?}", keys.keys());
+    assert_eq!(keys.len(), 14, "sections: {:?}", keys.keys());
     for (title, keys) in keys {
         for key in keys {
             let is_header = title.is_empty() && text.contains(&format!("[{key}]"));
@@ -241,14 +241,12 @@ critical = { abov = 5, below = 1, off = 3 }
 #[test]
 fn what_this_version_lacks_is_refused_with_the_reason() {
     let text = r#"[server]
-[[metric]]
-match = "*.ms"
 [[schedule]]
 name = "peak"
 [[rule]]
 name = "r"
 series = "s"
-measure = "p99.9"
+measure = "sum"
 schedule = "peak"
 repeat = "4h"
 every = "10s"
@@ -283,7 +281,98 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 22, "{messages}");
+    assert_eq!(messages.lines().count(), 20, "{messages}");
+}
+
+#[test]
+fn a_metric_says_what_keys_are() {
+    let text = "[[metric]]\nmatch = 'web.*.ms'\nkind = 'distribution'\nunit = 'ms'\ndigits = 3\n\
+                range = [0.5, 6e4]\ndescription = 'Time to answer'\n\
+                [[metric]]\nmatch = 'x;a=b'\nkind = 'item'\n";
+    let metrics = read(text).unwrap().config.metrics;
+    let layout = crate::histogram::Layout::new(3, 0.5, 6e4).unwrap();
+    assert_eq!(metrics[0].layout, layout);
+    assert_eq!((metrics[0].unit.as_str(), metrics[1].kind), ("ms", MetricKind::Item));
+    let metric = |lines: &str| messages(&format!("[[metric]]\nmatch = 'a'\n{lines}\n"));
+    let distribution = |lines: &str| metric(&format!("kind = 'distribution'\n{lines}"));
+    for (said, expect) in [
+        (
+            messages("[[metric]]\n"),
+            "1: `match` is missing in this [[metric]]\n1: `kind` is missing in this [[metric]]\n",
+        ),
+        (
+            messages("[metric]\nmatch = 'a'\nkind = 'gauge'"),
+            "1: `metric` is a list of tables, each written under [[metric]]\n",
+        ),
+        (metric("kind = 'gage'"), "3: `gage` is not a value of `kind` (did you mean `gauge`?)\n"),
+        (
+            metric("kind = 'gauge'\ndigits = 2\nrange = [1, 2]"),
+            "4: `digits` belongs to the histogram of a distribution\n5: `range` belongs to the histogram of a distribution\n",
+        ),
+        (metric("kind = 'gauge'\nunits = 'ms'"), "4: unknown key `units` in [[metric]]\n"),
+        (
+            metric("kind = 'gauge'\nunit = \"a\\nb\""),
+            "4: the text must be one line without control characters\n",
+        ),
+        (distribution("digits = 6"), "4: `digits` is out of range (must be 1 to 5)\n"),
+        (distribution("range = [1]"), "4: `range` must be two numbers, like [1, 3600000]\n"),
+        (distribution("range = 5"), "4: `range` must be a list of numbers, not an integer\n"),
+        (distribution("range = [1, 'b']"), "4: `range` must be a number, not a string\n"),
+        (
+            distribution("range = [5, 1]"),
+            "4: `range` must be two positive numbers, the second at least twice the first\n",
+        ),
+        (distribution("range = [1, 1e18]"), "4: the two ends of `range` are too far apart\n"),
+        (
+            distribution("digits = 5\nrange = [1, 1e12]"),
+            "5: one histogram could take 48 MiB, and may take 16\n",
+        ),
+        (
+            messages(
+                "[[metric]]\nmatch = 'a'\nkind = 'item'\n[[metric]]\nmatch = 'a'\nkind = 'gauge'",
+            ),
+            "5: this entry is never used: the first that matches a key is [2: matches the same keys]\n",
+        ),
+    ] {
+        assert_eq!(said, expect);
+    }
+}
+
+#[test]
+fn a_rule_asks_of_a_kind_what_it_has() {
+    let metrics = "[[metric]]\nmatch = 'd'\nkind = 'distribution'\n\
+                   [[metric]]\nmatch = 'g*'\nkind = 'gauge'\n\
+                   [[metric]]\nmatch = 'i'\nkind = 'item'\n\
+                   [[metric]]\nmatch = 't;a=b'\nkind = 'gauge'\n";
+    let rule = |series: &str, measure: &str| {
+        let rule = format!("[[rule]]\nname = 'r'\nseries = '{series}'\nnotify = []\n");
+        let rest = format!("measure = '{measure}'\nwarning = {{ above = 1 }}\n");
+        messages(&format!("{metrics}{rule}{rest}"))
+    };
+    let all = Measure::ALL.map(|(name, _)| name);
+    let refused = |series: &str| {
+        let is_refused = |measure: &&str| !rule(series, measure).is_empty();
+        all.iter()
+            .copied()
+            .filter(is_refused)
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace("age", "")
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(refused("d"), "");
+    assert_eq!(refused("g.x"), "rate sum p50 p90 p95 p99 p99.9");
+    assert_eq!(refused("g*"), "rate sum p50 p90 p95 p99 p99.9", "every one of them is a gauge");
+    assert_eq!(refused("i;a=b"), "rate sum count mean min max last  p50 p90 p95 p99 p99.9");
+    for series in ["*", "t", "t;a=b;c=d", "other", "?"] {
+        assert_eq!(refused(series), "", "{series} may be anything");
+    }
+    assert_eq!(
+        rule("g.x", "p99"),
+        "17: there is no `p99` of a gauge [15: each is a gauge by [[metric]] `g*`]\n"
+    );
+    assert_eq!(rule("i", "sum"), "15: items are not watched (each is an item by [[metric]] `i`)\n");
 }
 
 #[test]

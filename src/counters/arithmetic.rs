@@ -5,13 +5,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Counters;
 use super::cells::{CellId, Face, Kind, Shown};
 use super::items::Item;
 use super::keys::Hash;
 use super::marks::Marks;
-use super::number::{Number, decimal, decimal_width};
+use super::number::{Decimal, Number, decimal, decimal_width};
 use super::slot::Slot;
+use super::{Class, Counters, Entry, Stored};
 use crate::config::MissingIncr;
 use crate::series;
 use crate::time::Timestamp;
@@ -73,6 +73,16 @@ impl Counters {
         missing: MissingIncr,
         now: Timestamp,
     ) -> Arithmetic {
+        let class = self.class(slot, key);
+        match class {
+            Class::Is(Kind::Distribution) => return Arithmetic::NotNumeric,
+            Class::Item => {
+                let first = (missing == MissingIncr::Create).then_some(delta);
+                return self.step_item(slot.id, key, first, now, |value| value.wrapping_add(delta));
+            }
+            Class::Free | Class::Is(_) => {}
+        }
+        let is_gauge = class == Class::Is(Kind::Gauge);
         let (value, width, is_new) = match self.shown_number(slot.id, key, now) {
             Number::Is { value, width } => (value, width, false),
             Number::Not => return Arithmetic::NotNumeric,
@@ -81,7 +91,7 @@ impl Counters {
         };
         let was_born = slot.id.is_none();
         let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
-            if !is_new {
+            if !is_new || is_gauge {
                 // A number that was kept where it cannot be counted: there is no total to add to.
                 return Arithmetic::Full;
             }
@@ -102,11 +112,22 @@ impl Counters {
             // Of a gauge the word may hold a double.
             cell.decrements.store(0, Relaxed);
         }
+        let held = self.face(id).held;
+        let (kind, value) = if is_gauge {
+            (Kind::Gauge, value.wrapping_add(delta))
+        } else {
+            (Kind::Counter, value)
+        };
         cell.show(value);
-        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width, flags };
+        let face = Face { kind, shown: Shown::Integer, width, flags, held };
         cell.face.store(face.pack() | marks.face_bits(), Relaxed);
         self.drop_text(was_text, key, now);
         self.renew_unique(cell);
+        if is_gauge {
+            self.observe_shown(id, kind, value);
+            self.cells.mark(id);
+            return Arithmetic::Value(value);
+        }
         Arithmetic::Value(self.cells.add(id, cell, delta))
     }
 
@@ -128,6 +149,14 @@ impl Counters {
         delta: u64,
         now: Timestamp,
     ) -> Arithmetic {
+        match self.class(slot, key) {
+            Class::Is(Kind::Distribution) => return Arithmetic::NotNumeric,
+            Class::Item => {
+                return self
+                    .step_item(slot.id, key, None, now, |value| value.saturating_sub(delta));
+            }
+            Class::Free | Class::Is(_) => {}
+        }
         let (value, width) = match self.shown_number(slot.id, key, now) {
             Number::Is { value, width } => (value, width),
             Number::Not => return Arithmetic::NotNumeric,
@@ -138,7 +167,7 @@ impl Counters {
             return Arithmetic::Full;
         };
         let cell = self.cells.get(id);
-        let Face { kind, shown, .. } = self.face(id);
+        let Face { kind, shown, held, .. } = self.face(id);
         let was_text = was_born || shown == Shown::Text;
         let (flags, marks) = self.adopt_attributes(id, was_text, key, now);
         let left = value.saturating_sub(delta);
@@ -147,18 +176,24 @@ impl Counters {
         }
         cell.show(left);
         let width = width.max(decimal_width(value));
-        let face = Face { kind, shown: Shown::Integer, width, flags };
+        let face = Face { kind, shown: Shown::Integer, width, flags, held };
         cell.face.store(face.pack() | marks.face_bits(), Relaxed);
         self.drop_text(was_text, key, now);
         self.renew_unique(cell);
-        self.observe(id, kind, left);
+        self.observe_shown(id, kind, left);
         self.cells.mark(id);
         Arithmetic::Value(left)
     }
 
     pub(super) fn add_overflow(&self, delta: u64) -> u64 {
         let cell = self.cells.get(self.overflow);
-        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width: 0, flags: 0 };
+        let face = Face {
+            kind: Kind::Counter,
+            shown: Shown::Integer,
+            width: 0,
+            flags: 0,
+            held: self.face(self.overflow).held,
+        };
         cell.face.store(face.pack(), Relaxed);
         cell.set_expires(None);
         self.cells.add(self.overflow, cell, delta)
@@ -210,11 +245,40 @@ impl Counters {
         }
     }
 
-    /// A gauge that a client changes by `decr` was set to what it shows then.
+    /// A gauge that a client changes by `incr` or `decr` was set to what it shows then.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-    pub(super) fn observe(&self, id: CellId, kind: Kind, value: u64) {
+    fn observe_shown(&self, id: CellId, kind: Kind, value: u64) {
         if kind == Kind::Gauge {
-            self.gauges.observe(id, value as f64);
+            self.observe(id, kind, value as f64);
         }
+    }
+
+    /// Changes a number that is kept as a text, as memcached does: its flags and expiry stay, and it does
+    /// not get shorter. With `first`, that is kept where there is nothing.
+    fn step_item(
+        &self,
+        id: Option<CellId>,
+        key: &[u8],
+        first: Option<u64>,
+        now: Timestamp,
+        step: impl FnOnce(u64) -> u64,
+    ) -> Arithmetic {
+        let (value, width) = match (self.shown_number(id, key, now), first) {
+            (Number::Is { value, width }, _) => (step(value), width),
+            (Number::Not, _) => return Arithmetic::NotNumeric,
+            (Number::Nothing, Some(first)) => (first, 0),
+            (Number::Nothing, None) => return Arithmetic::NotFound,
+        };
+        let seen = |item: &Item| (item.flags, item.expires, item.trace.marks());
+        let (flags, expires, marks) =
+            self.items.see(key, now, seen).unwrap_or((0, None, Marks::NONE));
+        let mut text = Decimal::default();
+        text.integer(value, width);
+        let entry = Entry { key, value: text.as_bytes(), flags, expires };
+        if self.store_text(id, entry, now) != Stored::Stored {
+            return Arithmetic::Full;
+        }
+        self.items.alter(key, now, |item| item.trace.mark(marks));
+        Arithmetic::Value(value)
     }
 }

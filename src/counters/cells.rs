@@ -61,7 +61,8 @@ pub struct Cell {
     /// What is shown, less `total`, wrapping: so that an increment moves both by one addition.
     pub offset: AtomicU64,
     /// Of a counter the sum of all that `decr` took from the value shown; of a gauge that shows a
-    /// [`Shown::Float`] the bits of the value, so that no change of form passes through a third value.
+    /// [`Shown::Float`] the bits of the value, so that no change of form passes through a third value;
+    /// of a distribution the bits of the sum of all observations.
     pub decrements: AtomicU64,
     /// Kind, form and flags, packed: see [`Face`]; between them the marks of [`super::marks`].
     pub face: AtomicU64,
@@ -98,6 +99,20 @@ pub struct Face {
     pub width: u8,
     /// The client's own 32 bits.
     pub flags: u32,
+    /// Whether the configuration says what the key is.
+    pub held: Held,
+}
+
+/// Whether the configuration says what a key is. It is looked up when the key gets its cell, and at
+/// each start, and read here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Its use does.
+    No,
+    /// It stays of its kind.
+    Kind,
+    /// It is an item, and was a series before; the cell is kept for what was counted.
+    Item,
 }
 
 /// What kind of series a key has become through its use.
@@ -107,6 +122,8 @@ pub enum Kind {
     Gauge,
     /// Incremented at least once.
     Counter,
+    /// Made by the configuration: each value that it is set to is an observation.
+    Distribution,
 }
 
 /// Where the value that a client sees is to be found.
@@ -129,10 +146,11 @@ impl Face {
         word & 0xffff == (Kind::Counter as u64) | ((Shown::Integer as u64) << 8)
     }
 
-    /// Into one word: flags, eight bits for marks, width, shown, kind from high to low.
+    /// Into one word: flags, two bits for `held`, six for marks, width, shown, kind from high to low.
     #[must_use]
     pub const fn pack(self) -> u64 {
         (self.flags as u64) << 32
+            | (self.held as u64) << 30
             | (self.width as u64) << 16
             | (self.shown as u64) << 8
             | self.kind as u64
@@ -143,7 +161,11 @@ impl Face {
     #[expect(clippy::cast_possible_truncation, reason = "each part is masked by its type")]
     pub const fn unpack(word: u64) -> Self {
         Self {
-            kind: if word as u8 == Kind::Counter as u8 { Kind::Counter } else { Kind::Gauge },
+            kind: match word as u8 {
+                1 => Kind::Counter,
+                2 => Kind::Distribution,
+                _ => Kind::Gauge,
+            },
             shown: match (word >> 8) as u8 {
                 1 => Shown::Integer,
                 2 => Shown::Float,
@@ -152,6 +174,11 @@ impl Face {
             },
             width: (word >> 16) as u8,
             flags: (word >> 32) as u32,
+            held: match (word >> 30) & 3 {
+                1 => Held::Kind,
+                2 => Held::Item,
+                _ => Held::No,
+            },
         }
     }
 }
@@ -171,10 +198,63 @@ const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"tallyCEL" } else {
 
 #[derive(Debug)]
 struct Segment {
-    cells: Mapping,
+    words: Words,
     /// One bit per cell that was written since the last drain.
     dirty: Box<[AtomicU64]>,
+}
+
+/// What a file of cells holds, seen as single words: for other logs that outlive the process in the
+/// same way.
+#[derive(Debug)]
+pub(super) struct Words {
+    cells: Mapping,
     file: Option<File>,
+}
+
+/// One of [`Words`].
+pub(super) type Word = AtomicU64;
+
+impl Words {
+    /// How many there are.
+    pub(super) const LEN: usize = SEGMENT * 8;
+
+    /// Zeroed, and gone with the process.
+    pub(super) fn in_memory() -> Result<Self, OpenError> {
+        let cells = Mapping::anonymous().map_err(OpenError::io(Path::new("memory")))?;
+        Ok(Self { cells, file: None })
+    }
+
+    /// Those of a file, which is made where there is none: behind a page that begins with `magic`.
+    pub(super) fn in_file(path: &Path, magic: [u8; 8], version: u32) -> Result<Self, OpenError> {
+        let file = open_file(path)?;
+        let (mut first, whole) = ([0; 12], header(magic, version));
+        let read = file.read_at(&mut first, 0).map_err(OpenError::io(path))?;
+        let first = first.get(..read).unwrap_or_default();
+        if read < whole.len() && whole.starts_with(first) {
+            // New, or its maker was stopped while it wrote the header.
+            file.write_all_at(&whole, 0).map_err(OpenError::io(path))?;
+        } else {
+            check_header(path, magic, version, first)?;
+        }
+        // Every block is there before the first write through the mapping: a write into a hole of a
+        // full disk would end the process.
+        let whole = DATA_OFFSET + SEGMENT_BYTES as u64;
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, whole)
+            .map_err(|error| OpenError::io(path)(error.into()))?;
+        let cells = Mapping::of_file(&file).map_err(OpenError::io(path))?;
+        Ok(Self { cells, file: Some(file) })
+    }
+
+    /// One of them.
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> &Word {
+        self.cells.word(at)
+    }
+
+    /// A handle to sync through; `None` in memory.
+    pub(super) fn handle(&self) -> Option<std::io::Result<File>> {
+        self.file.as_ref().map(File::try_clone)
+    }
 }
 
 /// All cells, and which of them were touched.
@@ -270,7 +350,7 @@ impl Cells {
     /// Handles of the files that the cells lie in, to sync through.
     pub(super) fn handles(&self) -> Vec<std::io::Result<File>> {
         let files = self.segments.iter().map_while(OnceLock::get);
-        files.filter_map(|segment| segment.file.as_ref()).map(File::try_clone).collect()
+        files.filter_map(|segment| segment.words.handle()).collect()
     }
 
     /// Cells handed out so far.
@@ -291,12 +371,17 @@ impl Cells {
         self.len() == 0
     }
 
+    /// The id with that number, where it was handed out.
+    pub(super) fn known(&self, number: u32) -> Option<CellId> {
+        ((number as usize) < self.len()).then_some(CellId(number))
+    }
+
     /// The cell of an id that was handed out.
     #[inline]
     #[must_use]
     pub fn get(&self, id: CellId) -> &Cell {
         let segment = self.segment(id).expect("an id is handed out after its segment is in place");
-        segment.cells.get(id.index() % SEGMENT)
+        segment.words.cells.get(id.index() % SEGMENT)
     }
 
     /// Loads a word of a cell and the bits of its neighbours: both lines are near then.
@@ -304,7 +389,7 @@ impl Cells {
     pub(super) fn touch(&self, id: CellId) -> u64 {
         let Some(segment) = self.segment(id) else { return 0 };
         let bits = segment.dirty.get(id.index() % SEGMENT / 64);
-        let face = segment.cells.get(id.index() % SEGMENT).face.load(Ordering::Relaxed);
+        let face = segment.words.cells.get(id.index() % SEGMENT).face.load(Ordering::Relaxed);
         face ^ bits.map_or(0, |bits| bits.load(Ordering::Relaxed))
     }
 
@@ -377,28 +462,11 @@ impl Cells {
 
 impl Segment {
     fn in_memory() -> Result<Self, OpenError> {
-        let cells = Mapping::anonymous().map_err(OpenError::io(Path::new("memory")))?;
-        Ok(Self { cells, dirty: clean(), file: None })
+        Ok(Self { words: Words::in_memory()?, dirty: clean() })
     }
 
     fn in_file(path: &Path) -> Result<Self, OpenError> {
-        let file = open_file(path)?;
-        let (mut first, whole) = ([0; 12], header(MAGIC, VERSION));
-        let read = file.read_at(&mut first, 0).map_err(OpenError::io(path))?;
-        let first = first.get(..read).unwrap_or_default();
-        if read < whole.len() && whole.starts_with(first) {
-            // New, or its maker was stopped while it wrote the header.
-            file.write_all_at(&whole, 0).map_err(OpenError::io(path))?;
-        } else {
-            check_header(path, MAGIC, VERSION, first)?;
-        }
-        // Every block is there before the first write through the mapping: a write into a hole of a
-        // full disk would end the process.
-        let whole = DATA_OFFSET + SEGMENT_BYTES as u64;
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, whole)
-            .map_err(|error| OpenError::io(path)(error.into()))?;
-        let cells = Mapping::of_file(&file).map_err(OpenError::io(path))?;
-        Ok(Self { cells, dirty: clean(), file: Some(file) })
+        Ok(Self { words: Words::in_file(path, MAGIC, VERSION)?, dirty: clean() })
     }
 }
 
@@ -442,7 +510,7 @@ mod mapping {
 
     use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-    use super::{Cell, DATA_OFFSET, SEGMENT, SEGMENT_BYTES};
+    use super::{AtomicU64, Cell, DATA_OFFSET, SEGMENT, SEGMENT_BYTES};
 
     /// [`SEGMENT`] cells in mapped memory.
     #[derive(Debug)]
@@ -494,6 +562,14 @@ mod mapping {
             // be written by anybody at any time.
             unsafe { self.start.add(at).as_ref() }
         }
+
+        /// A word by its place.
+        #[inline]
+        pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+            assert!(at < SEGMENT_BYTES / size_of::<AtomicU64>(), "the caller counts from zero");
+            // SAFETY: as above: a cell is eight such words and nothing else.
+            unsafe { self.start.cast::<AtomicU64>().add(at).as_ref() }
+        }
     }
 
     impl Drop for Mapping {
@@ -511,7 +587,7 @@ mod mapping {
     use std::fs::File;
     use std::io;
 
-    use super::{Cell, SEGMENT};
+    use super::{AtomicU64, Cell, SEGMENT};
 
     #[derive(Debug)]
     pub(super) struct Mapping(Box<[Cell]>);
@@ -529,6 +605,20 @@ mod mapping {
         pub(super) fn get(&self, at: usize) -> &Cell {
             self.0.get(at).expect("a remainder is in range")
         }
+
+        pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+            let cell = self.get(at / 8);
+            match at % 8 {
+                0 => &cell.total,
+                1 => &cell.count,
+                2 => &cell.offset,
+                3 => &cell.decrements,
+                4 => &cell.face,
+                5 => &cell.expires,
+                6 => &cell.unique_offset,
+                _ => &cell.identity,
+            }
+        }
     }
 }
 
@@ -543,12 +633,14 @@ mod tests {
 
     #[test]
     fn a_face_survives_packing() {
-        for kind in [Kind::Gauge, Kind::Counter] {
+        for kind in [Kind::Gauge, Kind::Counter, Kind::Distribution] {
             for shown in [Shown::Nothing, Shown::Integer, Shown::Float, Shown::Text] {
-                let face = Face { kind, shown, width: 20, flags: u32::MAX };
-                assert_eq!(Face::unpack(face.pack()), face);
-                let plain = kind == Kind::Counter && shown == Shown::Integer;
-                assert_eq!(Face::is_plain_counter(face.pack()), plain);
+                for held in [Held::No, Held::Kind, Held::Item] {
+                    let face = Face { kind, shown, width: 20, flags: u32::MAX, held };
+                    assert_eq!(Face::unpack(face.pack()), face);
+                    let plain = kind == Kind::Counter && shown == Shown::Integer;
+                    assert_eq!(Face::is_plain_counter(face.pack()), plain);
+                }
             }
         }
         assert_eq!(Face::unpack(0).shown, Shown::Nothing, "a fresh cell shows nothing");

@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Counters;
 use super::births::Births;
 use super::cells::{CellId, Kind, Reading};
-use super::gauges::Observed;
+use super::gauges::{Observations, Open};
 use crate::time::Timestamp;
 
 /// What a touched cell holds at the close of a base window.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Drained {
     /// Which cell.
     pub cell: CellId,
-    /// Counter or gauge.
+    /// Counter, gauge or distribution.
     pub kind: Kind,
     /// Sum of all increments ever.
     pub total: u64,
@@ -22,8 +22,8 @@ pub struct Drained {
     pub count: u64,
     /// What a client sees at that time.
     pub shown: ShownNow,
-    /// What a gauge was set to since the last close.
-    pub observed: Option<Observed>,
+    /// What a gauge was set to, or a distribution observed, since the last close.
+    pub observed: Option<Observations>,
 }
 
 /// What a client sees of a cell.
@@ -52,6 +52,9 @@ impl Counters {
     /// Hands every cell that was touched since the last call, or whose value has expired since, to
     /// `each`; then the keys of cells that are new since then. A cell that is seen for the first time
     /// has its key in the answer.
+    ///
+    /// What gauges were set to stays in the log, and would come again at the next start, until
+    /// [`observed_until`](Self::observed_until) is told.
     pub fn drain(&self, now: Timestamp, mut each: impl FnMut(Drained)) -> Births {
         self.expiring.sweep(now, |id| {
             let cell = self.cells.get(id);
@@ -62,16 +65,21 @@ impl Counters {
         });
         let since = self.drained.swap(self.swept.load(Relaxed), Relaxed);
         let since = Timestamp::from_millis(since);
+        let mut observed = self.observations.fold(self);
         self.cells.drain(|id| {
             self.accesses.note_drained(id, since);
-            let cell = self.cells.get(id);
-            cell.note_touch(now);
-            let Reading { face, count, total } = cell.read();
-            let shown = cell.shown_now(face, total, now);
-            let observed = self.gauges.take(id).filter(|_| face.kind == Kind::Gauge);
-            each(Drained { cell: id, kind: face.kind, total, count, shown, observed });
+            each(self.drained(id, observed.remove(&id), now));
         });
+        // What was kept before its cell was marked, or before the process began.
+        for (id, open) in observed {
+            each(self.drained(id, Some(open), now));
+        }
         // After the cells: whoever marked one had its birth noted before.
+        self.births()
+    }
+
+    /// The keys of cells that are new since the last call, or drain.
+    pub fn births(&self) -> Births {
         std::mem::take(&mut *self.births.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -94,12 +102,49 @@ impl Counters {
         cell.count.fetch_max(count, Relaxed);
     }
 
+    /// How far the last drain has come in the log of observations.
+    #[must_use]
+    pub fn observed_position(&self) -> u64 {
+        self.observations.position()
+    }
+
+    /// The windows made of all drains up to the one that came to this position are where the end of the
+    /// process does not reach them.
+    pub fn observed_until(&self, position: u64) {
+        self.observations.done(position);
+    }
+
+    /// What the windows of an earlier process hold up to this position does not come again. It is for a
+    /// start, before the first drain.
+    pub fn observed_before(&self, position: u64) {
+        self.observations.resume_at(position);
+    }
+
+    fn drained(&self, id: CellId, open: Option<Open>, now: Timestamp) -> Drained {
+        let cell = self.cells.get(id);
+        cell.note_touch(now);
+        let Reading { face, count, total } = cell.read();
+        let shown = cell.shown_now(face, total, now);
+        let observed = open.map(Open::finish).filter(|observed| match observed {
+            Observations::Gauge(_) => face.kind == Kind::Gauge,
+            Observations::Distribution(..) => face.kind == Kind::Distribution,
+        });
+        Drained { cell: id, kind: face.kind, total, count, shown, observed }
+    }
+
     /// What kind of series a cell is, and the value that it shows, where that is a number.
     #[must_use]
     pub fn look(&self, id: CellId, now: Timestamp) -> (Kind, ShownNow) {
         let cell = self.cells.get(id);
         let face = self.face(id);
         (face.kind, cell.shown_now(face, cell.total.load(Relaxed), now))
+    }
+
+    /// How many observations a distribution has seen, and their sum.
+    #[must_use]
+    pub fn observed(&self, id: CellId) -> (u64, f64) {
+        let cell = self.cells.get(id);
+        (cell.integer(), f64::from_bits(cell.decrements.load(Relaxed)))
     }
 
     /// Total and number of increments of a cell, now.

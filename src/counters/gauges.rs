@@ -1,14 +1,9 @@
-//! What gauges were set to since the last drain: a summary of the open base window per cell.
-//!
-//! Setting a gauge is rare beside incrementing a counter, so a few locks, picked by cell, are cheap
-//! enough; a lock is held for a handful of instructions.
+//! What a gauge was set to, or a distribution observed, in the open base window.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::histogram::{Gathering, Layout, Sketch};
 
-use super::cells::CellId;
-
-/// The values that a gauge was set to in one base window. Never empty.
+/// The values that a gauge was set to in one base window, or the observations of a distribution.
+/// Never empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observed {
     /// How many.
@@ -23,53 +18,72 @@ pub struct Observed {
     pub last: f64,
 }
 
+/// An [`Observed`], and of what.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observations {
+    /// Of a gauge.
+    Gauge(Observed),
+    /// Of a distribution, and how they were spread.
+    Distribution(Observed, Sketch),
+}
+
 impl Observed {
     fn one(value: f64) -> Self {
         Self { count: 1, sum: value, min: value, max: value, last: value }
     }
 
     fn add(&mut self, value: f64) {
-        self.count += 1;
-        self.sum += value;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.last = value;
+        self.then(&Self::one(value));
+    }
+
+    /// Adds what came later.
+    fn then(&mut self, later: &Self) {
+        self.count += later.count;
+        self.sum += later.sum;
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+        self.last = later.last;
     }
 }
 
-const STRIPES: usize = 64;
-
-type Stripe = HashMap<CellId, Observed, foldhash::fast::RandomState>;
-
-/// The open windows of all gauges.
+/// The open base window of one gauge or distribution.
 #[derive(Debug)]
-pub(super) struct Gauges {
-    stripes: [Mutex<Stripe>; STRIPES],
+pub(super) struct Open {
+    observed: Observed,
+    /// Of a distribution.
+    spread: Option<Gathering>,
 }
 
-impl Default for Gauges {
-    fn default() -> Self {
-        Self { stripes: std::array::from_fn(|_| Mutex::default()) }
-    }
-}
-
-impl Gauges {
-    /// Notes that a gauge was set.
-    pub(super) fn observe(&self, cell: CellId, value: f64) {
-        self.stripe(cell)
-            .entry(cell)
-            .and_modify(|window| window.add(value))
-            .or_insert_with(|| Observed::one(value));
+impl Open {
+    /// A window that one value has opened; `layout` is that of a distribution. Whether the value lies
+    /// inside the layout's range.
+    pub(super) fn new(layout: Option<Layout>, value: f64) -> (Self, bool) {
+        let mut spread = layout.map(Gathering::new);
+        let inside = spread.as_mut().is_none_or(|spread| spread.record(value));
+        (Self { observed: Observed::one(value), spread }, inside)
     }
 
-    /// Closes the open window of a gauge; `None` when it was not set in it.
-    pub(super) fn take(&self, cell: CellId) -> Option<Observed> {
-        self.stripe(cell).remove(&cell)
+    /// Adds a value; whether it lies inside the layout's range.
+    pub(super) fn add(&mut self, value: f64) -> bool {
+        self.observed.add(value);
+        self.spread.as_mut().is_none_or(|spread| spread.record(value))
     }
 
-    fn stripe(&self, cell: CellId) -> MutexGuard<'_, Stripe> {
-        let stripe = self.stripes.get(cell.index() % STRIPES).expect("a remainder is in range");
-        // Each critical section leaves the map whole, so a panic elsewhere does not spoil it.
-        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds what came later.
+    pub(super) fn then(&mut self, later: Self) {
+        self.observed.then(&later.observed);
+        match (&mut self.spread, later.spread) {
+            (Some(spread), Some(more)) => spread.add(&more.finish()),
+            (spread @ None, more) => *spread = more,
+            (Some(_), None) => {}
+        }
+    }
+
+    /// What was gathered.
+    pub(super) fn finish(self) -> Observations {
+        match self.spread {
+            Some(spread) => Observations::Distribution(self.observed, spread.finish()),
+            None => Observations::Gauge(self.observed),
+        }
     }
 }

@@ -6,12 +6,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::cells::{Cell, CellId, Face, Shown};
+use super::cells::{Cell, CellId, Face, Kind, Shown};
 use super::items;
 use super::keys::SHARDS;
 use super::marks::Marks;
 use super::number::Decimal;
-use super::{Arithmetic, Counters, Entry, Stored};
+use super::{Arithmetic, Class, Counters, Entry, Stored};
 use crate::config::MissingIncr;
 use crate::series;
 use crate::time::Timestamp;
@@ -131,6 +131,9 @@ impl Counters {
         let key = &*series::canonical_key(step.key);
         let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
+            if self.class(slot, key) == Class::Is(Kind::Distribution) {
+                return Stepped::Not(Arithmetic::NotNumeric);
+            }
             let unique = self.glance_at(slot.id, key, now, |glance| {
                 glance.is_access = false;
                 glance.unique

@@ -202,11 +202,12 @@ fn idle(last: u32, now: Timestamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::cells::{Cells, Face, Kind, Shown};
+    use crate::counters::cells::{Cells, Face, Held, Kind, Shown};
 
     #[test]
     fn marks_are_in_nobodys_way_in_a_face() {
-        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width: 255, flags: u32::MAX };
+        let (kind, shown, held) = (Kind::Counter, Shown::Integer, Held::Item);
+        let face = Face { kind, shown, width: 255, flags: u32::MAX, held };
         for bits in 0..16 {
             let word = face.pack() | Marks(bits).face_bits();
             assert_eq!(Marks::of_face(word), Marks(bits));

@@ -1,19 +1,20 @@
 //! The live table: key → cell, and the values that are not numbers.
 //!
 //! A key that is incremented is a counter, one that is only ever set to a number is a gauge, any
-//! other value is an item. What a client sees (set, delete, expiry, flags) is kept apart from what
+//! other value is an item; unless the configuration says what a key is. What a client sees (set, delete, expiry, flags) is kept apart from what
 //! was counted: nothing that a client does takes away from a total. The module does not know
 //! windows, nor the wire.
 //!
 //! **Locks.** All access to a key goes through the lock of its shard in `keys`: reads and plain
 //! increments of counters under the read guard, everything else under the write guard. Inside it
-//! the item table and the gauge windows may be locked, never the other way round.
+//! the item table may be locked, never the other way round.
 
 mod arithmetic;
 mod batch;
 mod births;
 pub mod cells;
 mod disk;
+mod distributions;
 mod drain;
 mod expiring;
 mod fetch;
@@ -28,6 +29,7 @@ mod key_log;
 mod keys;
 pub mod marks;
 mod number;
+mod observations;
 mod open;
 mod put;
 mod rotation;
@@ -36,11 +38,12 @@ mod slot;
 mod store;
 mod sync;
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex};
 
-use crate::config::MissingIncr;
+use crate::config::{Metric, MissingIncr};
+use crate::histogram::Layout;
 use crate::time::Span;
 
 pub use arithmetic::Arithmetic;
@@ -48,17 +51,18 @@ pub use batch::Increment;
 pub use births::Births;
 use cells::{CellId, Cells};
 use disk::Disk;
+use distributions::{Class, Metrics};
 pub use drain::{Drained, ShownNow};
 use expiring::Expiring;
 pub use fetch::View;
-use gauges::Gauges;
-pub use gauges::Observed;
+pub use gauges::{Observations, Observed};
 pub use glance::{Condemned, Glance, Step, Stepped};
 use idle::{Broom, Vacant};
 use items::Items;
 pub use journal::OpenError;
 use keys::Keys;
 use marks::Accesses;
+use observations::{Known, Log};
 pub use open::Recovered;
 pub use store::{Condition, Entry, Side, Stored, Written};
 
@@ -66,7 +70,7 @@ pub use store::{Condition, Entry, Side, Stored, Written};
 pub const OVERFLOW_KEY: &[u8] = b"tallyd.overflow";
 
 /// Bounds and behaviour, from the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// What `incr` of an unknown key does.
     pub missing_incr: MissingIncr,
@@ -78,6 +82,8 @@ pub struct Options {
     pub value_bytes: usize,
     /// After how long without a touch a key loses its cell; `None` for never.
     pub idle_expiry: Option<Span>,
+    /// What keys are by the configuration; the first that matches holds.
+    pub metrics: Arc<[Metric]>,
 }
 
 /// The live table.
@@ -88,7 +94,9 @@ pub struct Counters {
     items: Items,
     /// Where it survives the end of the process; `None`: nowhere.
     disk: Option<Disk>,
-    gauges: Gauges,
+    /// What gauges and distributions were set to since the last drain.
+    observations: Log,
+    metrics: Metrics,
     accesses: Accesses,
     value_bytes: usize,
     /// When housekeeping last ran, in milliseconds: the time of the drain that follows it.
@@ -118,7 +126,8 @@ impl Counters {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let cells = Cells::new(options.max_series.saturating_add(1), None);
-        let mut counters = Self::over(options, cells, Items::new(options.items_bytes));
+        let items = Items::new(options.items_bytes);
+        let mut counters = Self::over(options, cells, items);
         counters.overflow = counters.ensure_overflow();
         counters
     }
@@ -129,7 +138,8 @@ impl Counters {
             cells,
             items,
             disk: None,
-            gauges: Gauges::default(),
+            observations: Log::in_memory(),
+            metrics: Metrics::new(options.metrics),
             accesses: Accesses::new(options.max_series.saturating_add(1)),
             value_bytes: options.value_bytes,
             swept: AtomicI64::new(0),
@@ -159,10 +169,40 @@ impl Counters {
         self.overflowed.load(Relaxed)
     }
 
+    /// Values of gauges and distributions that would be lost with the process, since the disk or its
+    /// share of it was full.
+    #[must_use]
+    pub fn unsafe_observations(&self) -> u64 {
+        self.observations.early()
+    }
+
+    /// Observations outside the range of their histogram.
+    #[must_use]
+    pub fn saturated_observations(&self) -> u64 {
+        self.observations.outside()
+    }
+
+    /// What the configuration says of a cell's key.
+    #[must_use]
+    pub fn metric(&self, id: CellId) -> Option<&Metric> {
+        self.metrics.get(id)
+    }
+
     /// The table of items.
     #[must_use]
     pub fn items(&self) -> &Items {
         &self.items
+    }
+}
+
+impl Known for Counters {
+    fn cell(&self, number: u32) -> Option<(CellId, u64)> {
+        let id = self.cells.known(number)?;
+        Some((id, self.cells.get(id).identity.load(Relaxed)))
+    }
+
+    fn layout(&self, id: CellId) -> Option<Layout> {
+        self.metrics.layout(id)
     }
 }
 

@@ -7,14 +7,17 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::births::Births;
-use super::cells::{CellId, Cells, Shown};
+use super::cells::{CellId, Cells, Face, Held, Kind, Shown};
 use super::disk::Disk;
 use super::idle::Vacant;
 use super::items::Items;
 use super::journal::OpenError;
 use super::key_log::{Life, Replay};
 use super::keys::SHARDS;
-use super::{Counters, Options};
+use super::marks::Marks;
+use super::number::Decimal;
+use super::observations::Log;
+use super::{Class, Counters, Entry, Options};
 use crate::time::Timestamp;
 
 /// What was found in a data directory.
@@ -100,6 +103,7 @@ impl Counters {
                 // Left over from a change that was under way when the process ended.
                 counters.items.forget(key);
             }
+            counters.impose(id, key, now);
             births.push(id, key);
         }
         // The lowest is given out first, so that those in use lie close together.
@@ -108,6 +112,7 @@ impl Counters {
         counters.may_rewrite = recovered.beyond_room == 0;
         counters.births = Mutex::new(births);
         counters.unique.store(unique + 1, Relaxed);
+        counters.observations = Log::open(dir, &counters)?;
         counters.cells.prepare(0)?;
         recovered.nameless = counters.cells.nameless();
         counters.overflow = counters.ensure_overflow();
@@ -116,6 +121,59 @@ impl Counters {
             counters.flush_now();
         }
         Ok((counters, recovered))
+    }
+
+    /// Makes a cell of an earlier process what the configuration says now. What was counted stays, and
+    /// so does the value shown, as far as the new kind can show it.
+    fn impose(&self, id: CellId, key: &[u8], now: Timestamp) {
+        let cell = self.cells.get(id);
+        let face = self.face(id);
+        if self.metrics.is_empty() && face.held == Held::No {
+            return;
+        }
+        let (class, metric) = self.metrics.classify(key);
+        self.metrics.note(id, metric);
+        if class == Class::of(face) {
+            return;
+        }
+        let kind = match class {
+            Class::Is(kind) => kind,
+            // Without its entry a distribution goes on as the counter of its observations.
+            _ if face.kind == Kind::Distribution => Kind::Counter,
+            _ => face.kind,
+        };
+        let is_shown_elsewhere = class == Class::Item || kind == Kind::Counter;
+        if is_shown_elsewhere && (class == Class::Item || face.shown == Shown::Float) {
+            self.show_as_text(id, key, now);
+        }
+        let shown = self.face(id).shown;
+        let shown = match shown {
+            Shown::Text => shown,
+            _ if kind == Kind::Distribution && face.kind != kind => Shown::Nothing,
+            _ => shown,
+        };
+        if kind != face.kind {
+            cell.decrements.store(0, Relaxed);
+            if kind == Kind::Distribution {
+                // It has observed nothing yet.
+                cell.show(0);
+            }
+        }
+        let word = cell.face.load(Relaxed);
+        let (_, held) = class.held();
+        let face = Face { kind, shown, held, ..Face::unpack(word) };
+        cell.face.store(face.pack() | Marks::of_face(word).face_bits(), Relaxed);
+    }
+
+    /// Moves the value that a cell shows to the table of items. Where there is no room it stays.
+    fn show_as_text(&self, id: CellId, key: &[u8], now: Timestamp) {
+        let cell = self.cells.get(id);
+        let face = self.face(id);
+        let mut text = Decimal::default();
+        if cell.is_live(now) && cell.write_shown(face, &mut text) {
+            let (flags, expires) = (face.flags, cell.expires());
+            self.store_text(Some(id), Entry { key, value: text.as_bytes(), flags, expires }, now);
+        }
     }
 
     /// Takes a key of an earlier process in. Of two cells it has the one that it was given later.
@@ -146,7 +204,11 @@ impl Counters {
         // Keys before cells: a cell without its key would be nobody's.
         let keys = disk.sync().and_then(|()| self.rewrite_keys(disk));
         let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync_data());
-        keys.and(cells).and(self.items.sync())
+        let observations = match self.observations.refusal() {
+            Some(reason) => Err(io::Error::other(reason)),
+            None => self.observations.handles().into_iter().try_for_each(|file| file?.sync_data()),
+        };
+        keys.and(cells).and(self.items.sync()).and(observations)
     }
 
     /// Writes the log of keys anew when most of it is past.

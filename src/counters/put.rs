@@ -48,6 +48,8 @@ impl Counters {
         let cell = self.cells.get(id);
         let face = Face::unpack(cell.face.load(Relaxed));
         let (shown, width) = match number.exact {
+            // It shows how many there were.
+            _ if face.kind == Kind::Distribution => (Shown::Integer, 0),
             Some(Exact::Integer(value)) => {
                 cell.show(value);
                 (Shown::Integer, decimal_width(value))
@@ -70,11 +72,24 @@ impl Counters {
         cell.face.store(Face { shown, width, flags: entry.flags, ..face }.pack(), Relaxed);
         self.drop_text(shown != Shown::Text, entry.key, now);
         self.renew_unique(cell);
-        if face.kind == Kind::Gauge {
-            self.gauges.observe(id, number.value);
-        }
+        self.observe(id, face.kind, number.value);
         self.accesses.note(id, now);
         self.cells.mark(id);
         Stored::Stored
+    }
+
+    /// Keeps what a gauge was set to, or a distribution has observed.
+    pub(super) fn observe(&self, id: CellId, kind: Kind, value: f64) {
+        let cell = self.cells.get(id);
+        if kind != Kind::Counter {
+            self.observations.append(id, cell.identity.load(Relaxed), value, self);
+        }
+        if kind == Kind::Distribution {
+            // Under the write guard, so nobody else is at it.
+            let sum = f64::from_bits(cell.decrements.load(Relaxed)) + value;
+            cell.decrements.store(sum.to_bits(), Relaxed);
+            cell.total.fetch_add(1, Relaxed);
+            cell.count.fetch_add(1, Relaxed);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::cells::{CellId, Face, Kind, Shown};
 use super::key_log::Life;
 use super::keys::{Hash, Shard};
-use super::{Counters, OVERFLOW_KEY};
+use super::{Class, Counters, OVERFLOW_KEY};
 
 /// A key's place in its shard, under the write guard.
 pub(super) struct Slot<'a> {
@@ -36,18 +36,28 @@ impl Counters {
         write(&mut Slot { shard: &mut shard, id })
     }
 
+    /// What a key is: its cell tells, or the configuration where it has none.
+    pub(super) fn class(&self, slot: &Slot<'_>, key: &[u8]) -> Class {
+        match slot.id {
+            Some(id) => Class::of(self.face(id)),
+            None => self.metrics.classify(key).0,
+        }
+    }
+
     /// Makes a cell for a key that has none; `None` when the table is full.
     pub(super) fn birth(&self, slot: &mut Slot<'_>, hash: Hash, key: &[u8]) -> Option<CellId> {
         let id = self.vacant.take().or_else(|| self.cells.allocate())?;
         let life = Life::new();
         // It may have been another key's, or that of one that never reached the disk.
         self.cells.get(id).renew(life.0);
+        let (class, metric) = self.metrics.classify(key);
+        self.metrics.note(id, metric);
         // A text that was kept without a cell is what the key shows until the cell shows another
         // value: whenever the process ends, one of the two is there.
-        if self.items.holds(key) {
-            let face = Face { kind: Kind::Gauge, shown: Shown::Text, width: 0, flags: 0 };
-            self.cells.get(id).face.store(face.pack(), Relaxed);
-        }
+        let shown = if self.items.holds(key) { Shown::Text } else { Shown::Nothing };
+        let (kind, held) = class.held();
+        let face = Face { kind, shown, width: 0, flags: 0, held };
+        self.cells.get(id).face.store(face.pack(), Relaxed);
         if !slot.shard.insert(hash, key, id, |key| self.keys.hash(key)) {
             self.vacant.give(id);
             return None;

@@ -2,13 +2,15 @@
 //!
 //! What a client stores decides by its form where it is kept: a number in a cell, anything else in
 //! the table of items. So does what `append` and `prepend` come to: `5` with `7` behind it is the
-//! number 57 again.
+//! number 57 again. Of a key that the configuration makes an item even a number is kept as a text, and
+//! a distribution takes each number as an observation and nothing else.
 
-use super::Counters;
+use super::cells::Kind;
 use super::keys::Hash;
 use super::marks::Marks;
 use super::number::numeric;
 use super::slot::Slot;
+use super::{Class, Counters};
 use crate::series;
 use crate::time::Timestamp;
 
@@ -25,6 +27,8 @@ pub enum Stored {
     NotFound,
     /// There is no room for the value.
     Full,
+    /// The key is a distribution, which takes nothing but numbers.
+    NotNumeric,
     /// The key is one of tallyd's own.
     Reserved,
 }
@@ -124,7 +128,7 @@ impl Counters {
     /// if the value still has that number.
     ///
     /// There is no more room for a value that outgrows its limit than for a key that is not there:
-    /// both are not stored, as in memcached.
+    /// both are not stored, as in memcached. What a distribution shows has no ends to store at.
     pub fn join(
         &self,
         key: &[u8],
@@ -139,6 +143,9 @@ impl Counters {
         let key = &*series::canonical_key(key);
         let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
+            if self.class(slot, key) == Class::Is(Kind::Distribution) {
+                return Written { outcome: Stored::NotNumeric, unique: 0 };
+            }
             let glanced = self.glance_at(slot.id, key, now, |glance| {
                 glance.is_access = false;
                 let other = unique.is_some_and(|unique| unique != glance.unique);
@@ -210,11 +217,15 @@ impl Counters {
         marks: Option<Marks>,
         now: Timestamp,
     ) -> Written {
-        let outcome = match numeric(entry.value) {
+        let class = self.class(slot, entry.key);
+        let is_distribution = class == Class::Is(Kind::Distribution);
+        let outcome = match numeric(entry.value).filter(|_| class != Class::Item) {
+            None if is_distribution => Stored::NotNumeric,
             None => self.store_text(slot.id, entry, now),
-            // A number for which there is no room as a series is still a value to keep.
             Some(number) => match slot.id.or_else(|| self.birth(slot, hash, entry.key)) {
                 Some(id) => self.store_number(id, entry, number, now),
+                None if is_distribution => Stored::Full,
+                // A number for which there is no room as a series is still a value to keep.
                 None => self.store_text(None, entry, now),
             },
         };

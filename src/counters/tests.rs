@@ -19,6 +19,7 @@ pub(super) fn options() -> Options {
         items_bytes: 10_000,
         value_bytes: 10_000,
         idle_expiry: None,
+        metrics: [].into(),
     }
 }
 
@@ -169,7 +170,10 @@ fn a_gauge_keeps_the_summary_of_what_it_was_set_to() {
     let (cells, births) = drain(&counters);
     assert_eq!(births, ["tallyd.overflow", "g"]);
     let observed = Observed { count: 3, sum: 3.5, min: -1.5, max: 3.0, last: 2.0 };
-    assert_eq!((cells[0].kind, cells[0].observed), (Kind::Gauge, Some(observed)));
+    assert_eq!(
+        (cells[0].kind, cells[0].observed.clone()),
+        (Kind::Gauge, Some(Observations::Gauge(observed)))
+    );
     assert_eq!(drain(&counters).0, []);
     incr(&counters, "g", 1);
     let (cells, _) = drain(&counters);

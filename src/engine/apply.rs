@@ -110,6 +110,7 @@ fn stored(done: Stored, counts: &mut Counts) -> Reply<'static> {
         Stored::NotFound => return Reply::NotFound,
         Stored::Full => Error::OutOfMemory,
         Stored::Reserved => Error::Reserved,
+        Stored::NotNumeric => Error::NotAnObservation,
     };
     counts.errors += 1;
     counts.store_no_memory += u64::from(error == Error::OutOfMemory);

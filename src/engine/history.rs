@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::state::State;
 use super::{Engine, options};
 use crate::config::Config;
-use crate::counters::cells::CellId;
+use crate::counters::cells::{CellId, Kind};
 use crate::counters::{self, Counters, Recovered};
 use crate::limits;
 use crate::rollup::row::{GROUP, span};
@@ -77,9 +77,16 @@ impl Engine {
         found.gone_tiers.clone_from(&left.gone);
         let is_new = left.is_new;
         let mut kept = state.restore(left, &path)?;
+        let mut observed = None;
         let (log, damaged_bytes) = TickLog::open(dir, |record| {
+            if let LogRecord::Row { observed: position, .. } = record {
+                observed = Some(position);
+            }
             found.rows += usize::from(state.replay(record, &mut kept));
         })?;
+        if let Some(position) = observed {
+            counters.observed_before(position);
+        }
         found.damaged_bytes = damaged_bytes;
         state.is_logged = true;
         state.take_over(&counters, (!is_new).then_some(&kept), now);
@@ -114,7 +121,10 @@ impl Engine {
                 break;
             }
             match waiting.pop_front() {
-                Some(LogRecord::Row { row, .. }) => logged = Some(row.window.end),
+                Some(LogRecord::Row { row, observed, .. }) => {
+                    logged = Some(row.window.end);
+                    self.counters.observed_until(observed);
+                }
                 Some(LogRecord::Checkpoint) => {
                     if let Some(pending) = &mut self.state().pending {
                         pending.mark = Some(log.mark());
@@ -243,7 +253,7 @@ impl State {
                 }
                 false
             }
-            LogRecord::Row { row, is_covered } => {
+            LogRecord::Row { row, is_covered, .. } => {
                 let is_known = row.iter().all(|entry| entry.series.index() < self.catalogue.len());
                 if row.window.start < self.closed || !is_known {
                     return false;
@@ -257,12 +267,16 @@ impl State {
 
     fn replay_row(&mut self, row: Row, is_covered: bool, kept: &mut [Counted]) {
         for entry in row.iter() {
-            let known = self.catalogue.get_mut(entry.series);
+            let series = entry.series;
+            let known = self.catalogue.get_mut(series);
             let record = entry.resolve(known.last());
             known.update(row.window.end, record.last(), None, row.window.end);
-            if let (Record::Counts(counts), Some(kept)) =
-                (record, kept.get_mut(entry.series.index()))
-            {
+            known.kind = match record {
+                Record::Counts(_) => Kind::Counter,
+                Record::Values(_) => Kind::Gauge,
+                Record::Distribution(..) => Kind::Distribution,
+            };
+            if let (Record::Counts(counts), Some(kept)) = (record, kept.get_mut(series.index())) {
                 kept.total = kept.total.wrapping_add(counts.sum);
                 kept.count = kept.count.wrapping_add(counts.count);
             }
@@ -280,11 +294,8 @@ impl State {
         }
     }
 
-    pub(super) fn log_row(&mut self, row: &Row, is_covered: bool) {
-        if !self.is_logged {
-            self.logged = row.window.end;
-            return;
-        }
+    /// Has the log told of a base window, which holds what was observed up to that position.
+    pub(super) fn log_row(&mut self, row: &Row, is_covered: bool, observed: u64) {
         // Where the disk is slow or full, rows wait up to a bound. What is dropped is not lost while
         // the process lives; after a start its increments count for the window after the last row.
         let is_row = |record: &LogRecord| matches!(record, LogRecord::Row { .. });
@@ -295,7 +306,7 @@ impl State {
             self.log.remove(at);
             self.unlogged += 1;
         }
-        self.log.push_back(LogRecord::Row { row: Arc::new(row.clone()), is_covered });
+        self.log.push_back(LogRecord::Row { row: Arc::new(row.clone()), is_covered, observed });
     }
 
     /// Takes a checkpoint where a multiple of its time lies between the last one and the base window

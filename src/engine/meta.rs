@@ -183,6 +183,7 @@ pub(super) fn set(
         Stored::NotFound => MetaStatus::NotFound,
         Stored::Full => return refuse(Error::OutOfMemory, counts, out),
         Stored::Reserved => return refuse(Error::Reserved, counts, out),
+        Stored::NotNumeric => return refuse(Error::NotAnObservation, counts, out),
     };
     let mut reply = MetaReply::status(status, out);
     for flag in flags.iter() {

@@ -17,7 +17,7 @@ pub mod tally;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::Config;
+use crate::config::{Config, Metric};
 use crate::counters::cells::Kind;
 use crate::counters::{Counters, Options};
 use crate::notify::message::title;
@@ -102,11 +102,13 @@ pub struct View<'a> {
 
 /// One series with its figures of this moment.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub struct Figure<'a> {
     /// Name and tags.
     pub series: Series,
     /// The figures.
     pub value: FigureValue,
+    /// What the configuration says of it.
+    pub metric: Option<&'a Metric>,
 }
 
 /// The figures of one series.
@@ -116,6 +118,13 @@ pub enum FigureValue {
     Total(u64),
     /// The value last set.
     Gauge(f64),
+    /// The observations of a distribution.
+    Observed {
+        /// How many there were.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+    },
 }
 
 impl Engine {
@@ -206,14 +215,19 @@ impl Engine {
 
     /// Every series with its total or gauge of this moment. The lock is held for the list alone.
     #[must_use]
-    pub fn figures(&self) -> Vec<Figure> {
+    pub fn figures(&self) -> Vec<Figure<'_>> {
         let state = self.state();
         let figure = |(id, known): (SeriesId, &Known)| {
             let value = match known.kind {
                 Kind::Counter => FigureValue::Total(self.counters.totals(known.cell()?).0),
                 Kind::Gauge => FigureValue::Gauge(known.last()?),
+                Kind::Distribution => {
+                    let (count, sum) = self.counters.observed(known.cell()?);
+                    FigureValue::Observed { count, sum }
+                }
             };
-            Some(Figure { series: state.catalogue.series(id), value })
+            let metric = known.cell().and_then(|cell| self.counters.metric(cell));
+            Some(Figure { series: state.catalogue.series(id), value, metric })
         };
         state.catalogue.iter().filter_map(figure).collect()
     }
@@ -243,6 +257,7 @@ fn options(config: &Config) -> Options {
         items_bytes: config.memcached.items_bytes,
         value_bytes: config.memcached.max_item_bytes,
         idle_expiry: Some(config.counters.idle_expiry).filter(|expiry| !expiry.is_zero()),
+        metrics: config.metrics.clone().into(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::history::Pending;
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
-use crate::counters::{Births, Counters, Drained, ShownNow};
+use crate::counters::{Births, Counters, Drained, Observations, ShownNow};
 use crate::notify::{Incidents, Outbox};
 use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
@@ -87,7 +87,7 @@ impl State {
     ) {
         let open = now.align_down(Span::SECOND);
         let base = Window::starting(kept.map_or(open, |_| self.closed), Span::SECOND);
-        let births = counters.drain(now, |one| counters.revisit(one.cell));
+        let births = counters.births();
         self.catalogue.reserve(births.len());
         self.series.reserve(births.len());
         self.rollup.reserve(births.len());
@@ -131,6 +131,7 @@ impl State {
     ) {
         let mut drained = std::mem::take(&mut self.drained);
         let births = counters.drain(now, |one| drained.push(one));
+        let observed = counters.observed_position();
         for (cell, series) in self.learn_all(births, base) {
             // A cell that was another key's, or this one's in an earlier life, begins at zero.
             self.rollup.prime(cell, 0, 0);
@@ -148,7 +149,12 @@ impl State {
         // The second in which the engine was made was not covered from its beginning, nor is the one
         // in which it ends covered to its end.
         let is_covered = base.start >= self.started && is_over;
-        self.log_row(&row, is_covered);
+        if self.is_logged {
+            self.log_row(&row, is_covered, observed);
+        } else {
+            self.logged = base.end;
+            counters.observed_until(observed);
+        }
         self.file(row, is_covered);
     }
 
@@ -168,15 +174,16 @@ impl State {
         let Some(series) = self.series.get(one.cell.index()).copied() else { return };
         let known = self.catalogue.get_mut(series);
         known.kind = one.kind;
-        let shown = match (one.shown, one.observed) {
-            (ShownNow::Nothing, _) => None,
+        let kind = one.kind;
+        let shown = match (one.shown, &one.observed) {
+            (ShownNow::Nothing, _) | (ShownNow::Text, Some(Observations::Distribution(..))) => None,
             (ShownNow::Number(value), _) => Some(value),
             // A text that is a number: a gauge was set to it, now or before.
-            (ShownNow::Text, Some(observed)) => Some(observed.last),
-            (ShownNow::Text, None) => known.last().filter(|_| one.kind == Kind::Gauge),
+            (ShownNow::Text, Some(Observations::Gauge(observed))) => Some(observed.last),
+            (ShownNow::Text, None) => known.last().filter(|_| kind == Kind::Gauge),
         };
         let Some(record) = self.rollup.delta(one) else { return known.show(shown) };
-        let run_on = run_on(known.last(), record).filter(|_| one.kind == Kind::Counter);
+        let run_on = run_on(known.last(), &record).filter(|_| kind == Kind::Counter);
         let runs_on = known.update(base.end, shown, run_on, since);
         let record = if runs_on { record.without_last() } else { record };
         self.row.push(Entry { series, record, runs_on });

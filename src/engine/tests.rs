@@ -1,5 +1,7 @@
 //! The whole way from the bytes of a request to a queued message, under a clock that is moved.
 
+use std::path::Path;
+
 use super::*;
 use crate::config::{self, Contact, Rule};
 use crate::notify::NoticeKind;
@@ -241,7 +243,7 @@ fn windows_add_up_to_the_total() {
         for (id, _) in view.catalogue.iter() {
             let add = |_, record: &Record| match record {
                 Record::Counts(counts) => sum += counts.sum,
-                Record::Values(_) => {}
+                Record::Values(_) | Record::Distribution(..) => {}
             };
             view.store.read(0, id, all, add).unwrap();
         }
@@ -378,4 +380,99 @@ fn a_rule_that_cannot_work_is_told_and_so_is_its_mending() {
     assert_eq!(told, [(1, "Firing errors-high unknown".to_owned())], "a gauge has no sum");
     let told = world.seconds(6, "incr errors 1\r\n");
     assert_eq!(told, [(1, "Recovered errors-high ok".to_owned())], "now it is a counter");
+}
+
+/// A config with one entry of each kind that is not made by use.
+fn kinds(rules: Vec<Rule>) -> Config {
+    let text = "[[metric]]\nmatch = '*.ms'\nkind = 'distribution'\n\
+                [[metric]]\nmatch = 'g'\nkind = 'gauge'\n\
+                [[metric]]\nmatch = 'i'\nkind = 'item'\n";
+    let file = |_: &Path, _: u64| Err(std::io::ErrorKind::NotFound.into());
+    let surroundings = config::Surroundings { variable: &|_| None, file: &file };
+    let loaded = config::parse(text, Path::new("tallyd.toml"), &surroundings).unwrap();
+    Config { metrics: loaded.config.metrics, ..config(rules) }
+}
+
+fn slow() -> Rule {
+    let threshold = |above: f64| config::Threshold {
+        side: config::Side::Above,
+        value: above,
+        clear: above,
+        hold: Span::ZERO,
+        clear_hold: Span::ZERO,
+    };
+    Rule {
+        name: "slow".to_owned(),
+        series: "*.ms".parse().unwrap(),
+        measure: config::Measure::P99,
+        window: Span::from_secs(5),
+        warning: None,
+        critical: Some(threshold(500.0)),
+        ..errors_high()
+    }
+}
+
+#[test]
+fn a_quantile_fires_and_recovers() {
+    let now = Timestamp::from_secs(1_767_571_200);
+    let mut world = World { engine: Engine::new(&kinds(vec![slow()]), now), now };
+    let fast = "set a.ms 0 0 2\r\n20\r\n".repeat(50);
+    assert_eq!(world.seconds(10, &fast), []);
+    // One in a hundred and more is slow, on another series.
+    let told = world.seconds(5, &(fast.clone() + "set b.ms 0 0 3\r\n900\r\n"));
+    assert_eq!(
+        told,
+        [(3, "Firing slow critical".to_owned())],
+        "three of 253 are more than one in a hundred"
+    );
+    let told = world.seconds(10, &fast);
+    assert_eq!(told, [(3, "Recovered slow ok".to_owned())]);
+}
+
+#[test]
+fn every_command_answers_for_every_kind() {
+    let now = Timestamp::from_secs(1_767_571_200);
+    let world = World { engine: Engine::new(&kinds(vec![]), now), now };
+    let bad = "CLIENT_ERROR bad data: this key is a distribution, set it to a number\r\n";
+    let not_numeric = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+    for (request, answer) in [
+        ("set a.ms 0 0 2\r\n20\r\n", "STORED\r\n"),
+        ("set a.ms 0 0 1\r\nx\r\n", bad),
+        ("set new.ms 0 0 1\r\nx\r\n", bad),
+        ("add a.ms 0 0 2\r\n20\r\n", "NOT_STORED\r\n"),
+        ("add c.ms 0 0 1\r\nx\r\n", bad),
+        ("replace a.ms 0 0 4\r\n20.5\r\n", "STORED\r\n"),
+        ("append a.ms 0 0 1\r\n1\r\n", bad),
+        ("prepend a.ms 0 0 1\r\n1\r\n", bad),
+        ("cas a.ms 0 0 1 99999\r\n1\r\n", "EXISTS\r\n"),
+        ("incr a.ms 1\r\n", not_numeric),
+        ("decr a.ms 1\r\n", not_numeric),
+        ("ma a.ms\r\n", not_numeric),
+        ("ma new.ms N0 J5\r\n", not_numeric),
+        ("ms a.ms 2\r\n30\r\n", "HD\r\n"),
+        ("ms a.ms 1\r\nx\r\n", bad),
+        ("ms a.ms 1 MA\r\n1\r\n", bad),
+        ("mg a.ms v\r\n", "VA 1\r\n3\r\n"),
+        ("mg new.ms N30 v\r\n", "EN\r\n"),
+        ("touch a.ms 10\r\n", "TOUCHED\r\n"),
+        ("delete a.ms\r\n", "DELETED\r\n"),
+        ("mg a.ms v\r\n", "EN\r\n"),
+        ("set a.ms 0 0 1\r\n1\r\n", "STORED\r\n"),
+        ("mg a.ms v\r\n", "VA 1\r\n4\r\n"),
+        ("md a.ms\r\n", "HD\r\n"),
+        ("incr g 5\r\n", "5\r\n"),
+        ("ma g v D2\r\n", "VA 1\r\n7\r\n"),
+        ("append g 0 0 2\r\n.5\r\n", "STORED\r\n"),
+        ("mg g v\r\n", "VA 3\r\n7.5\r\n"),
+        ("incr g 1\r\n", not_numeric),
+        ("set i 0 0 3\r\n007\r\n", "STORED\r\n"),
+        ("incr i 1\r\n", "8\r\n"),
+        ("mg i v\r\n", "VA 3\r\n8  \r\n"),
+        ("ma i MD v\r\n", "VA 1\r\n7\r\n"),
+        ("flush_all\r\n", "OK\r\n"),
+        ("mg i v\r\n", "EN\r\n"),
+    ] {
+        assert_eq!(world.send(request), answer, "{request}");
+    }
+    assert_eq!(world.engine.counters().series(), 2);
 }

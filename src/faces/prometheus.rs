@@ -1,6 +1,7 @@
 //! The text exposition format, version 0.0.4, for `/metrics`.
 //!
-//! Every counter's total and every gauge, with tags as labels, then tallyd's own figures. Prometheus
+//! Every counter's total, every gauge, and number and sum of every distribution's observations, with
+//! tags as labels, then tallyd's own figures. Prometheus
 //! spells with fewer characters than we do, so what is different here may be the same there. What
 //! falls together is kept apart, in the same way at every start, and counted in
 //! `tallyd_metric_name_collisions`: a series whose name is spelled like another's has its own in a
@@ -8,7 +9,7 @@
 //! `tallyd_series`; and a user's name that begins with `tallyd_` gets `user_` before it.
 //! Source of the form: Prometheus, "Exposition formats".
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 
 use super::Shared;
@@ -19,10 +20,18 @@ use crate::series::Series;
 /// The content type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What a family is, in the order in which they choose their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Type {
+    Counter,
+    Summary,
+    Gauge,
+}
+
 /// One metric family: the samples that share a name and a type.
 struct Family<'a> {
-    is_counter: bool,
-    figures: Vec<&'a Figure>,
+    kind: Type,
+    figures: Vec<&'a Figure<'a>>,
 }
 
 /// The whole answer to `/metrics`.
@@ -35,41 +44,71 @@ pub(super) fn exposition(shared: &Shared) -> String {
 }
 
 /// Writes the user's series; how many had to be kept apart from another.
-fn series(figures: &[Figure], out: &mut String) -> usize {
-    let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
+fn series(figures: &[Figure<'_>], out: &mut String) -> usize {
+    let mut wanted: BTreeMap<(Type, String), Vec<&Figure<'_>>> = BTreeMap::new();
+    for figure in figures {
+        let kind = Type::of(figure.value);
+        wanted.entry((kind, family_name(&figure.series, kind))).or_default().push(figure);
+    }
     // Counters first: a family has one type, and where a gauge is spelled like a counter it is the
     // gauge that gets another name, whichever was seen first.
-    for is_counter in [true, false] {
-        let is_wanted =
-            |figure: &&Figure| matches!(figure.value, FigureValue::Total(_)) == is_counter;
-        for figure in figures.iter().filter(is_wanted) {
-            let mut name = family_name(&figure.series, is_counter);
-            while families.get(&name).is_some_and(|family| family.is_counter != is_counter) {
-                name.push_str("_gauge");
-            }
-            let family = families.entry(name).or_insert(Family { is_counter, figures: Vec::new() });
-            family.figures.push(figure);
+    let mut owners: HashMap<String, (Type, String)> = HashMap::new();
+    let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
+    for ((kind, mut name), figures) in wanted {
+        let is_free = |name: &String| {
+            let own = (kind, name.clone());
+            kind.samples(name).all(|sample| owners.get(&sample).is_none_or(|owner| *owner == own))
+        };
+        while !is_free(&name) {
+            name.push_str(if kind == Type::Summary { "_summary" } else { "_gauge" });
         }
+        owners.extend(kind.samples(&name).map(|sample| (sample, (kind, name.clone()))));
+        let family = families.entry(name).or_insert(Family { kind, figures: Vec::new() });
+        family.figures.extend(figures);
     }
     families.iter_mut().map(|(name, family)| family.write(name, out)).sum()
 }
 
-fn family_name(series: &Series, is_counter: bool) -> String {
+fn family_name(series: &Series, kind: Type) -> String {
     let mut name = metric_name(series.name());
     if name.starts_with("tallyd_") && series.name().as_bytes() != OVERFLOW_KEY {
         name.insert_str(0, "user_");
     }
-    if is_counter && !name.ends_with("_total") {
+    if kind == Type::Counter && !name.ends_with("_total") {
         name.push_str("_total");
     }
     name
 }
 
+impl Type {
+    const fn of(value: FigureValue) -> Self {
+        match value {
+            FigureValue::Total(_) => Self::Counter,
+            FigureValue::Observed { .. } => Self::Summary,
+            FigureValue::Gauge(_) => Self::Gauge,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Summary => "summary",
+            Self::Gauge => "gauge",
+        }
+    }
+
+    /// The names of the samples that a family of that name has, or could have.
+    fn samples(self, name: &str) -> impl Iterator<Item = String> {
+        let further = if self == Self::Summary { &["_sum", "_count"][..] } else { &[] };
+        std::iter::once("").chain(further.iter().copied()).map(move |end| format!("{name}{end}"))
+    }
+}
+
 impl Family<'_> {
     /// Writes all samples; how many had to be kept apart from another.
     fn write(&mut self, name: &str, out: &mut String) -> usize {
-        let kind = if self.is_counter { "counter" } else { "gauge" };
-        let _ = writeln!(out, "# TYPE {name} {kind}");
+        self.help(name, out);
+        let _ = writeln!(out, "# TYPE {name} {}", self.kind.word());
         // Label sets meet only where one of them is not spelled as its tags are. That is rare, and a
         // family may have a million.
         let mut seen = HashSet::new();
@@ -95,9 +134,26 @@ impl Family<'_> {
             let _ = match figure.value {
                 FigureValue::Total(total) => writeln!(out, "{name}{labels} {total}"),
                 FigureValue::Gauge(value) => writeln!(out, "{name}{labels} {value}"),
+                FigureValue::Observed { count, sum } => {
+                    writeln!(out, "{name}_sum{labels} {sum}\n{name}_count{labels} {count}")
+                }
             };
         }
         apart
+    }
+
+    /// What the configuration says of the family. Where it says several things, one of them: a family
+    /// has one help.
+    fn help(&self, name: &str, out: &mut String) {
+        let metrics = self.figures.iter().filter_map(|figure| figure.metric);
+        let said = metrics.map(|metric| (metric.description.as_str(), metric.unit.as_str()));
+        let text = match said.filter(|said| *said != ("", "")).min() {
+            None => return,
+            Some((description, "")) => description.to_owned(),
+            Some(("", unit)) => format!("In {unit}."),
+            Some((description, unit)) => format!("{description} (in {unit})"),
+        };
+        let _ = writeln!(out, "# HELP {name} {}", text.replace('\\', "\\\\"));
     }
 }
 
@@ -191,6 +247,18 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
         counter,
         "Increments folded into tallyd.overflow for want of room: counters.max_series, or a full disk.",
         counters.overflowed(),
+    );
+    one(
+        "unsafe_observations_total",
+        counter,
+        "Values of gauges and distributions that a kill would have lost, for want of room in their log.",
+        counters.unsafe_observations(),
+    );
+    one(
+        "saturated_observations_total",
+        counter,
+        "Observations outside the range of their histogram, counted at its nearer end.",
+        counters.saturated_observations(),
     );
     one(
         "unsaved_keys",

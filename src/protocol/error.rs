@@ -35,6 +35,9 @@ pub enum Error {
     LineTooLong,
     /// A name that the server keeps for its own figures. Only the caller can know.
     Reserved,
+    /// A value that is no number, or a piece of one, for a key that takes observations. Only the caller
+    /// can know.
+    NotAnObservation,
     /// The client has to say first who it is.
     Unauthenticated,
     /// The line end after a user and a password is not where the length says.
@@ -117,6 +120,9 @@ impl Error {
             Self::TooManyKeys => "CLIENT_ERROR too many keys in one request",
             Self::LineTooLong => "CLIENT_ERROR line too long",
             Self::Reserved => "CLIENT_ERROR names that begin with tallyd. are reserved",
+            Self::NotAnObservation => {
+                "CLIENT_ERROR bad data: this key is a distribution, set it to a number"
+            }
             Self::Unauthenticated => "CLIENT_ERROR unauthenticated",
             Self::BadLoginEnd => "CLIENT_ERROR bad command line termination",
             Self::BadLogin => "CLIENT_ERROR bad authentication token format",

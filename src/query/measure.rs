@@ -1,17 +1,20 @@
 //! The measures: windows merged per series, then over series.
 //!
-//! | measure | counter | gauge | several series |
-//! |---|---|---|---|
-//! | sum, rate | increments | – | added |
-//! | count | number of increments | number of sets | added |
-//! | mean | of the base windows' sums | of the values | of all together |
-//! | min, max | of the base windows' sums | of the values | least, greatest |
-//! | last | value shown | value set last | added |
-//! | age | seconds since the last update | same | the youngest |
+//! | measure | counter | gauge | distribution | several series |
+//! |---|---|---|---|---|
+//! | sum | increments | – | sum of the observations | added |
+//! | rate | increments | – | number of observations | added |
+//! | count | number of increments | number of sets | number of observations | added |
+//! | mean | of the base windows' sums | of the values | of the observations | of all together |
+//! | min, max | of the base windows' sums | of the values | of the observations | least, greatest |
+//! | last | value shown | value set last | last observation | added |
+//! | age | seconds since the last update | same | same | the youngest |
+//! | p50 … p99.9 | – | – | of the merged histogram | merged |
 
 use super::{COVERED_MIN, Observation, Question, Reason};
 use crate::config::Measure;
 use crate::counters::cells::Kind;
+use crate::histogram::Gathering;
 use crate::rollup::{Counts, Record, SeriesId, Values};
 use crate::store::{Catalogue, ReadError, Windows, tier_for};
 use crate::time::{Span, Timestamp, Window};
@@ -50,8 +53,21 @@ struct Merged {
     counts: Option<Counts>,
     /// The least base window over all counters; zero where one of them had an idle one.
     counts_min: u64,
+    /// What gauges were set to.
     values: Option<Values>,
+    distributions: u32,
+    observed: Option<Values>,
+    /// How the observations were spread, where that is asked for.
+    spread: Option<Gathering>,
     last_sum: Option<f64>,
+}
+
+/// One series in the window, each kind of record by itself.
+#[derive(Default)]
+struct Parts {
+    counts: Option<Counts>,
+    values: Option<Values>,
+    observed: Option<Values>,
 }
 
 impl View<'_> {
@@ -67,7 +83,7 @@ impl View<'_> {
             return self.age(instant);
         }
         match self.merge(tier, window, covered, window.end == instant) {
-            Ok(merged) => self.measure(&merged, covered, share),
+            Ok(mut merged) => self.measure(&mut merged, covered, share),
             Err(error) => {
                 tracing::error!(%error, "history cannot be read; what depends on it is not judged");
                 let fault = Some(Reason::Unreadable);
@@ -107,22 +123,28 @@ impl View<'_> {
         let mut all = Merged { counts_min: u64::MAX, ..Merged::default() };
         for id in self.series {
             let known = self.catalogue.get(*id);
-            let mut one: Option<Record> = None;
+            let mut one = Parts::default();
             self.store.read(tier, *id, window, |_, record| {
-                one = Some(one.map_or(*record, |before| before.then(*record)));
-            })?;
-            let last = match (known.kind, one) {
-                (Kind::Counter, _) if is_now => known.last(),
-                (Kind::Counter, _) => {
-                    self.store.last_before(tier, *id, window.end)?.and_then(Record::last)
+                one.take(record);
+                if let Record::Distribution(_, spread) = record
+                    && self.question.measure.quantile().is_some()
+                {
+                    all.spread.get_or_insert_with(|| Gathering::new(*spread.layout())).add(spread);
                 }
-                (Kind::Gauge, Some(Record::Values(values))) => Some(values.last),
-                (Kind::Gauge, _) => None,
+            })?;
+            let last = match known.kind {
+                Kind::Counter if is_now => known.last(),
+                Kind::Counter => {
+                    let before = self.store.last_before(tier, *id, window.end)?;
+                    before.as_ref().and_then(Record::last)
+                }
+                Kind::Gauge => one.values.map(|values| values.last),
+                Kind::Distribution => one.observed.map(|values| values.last),
             };
             if let Some(last) = last {
                 all.last_sum = Some(all.last_sum.unwrap_or(0.0) + last);
             }
-            all.take(known.kind, one, base_windows);
+            all.take(known.kind, &one, base_windows);
         }
         Ok(all)
     }
@@ -131,42 +153,52 @@ impl View<'_> {
         clippy::cast_precision_loss,
         reason = "measures are doubles; counts stay exact to 2^53"
     )]
-    fn measure(&self, all: &Merged, covered: Span, share: f64) -> Reading {
-        let counts = all.counts.filter(|_| all.counters > 0);
+    fn measure(&self, all: &mut Merged, covered: Span, share: f64) -> Reading {
         let sums_known = share.clamp(f64::MIN_POSITIVE, 1.0);
         // Below nine tenths nothing is divided: what was seen is a lower bound as it stands.
         let divisor = if share >= COVERED_MIN { sums_known } else { 1.0 };
-        let sum = counts.map_or(0.0, |c| c.sum as f64) / divisor;
-        let set = all.values.map_or(0, |values| values.count);
-        let events = (counts.map_or(0, |c| c.count) as f64 + set as f64) / divisor;
-        let only_gauges = all.counters == 0;
-        let mut fault = None;
+        let counts = all.counts.filter(|_| all.counters > 0);
+        let counted = counts.map_or(0.0, |c| c.sum as f64) / divisor;
+        let observed = all.observed.map_or(0, |values| values.count) as f64 / divisor;
+        // Without a counter nothing is known to have been zero.
+        let is_known = all.counters > 0 || all.observed.is_some();
+        let set = merged(all.values, all.observed);
+        let applies = match self.question.measure {
+            Measure::Sum | Measure::Rate => all.counters > 0 || all.distributions > 0,
+            measure => measure.quantile().is_none() || all.distributions > 0,
+        };
         let value = match self.question.measure {
-            Measure::Sum | Measure::Rate if only_gauges => {
-                fault = Some(Reason::WrongKind);
-                None
+            _ if !applies => None,
+            Measure::Sum => all.sum(share).filter(|_| is_known).map(|sum| counted + sum / divisor),
+            Measure::Rate => is_known.then(|| {
+                (counted + observed) / self.question.window.as_secs_f64() * self.question.per.secs()
+            }),
+            Measure::Count => {
+                let set = set.map_or(0, |values| values.count) as f64 / divisor;
+                let added = counts.map_or(0, |c| c.count) as f64 / divisor;
+                (all.counters > 0 || set > 0.0).then_some(added + set)
             }
-            Measure::Sum => Some(sum),
-            Measure::Rate => {
-                Some(sum / self.question.window.as_secs_f64() * self.question.per.secs())
-            }
-            Measure::Count => (!only_gauges || set > 0).then_some(events),
             Measure::Mean => mean(all, counts, covered),
             Measure::Min => least(
                 counts.is_some().then_some(all.counts_min as f64),
-                all.values.map(|values| values.min),
+                set.map(|values| values.min),
             ),
             Measure::Max => {
-                let (a, b) = (counts.map(|c| c.max as f64), all.values.map(|values| values.max));
+                let (a, b) = (counts.map(|c| c.max as f64), set.map(|values| values.max));
                 least(a.map(|v| -v), b.map(|v| -v)).map(|v| -v)
             }
             Measure::Last => all.last_sum,
             Measure::Age => None,
+            Measure::P50 | Measure::P90 | Measure::P95 | Measure::P99 | Measure::P999 => {
+                all.quantile(self.question.measure)
+            }
         };
         let weight = match self.question.measure {
-            _ if !only_gauges => sum,
+            _ if all.counters > 0 => counted,
+            _ if all.distributions > 0 => observed,
             _ => value.unwrap_or(0.0).abs(),
         };
+        let fault = (!applies).then_some(Reason::WrongKind);
         Reading { value, weight, covered: share, fault }
     }
 
@@ -177,35 +209,65 @@ impl View<'_> {
     }
 }
 
-impl Merged {
-    fn take(&mut self, kind: Kind, record: Option<Record>, base_windows: u64) {
-        match (kind, record) {
-            (Kind::Counter, Some(Record::Counts(counts))) => {
-                self.counters += 1;
-                let had_idle = u64::from(counts.touched) < base_windows;
-                self.counts_min = self.counts_min.min(if had_idle { 0 } else { counts.min });
-                self.counts = Some(self.counts.map_or(counts, |before| before.then(counts)));
+impl Parts {
+    fn take(&mut self, record: &Record) {
+        match record {
+            Record::Counts(counts) => {
+                self.counts = Some(self.counts.map_or(*counts, |before| before.then(*counts)));
             }
-            // Known and without a record: it was up, and it was zero.
-            (Kind::Counter, _) => {
-                self.counters += 1;
-                self.counts_min = 0;
-                let zero = Counts { touched: 0, ..Counts::base(0, 0, None) };
-                self.counts = Some(self.counts.map_or(zero, |before| before.then(zero)));
-            }
-            (Kind::Gauge, Some(Record::Values(values))) => {
-                self.values = Some(self.values.map_or(values, |before| before.then(values)));
-            }
-            (Kind::Gauge, _) => {}
+            Record::Values(values) => self.values = merged(self.values, Some(*values)),
+            Record::Distribution(values, _) => self.observed = merged(self.observed, Some(*values)),
         }
     }
 }
 
-/// Of all together: the base windows of every counter, and every value set.
+impl Merged {
+    fn take(&mut self, kind: Kind, one: &Parts, base_windows: u64) {
+        match kind {
+            Kind::Counter => {
+                self.counters += 1;
+                // Known and without a record: it was up, and it was zero.
+                let zero = Counts { touched: 0, ..Counts::base(0, 0, None) };
+                let counts = one.counts.unwrap_or(zero);
+                let had_idle = u64::from(counts.touched) < base_windows || one.counts.is_none();
+                self.counts_min = self.counts_min.min(if had_idle { 0 } else { counts.min });
+                self.counts = Some(self.counts.map_or(counts, |before| before.then(counts)));
+            }
+            Kind::Gauge => self.values = merged(self.values, one.values),
+            Kind::Distribution => {
+                self.distributions += 1;
+                self.observed = merged(self.observed, one.observed);
+            }
+        }
+    }
+
+    /// The sum of all observations; `None` where it could still come to less than what was seen.
+    fn sum(&self, share: f64) -> Option<f64> {
+        let observed =
+            self.observed.unwrap_or(Values { sum: 0.0, count: 0, min: 0.0, max: 0.0, last: 0.0 });
+        (share >= COVERED_MIN || observed.min >= 0.0).then_some(observed.sum)
+    }
+
+    /// Never beyond what occurred, where the histogram's last figure would be.
+    fn quantile(&mut self, measure: Measure) -> Option<f64> {
+        let (spread, observed) = (self.spread.take()?, self.observed?);
+        let value = spread.finish().quantile(measure.quantile()?)?;
+        Some(value.min(observed.max).max(observed.min))
+    }
+}
+
+fn merged(a: Option<Values>, b: Option<Values>) -> Option<Values> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.then(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Of all together: the base windows of every counter, every value set, and every observation.
 #[expect(clippy::cast_precision_loss, reason = "measures are doubles; counts stay exact to 2^53")]
 fn mean(all: &Merged, counts: Option<Counts>, covered: Span) -> Option<f64> {
     let windows = covered.as_secs_f64() * f64::from(all.counters);
-    let (sum, number) = match (counts, all.values) {
+    let (sum, number) = match (counts, merged(all.values, all.observed)) {
         (Some(counts), Some(values)) => {
             (counts.sum as f64 + values.sum, windows + values.count as f64)
         }

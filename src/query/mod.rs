@@ -75,7 +75,7 @@ impl Reason {
             Self::Gap => "tallyd was not running for part of the window",
             Self::NoReference => "there is no data yet to compare with",
             Self::BelowFloor => "too little happened to compare",
-            Self::WrongKind => "this measure does not apply to a gauge",
+            Self::WrongKind => "this measure means nothing for this kind of series",
             Self::Unreadable => "the history on the disk cannot be read",
         }
     }

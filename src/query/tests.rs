@@ -1,8 +1,11 @@
 //! Measures over a store that is filled by hand, one record per line of a little script.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::Config;
 use crate::counters::cells::{Cells, Kind};
+use crate::histogram::{Gathering, Layout};
 use crate::rollup::{Counts, Entry, Record, Rollup, RowBuilder, Values};
 use crate::store::{MemoryStore, Store, Windows};
 
@@ -40,7 +43,7 @@ impl World {
         let base = Window::starting(Timestamp::from_secs(self.clock), Span::SECOND);
         let (store, mut row) = (&mut self.store, RowBuilder::default());
         for (series, record) in records {
-            row.push(Entry { series: *series, record: *record, runs_on: false });
+            row.push(Entry { series: *series, record: record.clone(), runs_on: false });
         }
         self.rollup.close(row.finish(base), |tier, row| store.append(tier, row));
         self.store.cover(base);
@@ -49,6 +52,19 @@ impl World {
             let known = self.catalogue.get_mut(*id);
             known.update(base.end, record.last(), None, base.start);
         }
+    }
+
+    /// One second of a distribution.
+    fn observe(&mut self, id: SeriesId, values: &[f64]) {
+        let mut spread = Gathering::new(Layout::new(2, 1.0, 10_000.0).unwrap());
+        let mut all: Option<Values> = None;
+        for value in values {
+            spread.record(*value);
+            let one = Values { sum: *value, count: 1, min: *value, max: *value, last: *value };
+            all = Some(all.map_or(one, |before| before.then(one)));
+        }
+        let record = all.map(|all| (id, Record::Distribution(all, Arc::new(spread.finish()))));
+        self.second(record.as_slice());
     }
 
     /// Seconds of a counter, one increment of that much in each.
@@ -116,6 +132,84 @@ fn every_measure_of_a_counter() {
     check(Measure::Age, 1.0);
     let per_hour = Question { per: Per::Hour, ..over(Measure::Rate, 5) };
     assert_eq!(world.ask(&per_hour, &[id]), value(7200.0));
+}
+
+#[test]
+fn every_measure_of_a_distribution() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Distribution);
+    world.observe(id, &[1e4]);
+    world.observe(id, &[10.0, 20.0, 30.0, 40.0, 50.0]);
+    world.observe(id, &[]);
+    world.observe(id, &[60.0, 70.0, 80.0, 100.0, 90.0]);
+    let check = |measure, expect| {
+        assert_eq!(world.ask(&over(measure, 3), &[id]), value(expect), "{measure:?}");
+    };
+    check(Measure::Sum, 550.0);
+    check(Measure::Rate, 10.0 / 3.0);
+    check(Measure::Count, 10.0);
+    check(Measure::Mean, 55.0);
+    check(Measure::Min, 10.0);
+    check(Measure::Max, 100.0);
+    check(Measure::Last, 90.0);
+    check(Measure::P50, 50.0);
+    check(Measure::P90, 90.0);
+    check(Measure::P95, 100.0);
+    check(Measure::P99, 100.0);
+    check(Measure::P999, 100.0);
+    check(Measure::Age, 0.0);
+    // From a coarser tier the same, as long as it is whole.
+    world.observe(id, &[1.0]);
+    (0..60).for_each(|_| world.observe(id, &[]));
+    let back = Question { window: Span::from_secs(10), ..over(Measure::P50, 10) };
+    let at = Timestamp::from_secs(world.clock - world.clock % 10 - 50);
+    let ask = |span: Span| back.ask_back(&world.store, &world.catalogue, &[id], at, span);
+    assert_eq!(ask(Span::from_secs(100)), ask(Span::from_secs(10_000)));
+}
+
+#[test]
+fn distributions_together_are_merged_and_mixed_with_others_as_far_as_that_goes() {
+    let mut world = World::new();
+    let [a, b] = ["a", "b"].map(|key| world.series(key, Kind::Distribution));
+    let [counter, gauge] = [world.series("c", Kind::Counter), world.series("g", Kind::Gauge)];
+    world.observe(a, &[10.0; 99]);
+    world.observe(b, &[1000.0]);
+    world.count(counter, &[5]);
+    world.set(gauge, 7.0);
+    let ask = |measure, series: &[SeriesId]| world.ask(&over(measure, 4), series);
+    assert_eq!(ask(Measure::P99, &[a, b]), value(10.0));
+    assert_eq!(ask(Measure::P999, &[a, b]), value(1000.0));
+    assert_eq!(ask(Measure::P99, &[a, counter, gauge]), value(10.0));
+    assert_eq!(ask(Measure::Sum, &[a, b, counter]), value(1995.0));
+    assert_eq!(ask(Measure::Count, &[a, b, counter, gauge]), value(102.0));
+    assert_eq!(ask(Measure::Max, &[a, counter, gauge]), value(10.0));
+    for measure in [Measure::P50, Measure::P999] {
+        let wrong = Observation::Unjudged(Reason::WrongKind);
+        assert_eq!(ask(measure, &[counter, gauge]), wrong);
+    }
+}
+
+#[test]
+fn a_distribution_that_was_not_set_is_missing_and_a_gap_makes_bounds() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Distribution);
+    world.observe(id, &[-5.0, 8.0]);
+    (0..10).for_each(|_| world.observe(id, &[]));
+    for (_, measure) in Measure::ALL.iter().filter(|(_, measure)| *measure != Measure::Age) {
+        assert_eq!(world.ask(&over(*measure, 5), &[id]), Observation::Missing, "{measure:?}");
+    }
+    world.down(10);
+    world.observe(id, &[1.0, 2.0]);
+    let ask = |measure| world.ask(&over(measure, 10), &[id]);
+    assert_eq!(ask(Measure::Sum), Observation::AtLeast(3.0));
+    assert_eq!(ask(Measure::Rate), Observation::AtLeast(0.2));
+    assert_eq!(ask(Measure::P99), Observation::Unjudged(Reason::Gap));
+    world.observe(id, &[-1.0]);
+    assert_eq!(
+        world.ask(&over(Measure::Sum, 10), &[id]),
+        Observation::Unjudged(Reason::Gap),
+        "more of it could be negative"
+    );
 }
 
 #[test]

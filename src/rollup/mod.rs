@@ -13,9 +13,11 @@ pub mod varint;
 pub use record::{Counts, Record, Values};
 pub use row::{Entry, Row, RowBuilder};
 
+use std::sync::Arc;
+
 use crate::config::Tier;
-use crate::counters::Drained;
 use crate::counters::cells::{CellId, Kind};
+use crate::counters::{Drained, Observations};
 use crate::time::{Timestamp, Window};
 
 /// Which series; dense from zero, in order of first sight.
@@ -81,14 +83,11 @@ impl Rollup {
             (Kind::Counter, _) => {
                 Some(Record::Counts(Counts::base(sum, count, drained.shown.number())))
             }
-            (Kind::Gauge, Some(o)) => Some(Record::Values(Values {
-                sum: o.sum,
-                count: o.count,
-                min: o.min,
-                max: o.max,
-                last: o.last,
-            })),
-            (Kind::Gauge, None) => None,
+            (_, Some(Observations::Gauge(o))) => Some(Record::Values(Values::of(&o))),
+            (_, Some(Observations::Distribution(o, spread))) => {
+                Some(Record::Distribution(Values::of(&o), Arc::new(spread)))
+            }
+            (_, None) => None,
         }
     }
 
@@ -213,7 +212,7 @@ mod tests {
         let tens: Vec<_> = all.iter().filter(|closed| closed.tier == 1).collect();
         let sums = |closed: &&Closed| match closed.record {
             Record::Counts(c) => (closed.window.start.as_secs(), c.sum, c.touched, c.min, c.max),
-            Record::Values(_) => panic!("a counter"),
+            _ => panic!("a counter"),
         };
         assert_eq!(tens.iter().map(sums).collect::<Vec<_>>(), [(0, 3, 2, 1, 2), (10, 12, 2, 4, 8)]);
     }
@@ -247,7 +246,7 @@ mod tests {
                     .filter(|c| c.tier == tier && c.series == SeriesId(series))
                     .map(|c| match c.record {
                         Record::Counts(counts) => counts.sum,
-                        Record::Values(_) => 0,
+                        _ => 0,
                     })
                     .sum()
             };

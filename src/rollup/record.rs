@@ -4,13 +4,20 @@
 //! the same as if it had been fed from the base. The minimum and maximum of a counter are those of
 //! its base windows, so that a coarse window still shows the swing inside it.
 
+use std::sync::Arc;
+
+use crate::counters::Observed;
+use crate::histogram::Sketch;
+
 /// One series in one window. A window in which nothing happened has no record.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// Of a counter.
     Counts(Counts),
     /// Of a gauge.
     Values(Values),
+    /// Of a distribution: its observations, and how they were spread.
+    Distribution(Values, Arc<Sketch>),
 }
 
 /// Increments in a window.
@@ -30,7 +37,7 @@ pub struct Counts {
     pub last: Option<f64>,
 }
 
-/// Values that a gauge was set to in a window.
+/// Values that a gauge was set to in a window, or the observations of a distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Values {
     /// Their sum.
@@ -48,29 +55,34 @@ pub struct Values {
 impl Record {
     /// The value shown at the end, where there was one.
     #[must_use]
-    pub const fn last(self) -> Option<f64> {
+    pub const fn last(&self) -> Option<f64> {
         match self {
             Self::Counts(counts) => counts.last,
-            Self::Values(values) => Some(values.last),
+            Self::Values(values) | Self::Distribution(values, _) => Some(values.last),
         }
     }
 
     /// The same of a counter, without the value that it shows.
     #[must_use]
-    pub const fn without_last(self) -> Self {
+    pub fn without_last(self) -> Self {
         match self {
             Self::Counts(counts) => Self::Counts(Counts { last: None, ..counts }),
-            Self::Values(_) => self,
+            Self::Values(_) | Self::Distribution(..) => self,
         }
     }
 
     /// This window and the `later` one as a single window.
     ///
     /// A gauge that becomes a counter is a counter from then on, so a window in which both occur is
-    /// a counter's.
+    /// a counter's; before both goes a distribution, which only the configuration makes.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         match (self, later) {
+            (Self::Distribution(a, mut spread), Self::Distribution(b, more)) => {
+                Arc::make_mut(&mut spread).merge(&more);
+                Self::Distribution(a.then(b), spread)
+            }
+            (one @ Self::Distribution(..), _) | (_, one @ Self::Distribution(..)) => one,
             (Self::Counts(a), Self::Counts(b)) => Self::Counts(a.then(b)),
             (Self::Values(a), Self::Values(b)) => Self::Values(a.then(b)),
             (counts @ Self::Counts(_), Self::Values(_))
@@ -101,6 +113,13 @@ impl Counts {
 }
 
 impl Values {
+    /// One base window.
+    #[must_use]
+    pub const fn of(observed: &Observed) -> Self {
+        let Observed { count, sum, min, max, last } = *observed;
+        Self { sum, count, min, max, last }
+    }
+
     /// This window and the `later` one as a single window.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
@@ -117,6 +136,7 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::{Gathering, Layout};
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {
@@ -128,13 +148,25 @@ mod tests {
                 let value = f64::from(value);
                 Record::Values(Values { sum: value, count, min: value, max: value, last: value })
             }),
+            prop::collection::vec(0..1000_u32, 1..5).prop_map(|values| {
+                let mut spread = Gathering::new(Layout::new(2, 1.0, 500.0).unwrap());
+                let mut all = None;
+                for value in values {
+                    let value = f64::from(value);
+                    spread.record(value);
+                    let one = Values { sum: value, count: 1, min: value, max: value, last: value };
+                    all = Some(all.map_or(one, |all: Values| all.then(one)));
+                }
+                Record::Distribution(all.unwrap(), Arc::new(spread.finish()))
+            }),
         ]
     }
 
     proptest! {
         #[test]
         fn merging_is_associative(a in record(), b in record(), c in record()) {
-            prop_assert_eq!(a.then(b).then(c), a.then(b.then(c)));
+            let left = a.clone().then(b.clone()).then(c.clone());
+            prop_assert_eq!(left, a.then(b.then(c)));
         }
     }
 }

@@ -10,7 +10,8 @@
 //!
 //! - plain: the sum, of a counter that was incremented by ones in one base window, and whose value
 //!   shown ran on with it;
-//! - otherwise a byte of flags (below) and the fields that the flags do not tell.
+//! - otherwise a byte of flags (below) and the fields that the flags do not tell; of a distribution those
+//!   of a gauge, then its histogram's layout and buckets as `histogram` has them.
 //!
 //! Numbers are LEB128, doubles as [`varint::put_double`] has them.
 //!
@@ -18,9 +19,12 @@
 //! series' record before plus the sum. Whoever makes a row says when it does not, and at least once in
 //! each [`span`], so that a span of rows can be read by itself.
 
+use std::sync::Arc;
+
 use super::varint::{self, Reader};
 use super::{Counts, Record, SeriesId, Values};
 use crate::config::Tier;
+use crate::histogram::{Layout, Sketch};
 use crate::time::{Span, Timestamp, Window};
 
 /// Series in one group.
@@ -30,6 +34,7 @@ const PLAIN: u8 = 0x80;
 /// The low two bits of the flags: what kind of record.
 const COUNTS: u8 = 0;
 const VALUES: u8 = 1;
+const DISTRIBUTION: u8 = 2;
 const KIND: u8 = 3;
 /// The number of increments: as many as their sum, one, or written out.
 const COUNT_IS_SUM: u8 = 0;
@@ -42,11 +47,11 @@ const BASES_FOLLOW: u8 = 1 << 4;
 const LAST_FOLLOWS: u8 = 1 << 5;
 const LAST_IS_NONE: u8 = 2 << 5;
 const LAST: u8 = 3 << 5;
-/// Of a gauge: set once, so that one number says it all.
+/// Of a gauge or a distribution: set once, so that one number says it all.
 const SINGLE: u8 = 1 << 2;
 
 /// One series in a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Which series.
     pub series: SeriesId,
@@ -284,18 +289,14 @@ fn merge(
     loop {
         match (ours.peek(), theirs.peek()) {
             (Some(a), Some(b)) if a.series == b.series => {
-                out.push(a.then(*b));
-                ours.next();
-                theirs.next();
+                if let (Some(a), Some(b)) = (ours.next(), theirs.next()) {
+                    out.push(a.then(b));
+                }
             }
             (Some(a), b) if b.is_none_or(|b| a.series < b.series) => {
-                out.push(*a);
-                ours.next();
+                ours.next().into_iter().for_each(|entry| out.push(entry));
             }
-            (_, Some(b)) => {
-                out.push(*b);
-                theirs.next();
-            }
+            (_, Some(_)) => theirs.next().into_iter().for_each(|entry| out.push(entry)),
             (_, None) => return,
         }
     }
@@ -305,18 +306,20 @@ impl Entry {
     /// This one and the `later` one as a single one.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
-        let merged = Self { record: self.record.then(later.record), ..later };
-        if !later.runs_on {
-            return merged;
+        let Self { series, record, runs_on } = later;
+        if !runs_on {
+            return Self { series, record: self.record.then(record), runs_on };
         }
         let runs_on = self.runs_on && matches!(self.record, Record::Counts(_));
-        Self { runs_on, ..merged }.showing(run_on(self.record.last(), later.record))
+        let last = run_on(self.record.last(), &record);
+        Self { series, record: self.record.then(record), runs_on }.showing(last)
     }
 
     /// The record with the value shown at its end, where `before` is the one before it.
     #[must_use]
     pub fn resolve(self, before: Option<f64>) -> Record {
-        if self.runs_on { self.showing(run_on(before, self.record)).record } else { self.record }
+        let last = run_on(before, &self.record);
+        if self.runs_on { self.showing(last).record } else { self.record }
     }
 
     fn showing(self, last: Option<f64>) -> Self {
@@ -324,7 +327,7 @@ impl Entry {
             Record::Counts(counts) => {
                 Self { record: Record::Counts(Counts { last, ..counts }), ..self }
             }
-            Record::Values(_) => self,
+            Record::Values(_) | Record::Distribution(..) => self,
         }
     }
 }
@@ -332,10 +335,10 @@ impl Entry {
 /// The value shown after `record`, where it was `before` and runs on.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "windows hold doubles")]
-pub fn run_on(before: Option<f64>, record: Record) -> Option<f64> {
+pub fn run_on(before: Option<f64>, record: &Record) -> Option<f64> {
     match record {
         Record::Counts(counts) => before.map(|before| before + counts.sum as f64),
-        Record::Values(values) => Some(values.last),
+        Record::Values(values) | Record::Distribution(values, _) => Some(values.last),
     }
 }
 
@@ -348,9 +351,14 @@ fn entries(group: u32, bytes: &[u8]) -> impl Iterator<Item = Entry> {
 
 fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
     let place = (entry.series.0 % GROUP) as u8;
-    match entry.record {
-        Record::Counts(counts) => write_counts(out, place, &counts, entry.runs_on),
-        Record::Values(values) => write_values(out, place, &values),
+    match &entry.record {
+        Record::Counts(counts) => write_counts(out, place, counts, entry.runs_on),
+        Record::Values(values) => write_values(out, place, VALUES, values),
+        Record::Distribution(values, spread) => {
+            write_values(out, place, DISTRIBUTION, values);
+            spread.layout().encode(out);
+            spread.encode(out);
+        }
     }
 }
 
@@ -386,11 +394,11 @@ fn write_counts(out: &mut Vec<u8>, place: u8, counts: &Counts, runs_on: bool) {
     }
 }
 
-fn write_values(out: &mut Vec<u8>, place: u8, values: &Values) {
+fn write_values(out: &mut Vec<u8>, place: u8, kind: u8, values: &Values) {
     let same = |value: f64| value.to_bits() == values.last.to_bits();
     let is_single = values.count == 1 && same(values.sum) && same(values.min) && same(values.max);
     out.push(place);
-    out.push(VALUES | if is_single { SINGLE } else { 0 });
+    out.push(kind | if is_single { SINGLE } else { 0 });
     varint::put_double(out, values.last);
     if !is_single {
         varint::put(out, values.count);
@@ -417,6 +425,13 @@ fn read_entry(first: u32, reader: &mut Reader<'_>) -> Option<Entry> {
         }
         VALUES => {
             let record = Record::Values(read_values(flags, reader)?);
+            Some(Entry { series, record, runs_on: false })
+        }
+        DISTRIBUTION => {
+            let values = read_values(flags, reader)?;
+            let layout = reader.decode(Layout::decode)?;
+            let spread = reader.decode(|bytes| Sketch::decode(layout, bytes))?;
+            let record = Record::Distribution(values, Arc::new(spread));
             Some(Entry { series, record, runs_on: false })
         }
         _ => None,
@@ -465,6 +480,7 @@ pub fn latest_span(tiers: &[Tier], instant: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::Gathering;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -531,7 +547,20 @@ mod tests {
             record: Record::Values(values),
             runs_on: false,
         });
-        prop_oneof![counter, gauge]
+        let spread = prop::collection::vec(-5.0..2e4_f64, 1..40).prop_map(|values| {
+            let mut spread = Gathering::new(Layout::new(2, 0.5, 1e4).unwrap());
+            for value in values {
+                spread.record(value);
+            }
+            Arc::new(spread.finish())
+        });
+        let distribution =
+            (0..2000_u32, values(), spread).prop_map(|(series, values, spread)| Entry {
+                series: SeriesId(series),
+                record: Record::Distribution(values, spread),
+                runs_on: false,
+            });
+        prop_oneof![counter, gauge, distribution]
     }
 
     /// Entries in any order, each series once.
@@ -548,7 +577,7 @@ mod tests {
         let row = row(entries.clone());
         assert_eq!(row.bytes.len(), 2000);
         assert_eq!(row.iter().collect::<Vec<_>>(), entries);
-        assert_eq!(row.get(SeriesId(777)), Some(entries[777]));
+        assert_eq!(row.get(SeriesId(777)), Some(entries[777].clone()));
         assert_eq!(row.get(SeriesId(1000)), None);
     }
 
@@ -563,12 +592,12 @@ mod tests {
     proptest! {
         #[test]
         fn reads_what_was_pushed(entries in entries_once()) {
-            let row = row(entries.iter().copied());
-            let expect: BTreeMap<_, _> = entries.iter().map(|entry| (entry.series, *entry)).collect();
+            let row = row(entries.iter().cloned());
+            let expect: BTreeMap<_, _> = entries.iter().map(|e| (e.series, e.clone())).collect();
             prop_assert_eq!(row.len(), expect.len());
-            prop_assert_eq!(row.iter().collect::<Vec<_>>(), expect.values().copied().collect::<Vec<_>>());
+            prop_assert_eq!(row.iter().collect::<Vec<_>>(), expect.values().cloned().collect::<Vec<_>>());
             for entry in &entries {
-                prop_assert_eq!(row.get(entry.series), Some(*entry));
+                prop_assert_eq!(row.get(entry.series), Some(entry.clone()));
             }
             let mut bytes = Vec::new();
             row.write_to(&mut bytes);
@@ -577,10 +606,14 @@ mod tests {
 
         #[test]
         fn merges_series_by_series(a in entries_once(), b in entries_once()) {
-            let merged = row(a.iter().copied()).then(&row(b.iter().copied()), window());
-            let mut expect: BTreeMap<_, _> = a.iter().map(|entry| (entry.series, *entry)).collect();
+            let merged = row(a.iter().cloned()).then(&row(b.iter().cloned()), window());
+            let mut expect: BTreeMap<_, _> = a.iter().map(|e| (e.series, e.clone())).collect();
             for entry in b {
-                expect.entry(entry.series).and_modify(|e| *e = e.then(entry)).or_insert(entry);
+                let merged = match expect.remove(&entry.series) {
+                    Some(before) => before.then(entry),
+                    None => entry,
+                };
+                expect.insert(merged.series, merged);
             }
             prop_assert_eq!(merged.len(), expect.len());
             prop_assert_eq!(merged.iter().collect::<Vec<_>>(), expect.into_values().collect::<Vec<_>>());
@@ -601,7 +634,7 @@ mod tests {
                 })
                 .collect();
             let before = before.map(f64::from);
-            let one_by_one = entries.iter().fold(before, |shown, entry| entry.resolve(shown).last());
+            let one_by_one = entries.iter().fold(before, |shown, entry| entry.clone().resolve(shown).last());
             let merged = entries.into_iter().reduce(Entry::then).expect("one at least");
             prop_assert_eq!(merged.resolve(before).last(), one_by_one);
         }

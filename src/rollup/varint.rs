@@ -133,6 +133,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads a form that somebody else knows from what is left; `None` where that fails.
+    pub fn decode<T, E>(&mut self, read: impl FnOnce(&mut &'a [u8]) -> Result<T, E>) -> Option<T> {
+        read(&mut self.bytes).ok()
+    }
+
     /// The next `len` bytes.
     pub fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(len)?;

@@ -53,6 +53,9 @@ pub fn value(rule: &Rule, value: f64) -> String {
         Measure::Max => format!("{amount} at most over {window}"),
         Measure::Last => amount,
         Measure::Age => format!("{amount} s since the last update"),
+        Measure::P50 | Measure::P90 | Measure::P95 | Measure::P99 | Measure::P999 => {
+            format!("{amount} at {} over {window}", rule.measure.name())
+        }
     }
 }
 

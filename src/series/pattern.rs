@@ -79,6 +79,12 @@ impl Pattern {
         if self.is_glob { glob(&self.name, name) } else { *self.name == *name }
     }
 
+    /// Whether it asks for no tags, so that the name alone decides.
+    #[must_use]
+    pub fn is_name_only(&self) -> bool {
+        self.matchers.is_empty()
+    }
+
     /// The one name that can match, when it is not a glob.
     #[must_use]
     pub fn exact_name(&self) -> Option<&str> {

@@ -272,8 +272,8 @@ impl Catalogue {
         Some(())
     }
 
-    /// What was counted of a group's series and what they show: of each flags (1: it is a counter; 2:
-    /// a value is shown), total, number of increments, the life that they were counted in, time of the
+    /// What was counted of a group's series and what they show: of each flags (1: it is a counter; 4:
+    /// a distribution; 2: a value is shown), total, number of increments, the life that they were counted in, time of the
     /// last update in seconds (varints), and the value shown.
     #[must_use]
     pub fn write_totals(
@@ -285,8 +285,12 @@ impl Catalogue {
         for id in self.of_group(group) {
             let known = self.get(id);
             let Counted { total, count, life } = counted(id, known);
-            let is_counter = u8::from(known.kind == Kind::Counter);
-            out.push(is_counter | u8::from(known.last().is_some()) << 1);
+            let kind = match known.kind {
+                Kind::Gauge => 0,
+                Kind::Counter => 1,
+                Kind::Distribution => 4,
+            };
+            out.push(kind | u8::from(known.last().is_some()) << 1);
             varint::put(&mut out, total);
             varint::put(&mut out, count);
             varint::put(&mut out, life);
@@ -313,7 +317,11 @@ impl Catalogue {
             let updated = reader.number_u32()?;
             let last = if flags & 2 == 0 { None } else { Some(reader.double()?) };
             let known = self.known.get_mut(next as usize)?;
-            known.kind = if flags & 1 == 0 { Kind::Gauge } else { Kind::Counter };
+            known.kind = match flags & 5 {
+                0 => Kind::Gauge,
+                1 => Kind::Counter,
+                _ => Kind::Distribution,
+            };
             known.updated = updated;
             known.last = last.unwrap_or(f64::NAN);
             counted(SeriesId(next), Counted { total, count, life });

@@ -1,12 +1,18 @@
 //! Rows become chunks: the windows of each series over a stretch, group by group.
+//!
+//! Histograms are strings beside a chunk's records: layout and buckets as [`crate::histogram`] has them,
+//! nothing for a record without one.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::codec;
+use super::ReadError;
+use super::codec::{self, Chunk, Garbled};
 use super::extent::Extent;
 use super::group::GroupBuilder;
 use crate::config::Tier;
+use crate::histogram::{Layout, Sketch};
 use crate::rollup::row::GROUP;
 use crate::rollup::{Record, Row};
 
@@ -66,13 +72,66 @@ impl Members {
                 continue;
             }
             chunk.clear();
-            codec::encode(slots, windows, &mut chunk)
-                .expect("rows come in order, within their stretch");
+            encode(slots, windows, &mut chunk);
             builder.push(place, &chunk);
             windows.clear();
         }
         let mut group = Vec::new();
         builder.finish(&mut group);
         group
+    }
+}
+
+fn encode(slots: u16, windows: &[(u16, Record)], chunk: &mut Vec<u8>) {
+    let strings: Vec<Vec<u8>> = windows.iter().map(|(_, record)| spread(record)).collect();
+    let has_some = strings.iter().any(|string| !string.is_empty());
+    let strings: Vec<&[u8]> = strings.iter().filter(|_| has_some).map(Vec::as_slice).collect();
+    let done = codec::encode_with_strings(slots, windows, &strings, chunk);
+    if done.is_err() {
+        // Histograms of one series that take more than a chunk may hold: their values stay.
+        codec::encode(slots, windows, chunk).expect("rows come in order, within their stretch");
+    }
+}
+
+fn spread(record: &Record) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Record::Distribution(_, spread) = record {
+        spread.layout().encode(&mut out);
+        spread.encode(&mut out);
+    }
+    out
+}
+
+/// Hands the records of a chunk that lie in these slots to `each`, with their histograms.
+pub(super) fn read(
+    chunk: &[u8],
+    slots: Range<u16>,
+    mut each: impl FnMut(u16, &Record),
+) -> Result<(), ReadError> {
+    let chunk = Chunk::parse(chunk)?;
+    let Some(strings) = chunk.strings()? else {
+        for record in chunk.records(slots)? {
+            let (slot, record) = record?;
+            each(slot, &record);
+        }
+        return Ok(());
+    };
+    for (record, string) in chunk.records(0..u16::MAX)?.zip(strings.iter()) {
+        let (slot, record) = record?;
+        if slots.contains(&slot) {
+            each(slot, &with_spread(record, string)?);
+        }
+    }
+    Ok(())
+}
+
+fn with_spread(record: Record, mut string: &[u8]) -> Result<Record, Garbled> {
+    match record {
+        Record::Values(values) if !string.is_empty() => {
+            let layout = Layout::decode(&mut string).map_err(|_| Garbled)?;
+            let spread = Sketch::decode(layout, &mut string).map_err(|_| Garbled)?;
+            Ok(Record::Distribution(values, Arc::new(spread)))
+        }
+        record => Ok(record),
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! - 1, a series whose key begins a life: its number, the life, when it was born (seconds, zigzag), its
 //!   key;
-//! - 2, a row: the start of its window (seconds, zigzag), flags (1: tallyd was up for all of it; 2: the
-//!   row is packed), the row as [`Row::write_to`] has it; packed with zstd at level 1, behind its length.
+//! - 2, a row: the start of its window (seconds, zigzag), how far the log of observations is in it, flags
+//!   (1: tallyd was up for all of it; 2: the row is packed), the row as [`Row::write_to`] has it; packed with zstd at level 1, behind its length.
 
 use std::fs::File;
 use std::io;
@@ -50,6 +50,8 @@ pub enum LogRecord {
         row: Arc<Row>,
         /// Whether tallyd was up for all of it.
         is_covered: bool,
+        /// What gauges and distributions were set to is in windows up to this position of its log.
+        observed: u64,
     },
     /// A checkpoint was taken: what comes now is to be kept when it is committed.
     Checkpoint,
@@ -104,12 +106,13 @@ impl TickLog {
                 varint::put(&mut head, varint::zigzag(born.as_secs()));
                 self.journal.append(&[&head, key])
             }
-            LogRecord::Row { row, is_covered } => {
+            LogRecord::Row { row, is_covered, observed } => {
                 let mut bytes = Vec::new();
                 row.write_to(&mut bytes);
                 let mut flags = if *is_covered { COVERED } else { 0 };
                 let mut head = vec![ROW];
                 varint::put(&mut head, varint::zigzag(row.window.start.as_secs()));
+                varint::put(&mut head, *observed);
                 if bytes.len() >= PACK_MIN {
                     let packed = zstd::bulk::compress(&bytes, 1)?;
                     flags |= PACKED;
@@ -192,6 +195,7 @@ fn read_record(payload: &[u8]) -> Option<LogRecord> {
         ROW => {
             let start = Timestamp::from_secs(varint::unzigzag(reader.number()?));
             let window = Window::starting(start, Span::SECOND);
+            let observed = reader.number()?;
             let flags = reader.byte()?;
             let row = if flags & PACKED == 0 {
                 Row::read(window, reader.take(reader.len())?)?
@@ -201,7 +205,7 @@ fn read_record(payload: &[u8]) -> Option<LogRecord> {
                 let bytes = zstd::bulk::decompress(reader.take(reader.len())?, len).ok()?;
                 Row::read(window, &bytes)?
             };
-            Some(LogRecord::Row { row: Arc::new(row), is_covered: flags & COVERED != 0 })
+            Some(LogRecord::Row { row: Arc::new(row), is_covered: flags & COVERED != 0, observed })
         }
         _ => None,
     }
@@ -219,7 +223,11 @@ mod tests {
             builder.push(Entry { series: SeriesId(series), record, runs_on: true });
         }
         let window = Window::starting(Timestamp::from_secs(at), Span::SECOND);
-        LogRecord::Row { row: Arc::new(builder.finish(window)), is_covered: at % 2 == 0 }
+        LogRecord::Row {
+            row: Arc::new(builder.finish(window)),
+            is_covered: at % 2 == 0,
+            observed: 5,
+        }
     }
 
     fn open(dir: &Path) -> (TickLog, Vec<LogRecord>) {

@@ -7,10 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::codec::Chunk;
 use super::extent::Extent;
 use super::group::Group;
-use super::seal::Seal;
+use super::seal::{self, Seal};
 use super::seam::Snapshot;
 use super::{Coverage, ReadError};
 use crate::config::Tier;
@@ -142,12 +141,10 @@ impl Windows {
         };
         let slots = slot(range.start)..slot(range.end);
         self.member(shelf, extent, series, |chunk| {
-            for record in Chunk::parse(chunk)?.records(slots.clone())? {
-                let (slot, record) = record?;
+            seal::read(chunk, slots.clone(), |slot, record| {
                 let offset = Span::from_millis(u64::from(slot) * step);
-                each(Window::starting(extent.start + offset, shelf.tier.window), &record);
-            }
-            Ok(())
+                each(Window::starting(extent.start + offset, shelf.tier.window), record);
+            })
         })
     }
 
@@ -191,7 +188,7 @@ impl Windows {
         for extent in shelf.overlapping(before).iter().rev() {
             let mut last = None;
             self.read_extent(shelf, *extent, series, before, &mut |_, record| {
-                last = Some(*record);
+                last = Some(record.clone());
             })?;
             if last.is_some() {
                 return Ok(last);

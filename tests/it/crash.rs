@@ -19,7 +19,7 @@ const BATCH: usize = 50;
 /// What one client knows of its keys.
 #[derive(Default)]
 struct Ledger {
-    /// Counters: acknowledged total, and what may be there on top of it.
+    /// Counters, and numbers of observations: acknowledged total, and what may be there on top of it.
     counters: BTreeMap<String, (u64, u64)>,
     /// Gauges and items: the value that was acknowledged last, and those that may have replaced it.
     values: BTreeMap<String, (Option<String>, VecDeque<String>)>,
@@ -30,7 +30,11 @@ struct Ledger {
 enum Op {
     Incr(String, u64),
     Set(String, String),
+    /// Of a distribution, which shows how many there were.
+    Observe(String, u64),
 }
+
+const CONFIG: &str = "[[metric]]\nmatch = '*.ms*'\nkind = 'distribution'\n";
 
 impl Ledger {
     fn new(client: usize) -> Self {
@@ -64,10 +68,17 @@ impl Ledger {
                     let long = "x".repeat(usize::try_from(self.random(300)).unwrap_or(0));
                     Op::Set(format!("c{client}.item{}", self.random(5)), format!("text {long}"))
                 }
+                12..=16 => {
+                    Op::Observe(format!("c{client}.ms{}", self.random(5)), self.random(5000))
+                }
                 _ => Op::Incr(format!("c{client}.hot{}", self.random(10)), self.random(100)),
             };
             match &op {
                 Op::Incr(key, delta) => write!(bytes, "incr {key} {delta}\r\n"),
+                Op::Observe(key, value) => {
+                    let len = value.to_string().len();
+                    write!(bytes, "set {key} 0 0 {len}\r\n{value}\r\n")
+                }
                 Op::Set(key, value) => {
                     write!(bytes, "set {key} 0 0 {}\r\n{value}\r\n", value.len())
                 }
@@ -83,6 +94,7 @@ impl Ledger {
     fn expect(&mut self, op: &Op) {
         match op {
             Op::Incr(key, delta) => self.counters.entry(key.clone()).or_default().1 += delta,
+            Op::Observe(key, _) => self.counters.entry(key.clone()).or_default().1 += 1,
             Op::Set(key, value) => {
                 self.values.entry(key.clone()).or_default().1.push_back(value.clone());
             }
@@ -91,7 +103,12 @@ impl Ledger {
 
     /// It was acknowledged: it has happened.
     fn settle(&mut self, op: Op) {
+        let op = match op {
+            Op::Observe(key, _) => Op::Incr(key, 1),
+            op => op,
+        };
         match op {
+            Op::Observe(..) => {}
             Op::Incr(key, delta) => {
                 let (done, maybe) = self.counters.entry(key).or_default();
                 *done += delta;
@@ -184,7 +201,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     let kills = std::env::var("TALLYD_TEST_KILLS").ok().and_then(|text| text.parse().ok());
     let kills: u64 = kills.unwrap_or(8);
     let mut ledgers: Vec<_> = (0..CLIENTS).map(Ledger::new).collect();
-    let mut server = Server::start("");
+    let mut server = Server::start(CONFIG);
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
         let stop = AtomicBool::new(false);
@@ -201,7 +218,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
             stop.store(true, Ordering::Relaxed);
         });
         let began = Instant::now();
-        server = server.again("", "");
+        server = server.again("", CONFIG);
         slowest = slowest.max(began.elapsed());
         let mut client = server.client();
         for ledger in &mut ledgers {

@@ -28,6 +28,7 @@ struct Reader {
     /// The family that lines belong to now.
     family: Option<String>,
     is_counter: bool,
+    is_summary: bool,
     families: BTreeSet<String>,
     helped: BTreeSet<String>,
     seen: BTreeSet<Sample>,
@@ -47,9 +48,10 @@ impl Reader {
             check_name(name, true)?;
             self.is_counter = match kind {
                 "counter" => true,
-                "gauge" => false,
+                "gauge" | "summary" => false,
                 _ => return Err("a type that is not ours".to_owned()),
             };
+            self.is_summary = kind == "summary";
             if self.is_counter && !name.ends_with("_total") {
                 return Err("a counter without _total".to_owned());
             }
@@ -58,7 +60,13 @@ impl Reader {
         }
         let at = line.find(['{', ' ']).ok_or("no value")?;
         let (name, rest) = line.split_at(at);
-        if self.family.as_deref() != Some(name) {
+        // Of a summary without quantiles.
+        let family = match (name.strip_suffix("_sum"), name.strip_suffix("_count")) {
+            (Some(family), _) | (_, Some(family)) if self.is_summary => family,
+            _ if self.is_summary => "",
+            _ => name,
+        };
+        if self.family.as_deref() != Some(family) {
             return Err("a sample outside its family".to_owned());
         }
         let (labels, rest) = match rest.strip_prefix('{') {
@@ -141,6 +149,8 @@ fn the_reader_is_strict() {
         "# TYPE a gauge\n# TYPE a gauge\n",
         "# TYPE a gauge\na 1\n# TYPE b gauge\nb 1\na{c=\"d\"} 1\n",
         "# TYPE a counter\na 1\n",
+        "# TYPE a summary\na 1\n",
+        "# TYPE a gauge\na_sum 1\n",
         "# TYPE a-b gauge\na-b 1\n",
         "# TYPE 2a gauge\n2a 1\n",
     ] {

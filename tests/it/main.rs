@@ -22,6 +22,7 @@ mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
 mod main_job;
+mod open_windows;
 mod operation;
 mod peers;
 mod readme;

@@ -76,6 +76,40 @@ fn the_first_rule_fires_within_seconds() {
 }
 
 #[test]
+fn a_distribution_is_what_it_is_said_to_be() {
+    let server = Server::start(block_with("kind = \"distribution\""));
+    let mut client = server.client();
+    for value in ["35", "41", "720"] {
+        let set = format!("set web.cart.ms 0 0 {}\r\n{value}\r\n", value.len());
+        assert_eq!(client.ask(&set), "STORED");
+    }
+    assert_eq!(client.ask("incr web.cart.ms 1\r\n"), promised("cannot increment"));
+    let error = client.ask("set web.cart.ms 0 0 1\r\nx\r\n");
+    assert!(error.starts_with(promised("bad data").trim_end_matches('…')), "{error}");
+    client.send(b"get web.cart.ms\r\n");
+    assert_eq!([client.line(), client.line()], ["VALUE web.cart.ms 0 1", "3"]);
+    // As soon as the window is covered: until then a quantile is not judged.
+    let line = eventually("a warning", || {
+        Some(server.check("web-slow")).filter(|(code, _)| *code == Some(1)).map(|(_, line)| line)
+    });
+    assert!(line.starts_with("WARNING - web-slow: 720 at p99 over 10s"), "{line}");
+    let metrics = server.get("/metrics").1;
+    for expect in [
+        "# HELP web_cart_ms Time to answer (in ms)\n# TYPE web_cart_ms summary\n",
+        "\nweb_cart_ms_sum 796\nweb_cart_ms_count 3\n",
+        "\ntallyd_unsafe_observations_total 0\n",
+    ] {
+        assert!(metrics.contains(expect), "{expect}:\n{metrics}");
+    }
+}
+
+/// An error in the table of what commands do to which kind.
+fn promised(words: &str) -> &'static str {
+    let code = |text: &'static str| text.contains(words) && text.starts_with("CLIENT_ERROR");
+    README.split('`').find(|text| code(text)).expect("README has it")
+}
+
+#[test]
 #[ignore = "needs netcat and curl; run tests/run"]
 fn what_is_to_be_typed_does_what_it_says() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -108,7 +142,7 @@ fn what_is_to_be_typed_does_what_it_says() {
 
 #[test]
 fn every_block_is_known_here() {
-    assert_eq!(blocks("toml").len(), 2);
+    assert_eq!(blocks("toml").len(), 3);
     let commands = blocks("sh").concat();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
     // The first two are what builds and runs these tests.

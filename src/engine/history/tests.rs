@@ -3,13 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::config::{Metric, MetricKind};
 use crate::engine::tally::Counts;
+use crate::histogram::Layout;
 use crate::protocol::{Limits, Request, Step, parse};
 use crate::time::Window;
 use proptest::prelude::*;
 
 const START: Timestamp = Timestamp::from_secs(1_767_571_200);
 const KEYS: [&str; 4] = ["a", "b;x=1", "c", "d"];
+
+/// The default, with times as distributions.
+fn config() -> Config {
+    let metric = Metric {
+        series: "*.ms".parse().unwrap(),
+        kind: MetricKind::Distribution,
+        unit: String::new(),
+        layout: Layout::new(2, 1.0, 3.6e6).unwrap(),
+        description: String::new(),
+    };
+    Config { metrics: vec![metric], ..Config::default() }
+}
 
 /// One server after the other on the same directory.
 struct World {
@@ -35,7 +49,7 @@ impl World {
     fn restart(&mut self, secs: u64) {
         self.engine = None;
         self.now = self.now + Span::from_secs(secs);
-        let (engine, found) = Engine::open(&Config::default(), self.dir.path(), self.now).unwrap();
+        let (engine, found) = Engine::open(&config(), self.dir.path(), self.now).unwrap();
         assert_eq!(found.damaged_bytes, 0);
         self.engine = Some(engine);
     }
@@ -76,7 +90,7 @@ impl World {
         let mut stored = 0;
         let sum = |record: &Record| match record {
             Record::Counts(counts) => counts.sum,
-            Record::Values(_) => 0,
+            Record::Values(_) | Record::Distribution(..) => 0,
         };
         state.windows.read(tier, id, all, |_, record| stored += sum(record)).unwrap();
         for finer in 1..=tier {
@@ -186,6 +200,52 @@ fn after_the_loss_of_power_the_larger_total_holds() {
     world.incr("a", 1);
     world.tick();
     assert_eq!(world.stored(0, "a"), 11);
+}
+
+/// Gauges and distributions: each value is in one window, with its place in the histogram, whether the
+/// log and the store had it when the process ended or not.
+#[test]
+fn every_observation_is_in_one_window_of_each_tier() {
+    let mut world = World::new();
+    for (round, secs) in [0, 3, 61, 299, 400, 1].into_iter().enumerate() {
+        for _ in 0..secs {
+            world.set("a.ms", "20");
+            world.set("g", "7");
+            world.second();
+        }
+        world.set("a.ms", "30");
+        world.set("g", "8");
+        if round % 2 == 0 {
+            world.tick();
+        }
+        world.restart(2);
+    }
+    world.tick();
+    let sets = 3 + 61 + 299 + 400 + 1 + 6;
+    let all = Window { start: Timestamp::EPOCH, end: world.now + Span::WEEK };
+    let state = world.engine().state();
+    for (key, is_distribution) in [("a.ms", true), ("g", false)] {
+        let id = state.catalogue.matching(&key.parse().unwrap(), 0).next().unwrap();
+        for tier in 0..4 {
+            let mut count = 0;
+            let mut add = |record: &Record| match record {
+                Record::Distribution(values, spread) if is_distribution => {
+                    assert_eq!(values.count, spread.count());
+                    count += values.count;
+                }
+                Record::Values(values) if !is_distribution => count += values.count,
+                other => panic!("{key}: {other:?}"),
+            };
+            state.windows.read(tier, id, all, |_, record| add(record)).unwrap();
+            for finer in 1..=tier {
+                let open = state.rollup.open(finer).and_then(|row| row.get(id));
+                if let Some(entry) = open {
+                    add(&entry.record);
+                }
+            }
+            assert_eq!(count, sets, "{key} in tier {tier}");
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -21,6 +21,7 @@ impl Talk {
             items_bytes: memcached.items_bytes,
             value_bytes: memcached.max_item_bytes,
             idle_expiry: None,
+            metrics: [].into(),
         });
         Self { counters, now: Timestamp::from_secs(1_767_571_200) }
     }

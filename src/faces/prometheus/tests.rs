@@ -8,17 +8,18 @@ use proptest::prelude::*;
 #[path = "../../../tests/it/exposition.rs"]
 mod exposition;
 
-fn figures(series: &[(&str, FigureValue)]) -> Vec<Figure> {
+fn figures(series: &[(&str, FigureValue)]) -> Vec<Figure<'static>> {
     let figure = |(key, value): &(&str, FigureValue)| Figure {
         series: Series::from_key(key.as_bytes()),
         value: *value,
+        metric: None,
     };
     series.iter().map(figure).collect()
 }
 
 /// What is written of these series, seen in either order, with tallyd's own figures behind it;
 /// and how many were kept apart.
-fn written(mut figures: Vec<Figure>) -> (String, usize) {
+fn written(mut figures: Vec<Figure<'_>>) -> (String, usize) {
     let (shared, _) = shared(&Config::default());
     let mut texts = Vec::new();
     let mut collisions = 0;
@@ -117,12 +118,48 @@ fn tallyds_own_names_are_its_own() {
     );
 }
 
+#[test]
+fn distributions_are_summaries_and_their_samples_are_their_own() {
+    let observed = |count: u64| FigureValue::Observed { count, sum: 0.5 };
+    check(
+        &[
+            ("ms;host=a", observed(2)),
+            ("ms_sum", FigureValue::Gauge(1.0)),
+            ("ms_count", observed(3)),
+            ("ms_count", FigureValue::Total(4)),
+            ("x_total", FigureValue::Total(5)),
+            ("x_total;a=b", observed(6)),
+        ],
+        "# TYPE ms summary\nms_sum{host=\"a\"} 0.5\nms_count{host=\"a\"} 2\n\
+         # TYPE ms_count_summary summary\nms_count_summary_sum 0.5\nms_count_summary_count 3\n\
+         # TYPE ms_count_total counter\nms_count_total 4\n\
+         # TYPE ms_sum_gauge gauge\nms_sum_gauge 1\n\
+         # TYPE x_total counter\nx_total 5\n\
+         # TYPE x_total_summary summary\nx_total_summary_sum{a=\"b\"} 0.5\n\
+         x_total_summary_count{a=\"b\"} 6\n",
+        0,
+    );
+}
+
+#[test]
+fn a_family_has_the_help_that_the_configuration_gives_it() {
+    let text = "[[metric]]\nmatch = '*'\nkind = 'gauge'\nunit = 'ms'\ndescription = 'a \\ b'\n";
+    let file = |_: &std::path::Path, _: u64| Err(std::io::ErrorKind::NotFound.into());
+    let surroundings = crate::config::Surroundings { variable: &|_| None, file: &file };
+    let path = std::path::Path::new("tallyd.toml");
+    let config = crate::config::parse(text, path, &surroundings).unwrap().config;
+    let mut some = figures(&[("a", FigureValue::Gauge(1.0)), ("b", FigureValue::Gauge(2.0))]);
+    some[0].metric = config.metrics.first();
+    let expect = "# HELP a a \\\\ b (in ms)\n# TYPE a gauge\na 1\n# TYPE b gauge\nb 2\n";
+    assert_eq!(written(some).0, expect);
+}
+
 proptest! {
     #[test]
     fn whatever_clients_call_their_series_the_exposition_is_valid(
         series in proptest::collection::btree_map(
             prop_oneof![
-                "(user_|tallyd_|tallyd.)?(a[._]b|series|connections)(_total|_gauge){0,2}\
+                "(user_|tallyd_|tallyd.)?(a[._]b|series|connections)(_total|_gauge|_sum|_count|_summary){0,2}\
                  (;(x[._:]y|_?_x|tallyd_(name|series)|tag_tallyd_name|\\PC)=[ab\"\\\\]){0,3}",
                 "\\PC{1,8}(;\\PC{1,3}=\\PC{1,3}){0,2}",
             ]
@@ -130,11 +167,13 @@ proptest! {
             prop_oneof![
                 any::<u64>().prop_map(FigureValue::Total),
                 any::<f64>().prop_map(FigureValue::Gauge),
+                (any::<u64>(), any::<f64>())
+                    .prop_map(|(count, sum)| FigureValue::Observed { count, sum }),
             ],
             0..40,
         )
     ) {
-        let figure = |(series, value)| Figure { series, value };
+        let figure = |(series, value)| Figure { series, value, metric: None };
         written(series.into_iter().map(figure).collect());
     }
 }

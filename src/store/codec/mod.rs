@@ -13,7 +13,8 @@
 //! | varint | its slots |
 //! | | the parts in this order, each but the last one behind its length: the [counts](counts), the [values](values), the [strings](strings) |
 //!
-//! A gauge that becomes a counter has both counts and values, in different slots. A varint is LEB128.
+//! Of a distribution the values are kept like a gauge's, and come back as a gauge's; its histograms are
+//! strings, which whoever has them puts beside the records. A gauge that becomes a counter has both counts and values, in different slots. A varint is LEB128.
 //!
 //! Records are kept by columns, so that who wants sums reads no others; a column of [integers](integers) is
 //! constant, or what is left of each number beside a prediction in [Rice codes](rice) or [tabled ANS](tans);
@@ -99,11 +100,11 @@ pub fn encode_with_strings(
     let mut parts = Parts::default();
     let counts = records.iter().filter_map(|(slot, record)| match record {
         Record::Counts(counts) => Some((*slot, *counts)),
-        Record::Values(_) => None,
+        Record::Values(_) | Record::Distribution(..) => None,
     });
     parts.add(COUNTS, &counts.collect::<Vec<_>>(), counts::encode);
     let values = records.iter().filter_map(|(slot, record)| match record {
-        Record::Values(values) => Some((*slot, *values)),
+        Record::Values(values) | Record::Distribution(values, _) => Some((*slot, *values)),
         Record::Counts(_) => None,
     });
     parts.add(VALUES, &values.collect::<Vec<_>>(), values::encode);
@@ -318,14 +319,17 @@ impl Records<'_> {
 
     /// The next record of either kind, wherever it is.
     fn advance(&mut self) -> Result<Option<(u16, Record)>, Garbled> {
-        match self.next {
+        let slot = |next: &Option<Placed>| next.as_ref().map(|(slot, _)| *slot);
+        match (slot(&self.next.0), slot(&self.next.1)) {
             (None, None) => Ok(None),
-            (Some((count, _)), Some((value, _))) if count == value => Err(Garbled),
-            (Some(count), other) if other.is_none_or(|(value, _)| count.0 < value) => {
+            (Some(count), Some(value)) if count == value => Err(Garbled),
+            (Some(count), other) if other.is_none_or(|value| count < value) => {
+                let count = self.next.0.take();
                 self.next_count()?;
-                Ok(Some(count))
+                Ok(count)
             }
-            (_, value) => {
+            _ => {
+                let value = self.next.1.take();
                 self.next_value()?;
                 Ok(value)
             }

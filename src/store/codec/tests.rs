@@ -11,7 +11,8 @@ fn bits(record: &Record) -> Vec<u64> {
             let last = last.map_or([0, 0], |last| [1, last.to_bits()]);
             vec![0, sum, count, touched.into(), min, max, last[0], last[1]]
         }
-        Record::Values(Values { sum, count, min, max, last }) => {
+        Record::Values(Values { sum, count, min, max, last })
+        | Record::Distribution(Values { sum, count, min, max, last }, _) => {
             vec![1, sum.to_bits(), count, min.to_bits(), max.to_bits(), last.to_bits()]
         }
     }
@@ -40,7 +41,7 @@ fn check(slots: u16, records: &[(u16, Record)]) -> usize {
     assert_eq!(chunk.is_empty(), records.is_empty());
     for range in [0..u16::MAX, slots / 3..slots / 2, 7..7] {
         let inside: Vec<_> =
-            records.iter().filter(|(slot, _)| range.contains(slot)).copied().collect();
+            records.iter().filter(|(slot, _)| range.contains(slot)).cloned().collect();
         assert_eq!(all_bits(&decoded(&bytes, range.clone()).unwrap()), all_bits(&inside));
         let mut sums = Vec::new();
         let add = |slot, part: &[u64]| sums.extend((slot..).zip(part.iter().copied()));
@@ -51,11 +52,13 @@ fn check(slots: u16, records: &[(u16, Record)]) -> usize {
         chunk.gauges(range, |slot, last| gauges.push((slot, last.to_bits()))).unwrap();
         let expect = inside.iter().filter_map(|(slot, record)| match record {
             Record::Counts(counts) => Some((*slot, counts.sum)).filter(|(_, sum)| *sum > 0),
-            Record::Values(_) => None,
+            Record::Values(_) | Record::Distribution(..) => None,
         });
         assert_eq!(sums, expect.collect::<Vec<_>>());
         let expect = inside.iter().filter_map(|(slot, record)| match record {
-            Record::Values(values) => Some((*slot, values.last.to_bits())),
+            Record::Values(values) | Record::Distribution(values, _) => {
+                Some((*slot, values.last.to_bits()))
+            }
             Record::Counts(_) => None,
         });
         assert_eq!(gauges, expect.collect::<Vec<_>>());
@@ -158,7 +161,7 @@ fn increments_of_zero_are_records_too() {
 
 #[test]
 fn records_out_of_place_are_refused() {
-    let record = set(1.0);
+    let record = || set(1.0);
     let refused = |slots, records: &[(u16, Record)]| {
         let mut bytes = vec![1, 2, 3];
         let error = encode(slots, records, &mut bytes).unwrap_err();
@@ -166,11 +169,11 @@ fn records_out_of_place_are_refused() {
         error
     };
     assert_eq!(refused(4097, &[]), EncodeError::Slots);
-    assert_eq!(refused(8, &[(8, record)]), EncodeError::Order);
-    assert_eq!(refused(8, &[(3, record), (3, record)]), EncodeError::Order);
-    assert_eq!(refused(8, &[(4, record), (3, record)]), EncodeError::Order);
+    assert_eq!(refused(8, &[(8, record())]), EncodeError::Order);
+    assert_eq!(refused(8, &[(3, record()), (3, record())]), EncodeError::Order);
+    assert_eq!(refused(8, &[(4, record()), (3, record())]), EncodeError::Order);
     let strings: [&[u8]; 2] = [b"a", b"b"];
-    let error = encode_with_strings(8, &[(3, record)], &strings, &mut Vec::new()).unwrap_err();
+    let error = encode_with_strings(8, &[(3, record())], &strings, &mut Vec::new()).unwrap_err();
     assert_eq!(error, EncodeError::Strings);
 }
 
@@ -185,7 +188,8 @@ fn fragments_merge_into_what_they_would_have_been() {
         .step_by(32)
         .map(|begin| {
             let inside = records.iter().filter(|(slot, _)| (begin..begin + 32).contains(slot));
-            let moved: Vec<_> = inside.map(|(slot, record)| (slot - begin, *record)).collect();
+            let moved: Vec<_> =
+                inside.map(|(slot, record)| (slot - begin, record.clone())).collect();
             (begin, encoded(32, &moved))
         })
         .collect();
@@ -224,7 +228,8 @@ fn specimens() -> Vec<(&'static str, Vec<(u16, Record)>)> {
     };
     let (dense, rare, few) = (drawn(400, 30, 1), drawn(2000, 1, 100), drawn(32, 9, 2));
     let merge = |records: &[(u16, Record)]| -> Vec<(u16, Record)> {
-        let merged = |part: &[(u16, Record)]| part.iter().map(|(_, r)| *r).reduce(Record::then);
+        let merged =
+            |part: &[(u16, Record)]| part.iter().map(|(_, r)| r.clone()).reduce(Record::then);
         (0..).zip(records.chunks(4).filter_map(merged)).collect()
     };
     let mut odd = few.clone();
@@ -238,7 +243,7 @@ fn specimens() -> Vec<(&'static str, Vec<(u16, Record)>)> {
         |of: &dyn Fn(u16) -> f64| -> Vec<_> { (0..200).map(|at| (at, set(of(at)))).collect() };
     let cents = gauge(&|at| f64::from(2000 + at % 7 * 3 + at) / 100.0);
     let thirds = gauge(&|at| f64::from(at) / 3.0);
-    let mixed = [&merge(&cents)[..20], &[(40, few[0].1), (41, few[1].1)]].concat();
+    let mixed = [&merge(&cents)[..20], &[(40, few[0].1.clone()), (41, few[1].1.clone())]].concat();
     vec![
         ("empty", vec![]),
         ("merged counts", merge(&dense)),

@@ -44,7 +44,9 @@ fn chunk(bytes: &[u8]) {
     }
     assert!(sums.iter().all(|sum| *sum == 0));
     let lasts = records.iter().filter_map(|(slot, record)| match record {
-        Record::Values(values) => Some((*slot, values.last.to_bits())),
+        Record::Values(values) | Record::Distribution(values, _) => {
+            Some((*slot, values.last.to_bits()))
+        }
         Record::Counts(_) => None,
     });
     assert!(lasts.eq(gauges));

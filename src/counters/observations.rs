@@ -1,0 +1,405 @@
+//! Every value that a gauge was set to, and every observation of a distribution, until its window has
+//! been handed over: a ring of records in mapped files.
+//!
+//! A gauge's cell knows the value shown and nothing of those before it, so what an open window holds
+//! would end with the process. Here each value is a record of 16 bytes that is stored without a system
+//! call and without a lock, and that the kernel keeps when the process is killed. Once a second one
+//! reader folds the records into a summary per cell. What it has read is kept until the windows made of
+//! it are safe elsewhere ([`Log::done`]); what lies behind that is the open window at the next start.
+//!
+//! **A record** is a tag and a value. The tag is written last: the number of the cell, and a check over
+//! the record's number, the cell's identity and the value. So a record that was begun and not finished,
+//! one of an earlier round of the ring, one of a cell that was given to another key since, and one of
+//! which the power left only a part, all do not fit, and are passed over.
+//!
+//! **The ring** consists of stretches of records, each of which lies in one file, in any that is free
+//! when it begins. Files are made when they are needed and never given back. When all are in use within
+//! one window, or the disk is full, values are folded in memory at once: counted right, but not safe
+//! from a kill. How many is shown. This module knows neither keys nor windows.
+//!
+//! Layout of `observations-NNNN.map`: a page whose first 16 bytes are magic and version; then, in words
+//! of 64 bits in the machine's byte order, the number of the stretch in it, from one (0: none); of the
+//! first file how many records were handed over; six words of zero; then the records.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::cells::{CellId, Word, Words};
+use super::gauges::Open;
+use super::journal::OpenError;
+use crate::histogram::Layout;
+use crate::limits;
+
+const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"tallyOBS" } else { *b"tallyOBB" };
+
+/// The version of the layout.
+const VERSION: u32 = 1;
+
+/// Files at most.
+const FILES: usize = limits::OBSERVATION_FILES;
+
+/// Words before the records of a file.
+const HEAD_WORDS: usize = 8;
+const STRETCH_WORD: usize = 0;
+const DONE_WORD: usize = 1;
+
+/// Records in one stretch.
+const STRETCH: u64 = ((Words::LEN - HEAD_WORDS) / 2) as u64;
+
+type ByCell = HashMap<CellId, Open, foldhash::fast::RandomState>;
+
+/// What the log asks of those who know the cells.
+pub(super) trait Known {
+    /// The cell of that number and its identity, where it is in use.
+    fn cell(&self, number: u32) -> Option<(CellId, u64)>;
+    /// The layout of its histogram, where it is a distribution.
+    fn layout(&self, id: CellId) -> Option<Layout>;
+}
+
+/// The ring.
+#[derive(Debug)]
+pub(super) struct Log {
+    dir: Option<PathBuf>,
+    /// The number of the next record.
+    head: AtomicU64,
+    /// The number of the first record for which there is no file yet.
+    limit: AtomicU64,
+    /// The number of the first record whose window is not safe elsewhere.
+    done: AtomicU64,
+    /// In which file, counted from one, a stretch lies, by its number modulo the length.
+    places: [AtomicU32; FILES],
+    files: [OnceLock<Words>; FILES],
+    /// Held while a file is put in place.
+    growing: Mutex<()>,
+    /// There was no room: until the next [`done`](Log::done) nobody tries again.
+    is_stuck: AtomicBool,
+    /// Why the disk refused a file when one was last wanted.
+    refusal: Mutex<Option<String>>,
+    reader: Mutex<Reader>,
+    /// What found no room in the ring.
+    early: Mutex<ByCell>,
+    early_total: AtomicU64,
+    /// Observations outside their layout's range.
+    outside: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    /// The number of the next record to fold.
+    next: u64,
+    /// Before this one no writer is alive, so what is missing will not come.
+    inherited: u64,
+}
+
+impl Log {
+    /// An empty ring that ends with the process.
+    pub(super) fn in_memory() -> Self {
+        Self {
+            dir: None,
+            head: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            places: [const { AtomicU32::new(0) }; FILES],
+            files: [const { OnceLock::new() }; FILES],
+            growing: Mutex::default(),
+            is_stuck: AtomicBool::new(false),
+            refusal: Mutex::default(),
+            reader: Mutex::default(),
+            early: Mutex::default(),
+            early_total: AtomicU64::new(0),
+            outside: AtomicU64::new(0),
+        }
+    }
+
+    /// The ring as `dir` holds it. What was not handed over comes with the next [`fold`](Log::fold).
+    ///
+    /// # Errors
+    /// [`OpenError`], where a file cannot be used.
+    pub(super) fn open(dir: &Path, known: &impl Known) -> Result<Self, OpenError> {
+        let log = Self { dir: Some(dir.to_owned()), ..Self::in_memory() };
+        for (at, slot) in log.files.iter().enumerate() {
+            let path = file_path(dir, at);
+            if !path.try_exists().map_err(OpenError::io(&path))? {
+                break;
+            }
+            let _ = slot.set(Words::in_file(&path, MAGIC, VERSION)?);
+        }
+        log.resume(known);
+        Ok(log)
+    }
+
+    /// Finds where the last process stopped.
+    fn resume(&self, known: &impl Known) {
+        let Some(first) = self.file(0) else { return };
+        // A position beyond all bounds is damage; what it would have hidden does no harm.
+        let done = Some(first.get(DONE_WORD).load(Relaxed)).filter(|done| *done < 1 << 60);
+        let done = done.unwrap_or(0);
+        let oldest = done / STRETCH;
+        let mut stretches = Vec::new();
+        for (number, file) in (1..).zip(self.files.iter().map_while(OnceLock::get)) {
+            let stretch = file.get(STRETCH_WORD).load(Relaxed).wrapping_sub(1);
+            if (oldest..oldest.saturating_add(FILES as u64)).contains(&stretch) {
+                self.place(stretch).store(number, Relaxed);
+                stretches.push(stretch);
+            }
+        }
+        let Some(last) = stretches.into_iter().max() else {
+            // A new stretch is begun: nobody knows what is in the one that is gone.
+            let next = done.next_multiple_of(STRETCH);
+            self.begin_at(next, next, next);
+            return;
+        };
+        let begin = done.max(last * STRETCH);
+        let end = (last + 1) * STRETCH;
+        let written = (begin..end).rev().find(|at| self.read(*at, known).is_some());
+        self.begin_at(done, written.map_or(begin, |at| at + 1), end);
+    }
+
+    fn begin_at(&self, done: u64, head: u64, limit: u64) {
+        self.done.store(done, Relaxed);
+        self.head.store(head, Relaxed);
+        self.limit.store(limit, Relaxed);
+        *self.reader() = Reader { next: done, inherited: head };
+    }
+
+    /// Keeps a value. The hot path of `set`: one addition and two stores.
+    #[inline]
+    pub(super) fn append(&self, id: CellId, identity: u64, value: f64, known: &impl Known) {
+        let Some(at) = self.take() else { return self.fold_early(id, value, known) };
+        let (tag, bits) =
+            self.record(at).expect("a number is given out after its file is in place");
+        bits.store(value.to_bits(), Relaxed);
+        tag.store(seal(at, id.number(), identity, value.to_bits()), Release);
+    }
+
+    /// The number of a record that is the caller's to write; `None` where there is no room.
+    #[inline]
+    fn take(&self) -> Option<u64> {
+        let mut at = self.head.load(Relaxed);
+        loop {
+            if at >= self.limit.load(Acquire) {
+                if !self.grow(at) {
+                    return None;
+                }
+                at = self.head.load(Relaxed);
+                continue;
+            }
+            match self.head.compare_exchange_weak(at, at + 1, Relaxed, Relaxed) {
+                Ok(_) => return Some(at),
+                Err(now) => at = now,
+            }
+        }
+    }
+
+    /// Puts a file in place for the records from `wanted` on; whether there is one now.
+    #[cold]
+    fn grow(&self, wanted: u64) -> bool {
+        if self.is_stuck.load(Relaxed) {
+            return false;
+        }
+        let _alone = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = self.limit.load(Relaxed);
+        if wanted < limit {
+            return true;
+        }
+        let is_placed = self.place_stretch(limit / STRETCH);
+        if is_placed {
+            self.limit.store(limit + STRETCH, Release);
+        } else {
+            self.is_stuck.store(true, Relaxed);
+        }
+        is_placed
+    }
+
+    fn place_stretch(&self, stretch: u64) -> bool {
+        let oldest = self.done.load(Acquire) / STRETCH;
+        if stretch - oldest >= FILES as u64 {
+            return false;
+        }
+        let in_use: Vec<_> = (oldest..stretch).map(|s| self.place(s).load(Relaxed)).collect();
+        let Some((number, slot)) = (1..).zip(&self.files).find(|(n, _)| !in_use.contains(n)) else {
+            return false;
+        };
+        if slot.get().is_none() {
+            let made = match &self.dir {
+                Some(dir) => Words::in_file(&file_path(dir, number as usize - 1), MAGIC, VERSION),
+                None => Words::in_memory(),
+            };
+            match made {
+                Ok(file) => {
+                    *self.lock_refusal() = None;
+                    let _ = slot.set(file);
+                }
+                Err(error) => {
+                    *self.lock_refusal() = Some(error.to_string());
+                    return false;
+                }
+            }
+        }
+        if let Some(file) = slot.get() {
+            file.get(STRETCH_WORD).store(stretch + 1, Relaxed);
+            self.place(stretch).store(number, Release);
+        }
+        true
+    }
+
+    #[cold]
+    fn fold_early(&self, id: CellId, value: f64, known: &impl Known) {
+        self.early_total.fetch_add(1, Relaxed);
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        self.add(&mut early, id, value, known);
+    }
+
+    fn add(&self, to: &mut ByCell, id: CellId, value: f64, known: &impl Known) {
+        let inside = match to.entry(id) {
+            Entry::Occupied(mut open) => open.get_mut().add(value),
+            Entry::Vacant(slot) => {
+                let (open, inside) = Open::new(known.layout(id), value);
+                slot.insert(open);
+                inside
+            }
+        };
+        self.outside.fetch_add(u64::from(!inside), Relaxed);
+    }
+
+    /// All that was kept since the last call, by cell. A value that is just being written comes with the
+    /// next one.
+    pub(super) fn fold(&self, known: &impl Known) -> ByCell {
+        let mut reader = self.reader();
+        let head = self.head.load(Acquire);
+        let mut all = ByCell::default();
+        while reader.next < head {
+            match self.read(reader.next, known) {
+                Some((id, value)) => self.add(&mut all, id, value, known),
+                // Its writer is between two stores.
+                None if reader.next >= reader.inherited => break,
+                None => {}
+            }
+            reader.next += 1;
+        }
+        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
+        for (id, open) in early {
+            match all.entry(id) {
+                Entry::Occupied(mut before) => before.get_mut().then(open),
+                Entry::Vacant(slot) => {
+                    slot.insert(open);
+                }
+            }
+        }
+        all
+    }
+
+    /// How far [`fold`](Log::fold) has come: what to say [`done`](Log::done) of once it is safe.
+    pub(super) fn position(&self) -> u64 {
+        self.reader().next
+    }
+
+    /// Begins behind `position`, up to which an earlier process has said elsewhere what was kept.
+    pub(super) fn resume_at(&self, position: u64) {
+        let mut reader = self.reader();
+        if (reader.next..=self.head.load(Acquire)).contains(&position) {
+            reader.next = position;
+        }
+        drop(reader);
+        self.done(position);
+    }
+
+    /// Everything before `position` is safe elsewhere: its room is used again, and it does not come
+    /// back at the next start.
+    pub(super) fn done(&self, position: u64) {
+        let reader = self.reader();
+        let position = position.min(reader.next).max(self.done.load(Relaxed));
+        self.done.store(position, Release);
+        if let Some(first) = self.file(0) {
+            first.get(DONE_WORD).store(position, Release);
+        }
+        drop(reader);
+        self.is_stuck.store(false, Relaxed);
+        // The next file before it is needed, so that no client waits for the disk.
+        let (head, limit) = (self.head.load(Relaxed), self.limit.load(Relaxed));
+        if limit > 0 && limit - head < STRETCH / 2 {
+            self.grow(limit);
+        }
+    }
+
+    /// Handles of the files, to sync through.
+    pub(super) fn handles(&self) -> Vec<std::io::Result<File>> {
+        self.files.iter().filter_map(OnceLock::get).filter_map(Words::handle).collect()
+    }
+
+    /// Why the disk gave no room when it was last asked for some; `None` where it did.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.lock_refusal().clone()
+    }
+
+    fn lock_refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Values that were folded in memory for want of room.
+    pub(super) fn early(&self) -> u64 {
+        self.early_total.load(Relaxed)
+    }
+
+    /// Observations outside the range of their histogram.
+    pub(super) fn outside(&self) -> u64 {
+        self.outside.load(Relaxed)
+    }
+
+    /// The record of that number, where it is whole.
+    fn read(&self, at: u64, known: &impl Known) -> Option<(CellId, f64)> {
+        let (tag, bits) = self.record(at)?;
+        let tag = tag.load(Acquire);
+        let bits = bits.load(Relaxed);
+        let number = (tag >> 32) as u32;
+        let (id, identity) = known.cell(number)?;
+        (seal(at, number, identity, bits) == tag).then(|| (id, f64::from_bits(bits)))
+    }
+
+    /// Where a record lies.
+    #[inline]
+    fn record(&self, at: u64) -> Option<(&Word, &Word)> {
+        let number = self.place(at / STRETCH).load(Acquire);
+        let file = self.file((number as usize).checked_sub(1)?)?;
+        let word = HEAD_WORDS + (at % STRETCH) as usize * 2;
+        Some((file.get(word), file.get(word + 1)))
+    }
+
+    #[inline]
+    fn place(&self, stretch: u64) -> &AtomicU32 {
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder of a small number")]
+        let at = (stretch % FILES as u64) as usize;
+        self.places.get(at).expect("a remainder is in range")
+    }
+
+    fn file(&self, at: usize) -> Option<&Words> {
+        self.files.get(at).and_then(OnceLock::get)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn file_path(dir: &Path, at: usize) -> PathBuf {
+    dir.join(format!("observations-{at:04}.map"))
+}
+
+/// The tag of a record: the number of the cell, and below it a check over all there is to the record.
+/// Two rounds of multiply and fold are enough: it guards against what is left over, not against malice.
+#[inline]
+fn seal(at: u64, number: u32, identity: u64, bits: u64) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut mixed = (at ^ bits.rotate_left(32)).wrapping_mul(ODD);
+    mixed = (mixed ^ (mixed >> 29) ^ identity).wrapping_mul(ODD) ^ u64::from(number);
+    mixed ^= mixed >> 32;
+    u64::from(number) << 32 | mixed & 0xffff_ffff
+}
+
+#[cfg(test)]
+mod tests;
