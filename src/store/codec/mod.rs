@@ -1,6 +1,6 @@
 //! Chunks: the windows of one series in one tier over a stretch of time, in a few bytes each.
 //!
-//! A chunk holds up to [`CHUNK_SLOTS`](crate::limits::CHUNK_SLOTS) consecutive windows, its slots, and a
+//! A chunk holds up to [`CHUNK_SLOTS`] consecutive windows, its slots, and a
 //! [`Record`] for those in which something happened. What was encoded is decoded to the bit. A chunk does not
 //! know which series, tier or time it is of, nor where it is kept, and has no checksum: it lies in a
 //! [`Group`](super::Group), which has one. A decoder meets any bytes without a panic, without more work or memory
@@ -11,14 +11,14 @@
 //! |---|---|
 //! | 1 | bit 0: there are counts; bit 1: values; bit 2: strings; the others are zero |
 //! | varint | its slots |
-//! | | the parts in this order, each but the last one behind its length: the [counts](counts), the [values](values), the [strings](strings) |
+//! | | the parts in this order, each but the last one behind its length: `counts`, `values`, `strings` |
 //!
 //! Of a distribution the values are kept like a gauge's, and come back as a gauge's; its histograms are
 //! strings, which whoever has them puts beside the records. A gauge that becomes a counter has both counts and values, in different slots. A varint is LEB128.
 //!
-//! Records are kept by columns, so that who wants sums reads no others; a column of [integers](integers) is
-//! constant, or what is left of each number beside a prediction in [Rice codes](rice) or [tabled ANS](tans);
-//! a column of [floats](floats) is decimals as integers, or bits. Which of them is shortest is tried when a
+//! Records are kept by columns, so that who wants sums reads no others; a column of `integers` is
+//! constant, or what is left of each number beside a prediction in Rice codes (`rice`) or tabled ANS (`tans`);
+//! a column of `floats` is decimals as integers, or bits. Which of them is shortest is tried when a
 //! chunk is encoded.
 //!
 //! Why 4,096 slots: a table of frequencies is some twelve bytes, which is 0.02 bits for each of 4,096
