@@ -67,13 +67,13 @@ pub struct Cell {
     /// Kind, form and flags, packed: see [`Face`]; between them the marks of [`super::marks`].
     pub face: AtomicU64,
     /// When the value shown expires, in milliseconds since the epoch; 0 for never. In the high bits
-    /// when the key was last touched: see [`super::idle`].
+    /// when the key was last touched: see `super::idle`.
     pub expires: AtomicU64,
     /// The unique number that `gets` answers, less `count`, wrapping: so that an increment changes
     /// the unique number without writing here.
     pub unique_offset: AtomicU64,
     /// The mark of the key's present life, never zero once the cell is in use: what tells, after the
-    /// power was lost, a cell that was not written back from one that was. See [`super::key_log`].
+    /// power was lost, a cell that was not written back from one that was. See `super::key_log`.
     pub identity: AtomicU64,
 }
 

@@ -1,7 +1,7 @@
 //! The seam to what keeps bytes: an ordered table of keys and values, changed all at once or not at all.
 //!
 //! The store needs no more of an engine than this, so another one can take the place of redb, and tests
-//! put one here that lies. Keys and values are [`super::keep`]'s affair.
+//! put one here that lies. Keys and values are `super::keep`'s affair.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
