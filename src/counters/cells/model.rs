@@ -26,7 +26,8 @@ impl Table {
     fn new() -> Arc<Self> {
         let cells = Cells::new(2, None);
         let id = cells.allocate().expect("there is room");
-        let face = Face { kind: Kind::Counter, shown: Shown::Integer, width: 0, flags: 0 };
+        let face =
+            Face { kind: Kind::Counter, shown: Shown::Integer, width: 0, flags: 0, held: Held::No };
         cells.get(id).face.store(face.pack(), Ordering::Relaxed);
         Arc::new(Self { cells, id, guard: RwLock::new(()) })
     }
