@@ -47,12 +47,13 @@ pub(super) fn cut<'a>(buffer: &'a [u8], limits: &Limits) -> Result<Line<'a>, Ste
 }
 
 /// Closes on a line of `bytes` or more that may not be that long. Only a retrieval may have many
-/// words; anything else of that length is no memcached client, and gets no answer, as in memcached.
+/// words; anything else of that length is no memcached client, and gets no answer, as in memcached. What a
+/// line is shows in as many bytes as any line may have, so it does not matter how much more was read.
 #[cold]
 fn over_long<'a>(buffer: &[u8], bytes: usize, limits: &Limits) -> Result<(), Step<'a>> {
     if bytes <= limits.line_bytes {
         Ok(())
-    } else if !is_retrieval(buffer) {
+    } else if !is_retrieval(buffer.get(..limits.line_bytes).unwrap_or(buffer)) {
         Err(Step::Close { error: None })
     } else if bytes > limits.get_line_bytes {
         // memcached has no bound here and would take any number of keys, so a client deserves a

@@ -667,6 +667,24 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 
+#[test]
+fn how_much_of_a_long_line_was_read_does_not_matter() {
+    // Blanks up to a limit smaller than memcached's hundred: the verb stands behind it.
+    let limits = Limits { line_bytes: 64, get_line_bytes: 128, ..Limits::default() };
+    for (blanks, is_taken) in [(60, true), (61, false), (80, false)] {
+        let line = format!("{}get {}\r\n", " ".repeat(blanks), "k".repeat(30));
+        let whole = parse(line.as_bytes(), &limits);
+        assert_eq!(matches!(whole, Step::Request { .. }), is_taken, "{blanks} blanks");
+        for at in 0..line.len() {
+            let step = parse(&line.as_bytes()[..at], &limits);
+            assert!(
+                matches!(step, Step::NeedMore { .. }) || step == whole,
+                "{blanks}, {at}: {step:?}"
+            );
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_printed_is_parsed_back(parts in parts(), behind in nearly()) {
