@@ -28,10 +28,19 @@ pub(super) fn cache_memlimit(mut words: Words<'_>) -> Refusal {
 
 /// `slabs reassign source destination`, `slabs automove …`.
 pub(super) fn slabs(mut words: Words<'_>) -> Refusal {
-    match (words.next(), words.count()) {
+    match (words.next(), words.clone().count()) {
         (Some(b"reassign"), 2) => Error::ReassignOff.into(),
+        (Some(b"automove"), 1..) => automove(words),
         _ => Error::Unknown.into(),
     }
+}
+
+/// A level that is no number is told as such; one that is finds nothing that it could be the level of.
+fn automove(mut words: Words<'_>) -> Refusal {
+    let noreply = words.clone().last().is_some_and(is_noreply);
+    let level = words.next().unwrap_or_default();
+    let is_known = level == b"ratio" || number::unsigned(level).is_some();
+    Refusal::unless(noreply, if is_known { Error::Unknown } else { Error::BadLine })
 }
 
 /// `lru_crawler crawl|metadump|tocrawl|sleep word`, `lru_crawler enable|disable`.

@@ -575,6 +575,12 @@ pub const CASES: &[(&str, &[u8], Expect)] = &[
         Differs { ours: &ERROR, memcached: &Reply(b"OK\r\n"), reason: NOT_THERE },
     ),
     (
+        "slabs automove: what is no level",
+        b"slabs automove\r\nslabs automove x\r\nslabs automove x noreply\r\nslabs automove 3\r\n\
+          slabs automove ratio\r\n",
+        Reply(b"ERROR\r\nCLIENT_ERROR bad command line format\r\nERROR\r\nERROR\r\n"),
+    ),
+    (
         "lru",
         b"lru\r\nlru mode\r\nlru tune 1 2\r\nlru x y\r\n",
         Reply(b"ERROR\r\nERROR\r\nERROR\r\nERROR\r\n"),
