@@ -359,6 +359,15 @@ impl Cells {
         self.next.load(Ordering::Acquire) as usize
     }
 
+    /// All that were handed out, those that are vacant again included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CellId, &Cell)> {
+        let ids = (0..self.next.load(Ordering::Acquire)).map(CellId);
+        ids.filter_map(|id| {
+            let segment = self.segment(id)?;
+            Some((id, segment.words.cells.get(id.index() % SEGMENT)))
+        })
+    }
+
     /// The cell that was handed out as the `at`-th, for tests.
     #[cfg(test)]
     pub(super) fn nth(at: usize) -> CellId {

@@ -86,6 +86,21 @@ impl Cell {
 }
 
 impl Counters {
+    /// Values that clients see at `now`: numbers, and the items. A value that was taken away is none of
+    /// them, though its series goes on; a text that has a series counts once. It looks at every cell,
+    /// one after the other: some milliseconds where there are a million.
+    #[must_use]
+    pub fn values(&self, now: Timestamp) -> usize {
+        let is_number = |(id, cell): &(CellId, &Cell)| {
+            let face = Face::unpack(cell.face.load(Relaxed));
+            *id != self.overflow
+                && cell.identity.load(Relaxed) != 0
+                && matches!(face.shown, Shown::Integer | Shown::Float)
+                && cell.is_live(now)
+        };
+        self.cells.iter().filter(is_number).count() + self.items.len()
+    }
+
     pub(super) fn set_expires(&self, id: CellId, expires: Option<Timestamp>) {
         self.cells.get(id).set_expires(expires);
         self.expiring.note(id, expires);

@@ -834,3 +834,23 @@ fn rewriting_the_item_log_under_load_loses_and_revives_nothing() {
         assert_eq!(see(&disk), before, "round {round}");
     }
 }
+
+#[test]
+fn a_value_is_counted_as_long_as_it_is_shown() {
+    let counters = counters();
+    assert_eq!(counters.values(NOW), 0, "the overflow series is nobody's value");
+    incr(&counters, "number", 1);
+    incr(&counters, "deleted", 1);
+    set(&counters, "item", "hello");
+    // A counter that shows a text is one value, not two.
+    incr(&counters, "text", 1);
+    set(&counters, "text", "hello");
+    store(&counters, "brief", "5", Condition::Always, Some(later(10)));
+    assert_eq!(counters.values(NOW), 5);
+    counters.delete(b"deleted", NOW);
+    assert_eq!((counters.values(NOW), counters.values(later(10))), (4, 3));
+    counters.flush_all(NOW, NOW);
+    assert_eq!(counters.values(NOW), 0);
+    incr(&counters, "deleted", 1);
+    assert_eq!(counters.values(NOW), 1);
+}

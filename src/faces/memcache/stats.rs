@@ -27,7 +27,7 @@ pub(super) fn answer(worker: &Worker, line: &[u8], now: Timestamp, out: &mut Vec
         b"tallyd" => tallyd(worker, out),
         b"settings" => settings(worker, out),
         b"conns" => conns(worker, now, out),
-        b"items" => items(worker, out),
+        b"items" => items(worker, now, out),
         b"slabs" => {
             number(out, "active_slabs", 0_u64);
             number(out, "total_malloced", worker.shared.engine.counters().items().used_bytes());
@@ -104,7 +104,7 @@ fn general(worker: &Worker, now: Timestamp, out: &mut Vec<u8>) {
     zeros(out, "log_worker_written log_watcher_skipped log_watcher_sent log_watchers");
     zeros(out, "unexpected_napi_ids round_robin_fallback");
     number(out, "bytes", counters.items().used_bytes());
-    number(out, "curr_items", counters.series() + counters.items().len());
+    number(out, "curr_items", counters.values(now));
     number(out, "total_items", counts.cmd_set);
     zeros(out, "slab_global_page_pool expired_unfetched evicted_unfetched evictions reclaimed");
     zeros(out, "crawler_reclaimed crawler_items_checked lrutail_reflocked");
@@ -208,9 +208,9 @@ fn conns(worker: &Worker, now: Timestamp, out: &mut Vec<u8>) {
 }
 
 /// All values as one class, since a tool walks the classes that it finds here with `cachedump`.
-fn items(worker: &Worker, out: &mut Vec<u8>) {
+fn items(worker: &Worker, now: Timestamp, out: &mut Vec<u8>) {
     let counters = worker.shared.engine.counters();
-    let count = counters.series() + counters.items().len();
+    let count = counters.values(now);
     if count > 0 {
         number(out, "items:1:number", count);
         number(out, "items:1:mem_requested", counters.items().used_bytes());
