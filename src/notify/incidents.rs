@@ -2,9 +2,10 @@
 //!
 //! An incident opens when an instance leaves ok and closes when it returns. Beginning, worsening and
 //! recovery are told; an improvement that is no recovery is not. A recovery goes to everyone who was
-//! told of the problem. All that one evaluation brings for one contact is one message.
+//! told of the problem. All that one evaluation brings for one contact is one message. A message for which
+//! the outbox has no room was told to nobody: the next change is held against what each contact knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::message::{Message, Notice, NoticeKind};
@@ -18,7 +19,7 @@ use crate::time::Timestamp;
 /// Open incidents, and who is told of them.
 #[derive(Debug)]
 pub struct Incidents {
-    open: BTreeMap<(String, Group), Incident>,
+    open: BTreeMap<Key, Incident>,
     contacts: BTreeMap<String, Vec<Recipient>>,
     default: Vec<String>,
     public_url: Arc<str>,
@@ -26,16 +27,17 @@ pub struct Incidents {
     serial: u64,
 }
 
+/// A rule and the group of an instance of it.
+type Key = (String, Group);
+
 #[derive(Debug)]
 struct Incident {
     id: Arc<str>,
     opened: Timestamp,
     began: Option<f64>,
     worst: Option<f64>,
-    /// The worst level that was told.
-    told: Level,
-    /// Everyone who was told.
-    audience: BTreeSet<String>,
+    /// Everyone who was told, and the worst level that each was told.
+    told: BTreeMap<String, Level>,
 }
 
 impl Incidents {
@@ -52,23 +54,26 @@ impl Incidents {
         }
     }
 
-    /// Takes in the events of one evaluation and queues what is to be told; the messages, for the
-    /// log. A message for which the outbox has no room is counted there.
+    /// Takes in the events of one evaluation and queues what is to be told; the messages that were
+    /// queued for one recipient at least. One for which the outbox has no room is counted there.
     pub fn take(
         &mut self,
         events: Vec<Event>,
         outbox: &mut Outbox,
         now: Timestamp,
     ) -> Vec<Arc<Message>> {
-        let mut by_contact: BTreeMap<String, Vec<Notice>> = BTreeMap::new();
+        let mut by_contact: BTreeMap<String, (Vec<Key>, Vec<Notice>)> = BTreeMap::new();
         for event in events {
-            let Some((notice, audience)) = self.note(event, now) else { continue };
+            let Some((key, notice, audience)) = self.note(event, now) else { continue };
             for contact in audience {
-                by_contact.entry(contact).or_default().push(notice.clone());
+                let (keys, notices) = by_contact.entry(contact).or_default();
+                keys.push(key.clone());
+                notices.push(notice.clone());
             }
         }
         let mut messages = Vec::new();
-        for (contact, mut notices) in by_contact {
+        for (contact, (keys, mut notices)) in by_contact {
+            let levels: Vec<_> = notices.iter().map(|notice| notice.level).collect();
             notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
             let message = Arc::new(Message {
                 id: self.next_id('m', now).to_string(),
@@ -78,8 +83,17 @@ impl Incidents {
                 public_url: Arc::clone(&self.public_url),
                 is_test: false,
             });
+            let mut is_queued = false;
             for recipient in self.contacts.get(&message.contact).into_iter().flatten() {
-                outbox.queue(Arc::clone(&message), recipient.clone(), now);
+                is_queued |= outbox.queue(Arc::clone(&message), recipient.clone(), now);
+            }
+            if !is_queued {
+                continue;
+            }
+            for (key, level) in keys.iter().zip(levels) {
+                if let Some(incident) = self.open.get_mut(key) {
+                    incident.told.insert(message.contact.clone(), level);
+                }
             }
             messages.push(message);
         }
@@ -93,7 +107,7 @@ impl Incidents {
     }
 
     /// The incident of an event and whom to tell; `None` where nobody is told.
-    fn note(&mut self, event: Event, now: Timestamp) -> Option<(Notice, Vec<String>)> {
+    fn note(&mut self, event: Event, now: Timestamp) -> Option<(Key, Notice, Vec<String>)> {
         let labels = event.labels();
         let Event { rule, group, transition, state, problem } = event;
         let Transition { from, to, at, value, worst, .. } = transition;
@@ -113,16 +127,12 @@ impl Incidents {
         // What the state before came to, then what this one begins with.
         incident.worst = worse(&policy, from, incident.worst, worst);
         let audience = if is_over {
-            incident.audience.iter().cloned().collect()
+            incident.told.keys().cloned().collect()
         } else {
             incident.worst = worse(&policy, to, incident.worst, value);
-            if to <= incident.told {
-                return None;
-            }
-            incident.told = to;
-            incident.audience.extend(contacts.iter().cloned());
-            contacts
+            contacts.into_iter().filter(|contact| to > incident.known_to(contact)).collect()
         };
+        let told = incident.told.values().copied().max().unwrap_or(Level::Ok);
         let (covered, is_at_least) = match state.observation {
             Observation::Value { covered, .. } => (covered, false),
             Observation::AtLeast(_) => (1.0, true),
@@ -131,14 +141,14 @@ impl Incidents {
         let notice = Notice {
             incident: Arc::clone(&incident.id),
             opened: incident.opened,
-            kind: match (is_over, is_new) {
+            kind: match (is_over, told == Level::Ok) {
                 (true, _) => NoticeKind::Recovered,
                 (false, true) => NoticeKind::Firing,
                 (false, false) => NoticeKind::Worse,
             },
             rule,
             labels,
-            from: if is_over { incident.told } else { from },
+            from: if is_over { told } else { from },
             level: to,
             since: at,
             began: incident.began,
@@ -151,7 +161,7 @@ impl Incidents {
         if is_over {
             self.open.remove(&key);
         }
-        Some((notice, audience))
+        Some((key, notice, audience))
     }
 
     fn next_id(&mut self, kind: char, now: Timestamp) -> Arc<str> {
@@ -162,8 +172,12 @@ impl Incidents {
 
 impl Incident {
     fn new(id: Arc<str>, opened: Timestamp, began: Option<f64>) -> Self {
-        let audience = BTreeSet::new();
-        Self { id, opened, began, worst: began, told: Level::Ok, audience }
+        Self { id, opened, began, worst: began, told: BTreeMap::new() }
+    }
+
+    /// The worst level that a contact was told; ok where it was told nothing.
+    fn known_to(&self, contact: &str) -> Level {
+        self.told.get(contact).copied().unwrap_or(Level::Ok)
     }
 }
 
@@ -176,6 +190,7 @@ fn recipients(contact: &Contact) -> Vec<Recipient> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
     use crate::notify::tests::rule;
     use crate::query::Reason;
     use crate::rules::State;
@@ -306,6 +321,33 @@ mod tests {
             (Some(500.0), Some(1000.0), Some(2.0))
         );
         assert_eq!(notice.from, Critical, "what was told");
+    }
+
+    #[test]
+    fn a_message_without_room_was_told_to_nobody() {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let filler = crate::notify::tests::message(&["other"]);
+        let to = Recipient::Email("z@example.com".to_owned());
+        while outbox.queue(Arc::clone(&filler), to.clone(), Timestamp::EPOCH) {}
+        let mut change = |outbox: &mut Outbox, secs, from, to| {
+            let event = event("r", None, secs, from, to);
+            incidents.take(vec![event], outbox, Timestamp::from_secs(secs))
+        };
+        assert!(change(&mut outbox, 1, Ok, Critical).is_empty());
+        assert!(change(&mut outbox, 2, Critical, Ok).is_empty(), "nobody knew of it");
+        assert!(change(&mut outbox, 3, Ok, Critical).is_empty());
+        let done = outbox.due(Timestamp::from_secs(3), 1)[0].id;
+        outbox.settle(done, &crate::notify::Outcome::Delivered, Timestamp::from_secs(3));
+        // On-call hears of it at the next change, though that is no worsening, and as a beginning.
+        let told = change(&mut outbox, 4, Critical, Warning);
+        assert_eq!((told.len(), told[0].notices[0].kind), (1, NoticeKind::Firing));
+        assert_eq!(outbox.len(), limits::OUTBOX, "one of two recipients found room");
+        let done = outbox.due(Timestamp::from_secs(4), limits::OUTBOX).last().unwrap().id;
+        outbox.settle(done, &crate::notify::Outcome::Delivered, Timestamp::from_secs(4));
+        let over = change(&mut outbox, 5, Warning, Ok);
+        assert_eq!((over.len(), over[0].notices[0].kind), (1, NoticeKind::Recovered));
+        assert_eq!(over[0].notices[0].from, Warning, "what was told");
     }
 
     #[test]
