@@ -24,6 +24,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -127,7 +128,12 @@ impl Log {
             if !path.try_exists().map_err(OpenError::io(&path))? {
                 break;
             }
-            let _ = slot.set(Words::in_file(&path, MAGIC, VERSION)?);
+            match Words::in_file(&path, MAGIC, VERSION) {
+                Ok(file) => _ = slot.set(file),
+                // It was begun on a full disk and never was in use: one that was has all its blocks.
+                Err(OpenError::Io { error, .. }) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => return Err(error),
+            }
         }
         log.resume(known);
         Ok(log)

@@ -52,7 +52,10 @@ impl Keeper {
 
 /// Brings the cells and logs of the live table to the medium.
 pub(super) fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
-    let mut health = Health::new("what was counted is not brought to the disk; counting goes on");
+    let mut health = Health::new(
+        "what was counted is not brought to the disk; counting goes on",
+        "what was counted is on the disk again",
+    );
     start("tallyd-sync", every.to_std(), move || {
         health.note(shared.engine.counters().sync());
     })
@@ -60,13 +63,17 @@ pub(super) fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
 
 /// Writes closed windows to the tick log; it is woken after each tick.
 pub(super) fn log(shared: Shared) -> anyhow::Result<Keeper> {
-    let mut health = Health::new("windows wait for the tick log; counting and alerting go on");
+    let mut health = Health::new(
+        "windows wait for the tick log; counting and alerting go on",
+        "windows are in the tick log again",
+    );
     start("tallyd-log", Duration::from_secs(1), move || health.note(shared.engine.write_log()))
 }
 
 /// Puts windows into the store, and keeps house there.
 pub(super) fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
-    let mut health = Health::new("history is not kept; counting and alerting go on");
+    let mut health =
+        Health::new("history is not kept; counting and alerting go on", "history is kept again");
     start("tallyd-store", every.to_std(), move || {
         let mut done = shared.engine.keep(shared.now());
         // A bounded piece at a time, and not for so long that the next stretch waits.
@@ -102,24 +109,25 @@ fn start(
 
 /// Says once that something fails, and once that it works again.
 struct Health {
-    what: &'static str,
+    failing: &'static str,
+    again: &'static str,
     is_failing: bool,
 }
 
 impl Health {
-    fn new(what: &'static str) -> Self {
-        Self { what, is_failing: false }
+    fn new(failing: &'static str, again: &'static str) -> Self {
+        Self { failing, again, is_failing: false }
     }
 
     fn note<T, E: Display>(&mut self, done: Result<T, E>) {
         match done {
             Err(error) if !self.is_failing => {
                 self.is_failing = true;
-                tracing::error!(%error, "{}", self.what);
+                tracing::error!(%error, "{}", self.failing);
             }
             Ok(_) if self.is_failing => {
                 self.is_failing = false;
-                tracing::info!("it works again: {} no longer", self.what);
+                tracing::info!("{}", self.again);
             }
             Ok(_) | Err(_) => {}
         }

@@ -149,20 +149,30 @@ impl Engine {
     pub fn keep(&self, now: Timestamp) -> Result<bool, StoreError> {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         self.sync_log()?;
+        let done = self.keep_in(&mut keeper, now);
+        if done.is_err() {
+            // The store may have been opened anew, and what rules and charts see of it cannot be read any
+            // more then. Where this fails as well, they are told so.
+            let _ = self.show(&keeper);
+        }
+        done
+    }
+
+    fn keep_in(&self, keeper: &mut Keeper, now: Timestamp) -> Result<bool, StoreError> {
         let (job, pending) = self.state().job();
         if !job.is_empty() {
             if let Err(error) = keeper.keep(&job) {
                 self.state().undo(&job, pending);
                 return Err(error);
             }
-            self.show(&keeper)?;
+            self.show(keeper)?;
             if let Some(mark) = pending.and_then(|pending| pending.mark) {
                 self.forget_log(mark)?;
             }
         }
         let did = keeper.tidy(now)?;
         if did {
-            self.show(&keeper)?;
+            self.show(keeper)?;
         }
         self.store_bytes.store(keeper.bytes(), Relaxed);
         Ok(did)

@@ -2,7 +2,9 @@
 //!
 //! Every commit is on the medium when it is back, and leaves what a quick start after a crash needs. A
 //! page that is damaged makes redb panic or give an error, depending on where it lies; either is an error
-//! here. After a commit that failed the file is opened anew, since redb takes no more changes then.
+//! here. After a commit that failed the file is opened anew, since redb takes no more changes then; what was
+//! shown before cannot be read any more once that is so. Where it cannot be opened, every use tries again,
+//! and says so: it is never taken for empty.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,12 +44,7 @@ impl RedbStore {
     }
 
     fn write(&self, changes: &Changes) -> Result<(), StoreError> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or_else(|| StoreError::Io {
-            path: self.path.clone(),
-            reason: "it could not be opened again after a failure".to_owned(),
-        })?;
-        guarded(&self.path, || {
+        self.with_database(|database| {
             let mut transaction = database.begin_write()?;
             transaction.set_quick_repair(true);
             {
@@ -63,6 +60,26 @@ impl RedbStore {
             Ok(())
         })
     }
+
+    /// Does something with the file, which is opened first where a failure has closed it.
+    fn with_database<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let is_closed = self.database.read().unwrap_or_else(PoisonError::into_inner).is_none();
+        if is_closed {
+            let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if database.is_none() {
+                *database = Some(open(&self.path)?);
+            }
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| StoreError::Io {
+            path: self.path.clone(),
+            reason: "it could not be opened again after a failure".to_owned(),
+        })?;
+        guarded(&self.path, || work(database))
+    }
 }
 
 fn open(path: &Path) -> Result<Database, StoreError> {
@@ -71,17 +88,12 @@ fn open(path: &Path) -> Result<Database, StoreError> {
 
 impl Store for RedbStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let table = match database.as_ref() {
-            None => None,
-            Some(database) => {
-                guarded(&self.path, || match database.begin_read()?.open_table(TABLE) {
-                    Ok(table) => Ok(Some(table)),
-                    Err(TableError::TableDoesNotExist(_)) => Ok(None),
-                    Err(error) => Err(error.into()),
-                })?
-            }
-        };
+        let table =
+            self.with_database(|database| match database.begin_read()?.open_table(TABLE) {
+                Ok(table) => Ok(Some(table)),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            })?;
         Ok(Arc::new(RedbSnapshot { path: self.path.clone(), table }))
     }
 
@@ -155,5 +167,33 @@ impl fmt::Debug for RedbStore {
 impl fmt::Debug for RedbSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedbSnapshot").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_not_taken_for_empty_and_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, away) = (dir.path().join("tallyd.redb"), dir.path().join("away"));
+        let store = RedbStore::open(&path).unwrap();
+        let changes = Changes { puts: vec![(b"k".to_vec(), b"v".to_vec())], ..Changes::default() };
+        store.commit(&changes).unwrap();
+        let shown = store.snapshot().unwrap();
+        // As after a commit that failed, on a disk that fails altogether.
+        *store.database.write().unwrap() = None;
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(store.snapshot().is_err());
+        assert!(store.commit(&changes).is_err());
+        assert!(shown.scan(b"", &mut |_, _| true).is_err(), "it cannot be read, and says so");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&away, &path).unwrap();
+        let mut seen = Vec::new();
+        store.snapshot().unwrap().get(b"k", &mut |value| seen = value.to_vec()).unwrap();
+        assert_eq!(seen, b"v");
+        store.commit(&changes).unwrap();
     }
 }

@@ -126,13 +126,20 @@ impl TickLog {
         }
     }
 
+    /// The new file is made whole under a name of its own first: where the disk is full there is still a
+    /// log to go on with, and to try again from.
     fn put_aside(&mut self) -> io::Result<()> {
-        let current = self.dir.join("ticks.log");
-        std::fs::rename(&current, path_of(&self.dir, self.next))?;
+        let (current, fresh) = (self.dir.join("ticks.log"), self.dir.join("ticks-new.log"));
+        let aside = path_of(&self.dir, self.next);
+        let (journal, _) = Journal::open(&fresh, MAGIC, |_| {}).map_err(io::Error::other)?;
+        std::fs::rename(&current, &aside)?;
+        if let Err(error) = std::fs::rename(&fresh, &current) {
+            std::fs::rename(&aside, &current)?;
+            return Err(error);
+        }
         self.aside.push(self.next);
         self.next += 1;
-        let opened = Journal::open(&current, MAGIC, |_| {}).map_err(io::Error::other)?;
-        self.journal = opened.0;
+        self.journal = journal;
         Ok(())
     }
 
@@ -261,5 +268,28 @@ mod tests {
         drop(log);
         let (_, all) = open(dir.path());
         assert_eq!(all, [row(12, 1), row(13, 1)]);
+    }
+
+    #[test]
+    fn a_checkpoint_that_finds_no_room_leaves_the_log_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_the_way = dir.path().join("ticks-new.log");
+        let (mut log, _) = open(dir.path());
+        log.append(&row(10, 3)).unwrap();
+        std::fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..2 {
+            assert!(log.append(&LogRecord::Checkpoint).is_err());
+        }
+        log.append(&row(11, 3)).unwrap();
+        assert_eq!(log.mark(), 0);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        log.append(&LogRecord::Checkpoint).unwrap();
+        log.append(&row(12, 3)).unwrap();
+        drop(log);
+        let (mut log, all) = open(dir.path());
+        assert_eq!(all, [row(10, 3), row(11, 3), row(12, 3)]);
+        log.forget(1).unwrap();
+        drop(log);
+        assert_eq!(open(dir.path()).1, [row(12, 3)]);
     }
 }

@@ -78,6 +78,43 @@ fn must(command: &mut Command) {
 
 const SYNC: &str = "[counters]\nsync = \"1s\"\n";
 
+/// With history kept as often, and something to alert on.
+const GOES_ON: &str = "
+[counters]
+sync = '1s'
+
+[store]
+sync = '1s'
+
+[[rule]]
+name = 'alarms'
+series = 'alarm'
+measure = 'sum'
+window = '1m'
+critical = { above = 5 }
+notify = []
+
+[[rule]]
+name = 'in-windows'
+series = 'known'
+measure = 'sum'
+window = '1h'
+warning = { above = 0 }
+notify = []
+";
+
+/// What goes wrong where, while the disk is full, and that it is over.
+const FAILING: [&str; 3] = [
+    "what was counted is not brought to the disk; counting goes on",
+    "windows wait for the tick log; counting and alerting go on",
+    "history is not kept; counting and alerting go on",
+];
+const AGAIN: [&str; 3] = [
+    "what was counted is on the disk again",
+    "windows are in the tick log again",
+    "history is kept again",
+];
+
 /// Keys that come while the disk is full; some of them find room in the last block of the log.
 const NEW_KEYS: u64 = 2000;
 
@@ -87,10 +124,27 @@ fn figure(server: &Server, name: &str) -> u64 {
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {body}"))
 }
 
+/// What a rule sees in the windows.
+fn judged(server: &Server, rule: &str) -> (String, serde_json::Value) {
+    let (_, body) = server.get("/api/v1/rules");
+    let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let rules = answer["data"]["groups"][0]["rules"].as_array().expect("a list");
+    let rule = rules.iter().find(|one| one["name"] == rule).expect("it is there");
+    (rule["level"].as_str().expect("a word").to_owned(), rule["instances"][0]["value"].clone())
+}
+
+fn all_in_the_log(server: &mut Server, lines: [&str; 3]) {
+    for line in lines {
+        server.wait_for_log(line);
+    }
+}
+
 fn goes_on(mount: &Mount) {
-    let mut server = Server::start_with(&mount.server(), SYNC);
+    let mut server = Server::start_with(&mount.server(), GOES_ON);
     let mut client = server.client();
     assert_eq!(client.ask("incr known 40\r\n"), "40");
+    assert_eq!(client.ask("incr alarm 1\r\n"), "1");
+    eventually("the window is closed", || (judged(&server, "in-windows").1 == 40.0).then_some(()));
     assert_eq!(client.ask("set gauge 0 0 3\r\n2.5\r\n"), "STORED");
     assert_eq!(client.ask("set item 0 0 5\r\nhello\r\n"), "STORED");
     mount.fill();
@@ -105,14 +159,21 @@ fn goes_on(mount: &Mount) {
     client.send(b"get item known\r\n");
     let answer: Vec<_> = (0..5).map(|_| client.line()).collect();
     assert_eq!(answer, ["VALUE item 0 5", "hello", "VALUE known 0 2", "42", "END"]);
-    server.wait_for_log("cannot bring what was counted to the disk; counting goes on");
+    all_in_the_log(&mut server, FAILING);
+    eventually("rows wait for the log", || {
+        (figure(&server, "tallyd_tick_log_waiting") > 0).then_some(())
+    });
+    assert_eq!(judged(&server, "alarms").0, "ok");
+    assert_eq!(client.ask("incr alarm 5\r\n"), "6");
+    eventually("the alert fires", || (judged(&server, "alarms").0 == "critical").then_some(()));
+    assert_eq!(judged(&server, "in-windows").1, 42.0);
     let unsaved = figure(&server, "tallyd_unsaved_keys");
     assert!((1..=NEW_KEYS).contains(&unsaved), "{unsaved}");
     assert!(server.is_alive());
 
     // An end at this moment costs what the figure said, and a start finds its way on a full disk.
     server.kill();
-    let mut server = server.again(&mount.server(), SYNC);
+    let mut server = server.again(&mount.server(), GOES_ON);
     let mut client = server.client();
     assert_eq!(client.ask("incr known 0\r\n"), "42");
     let mut lost = 0;
@@ -125,15 +186,24 @@ fn goes_on(mount: &Mount) {
     }
     assert_eq!(lost, unsaved, "neither more nor fewer than it said");
 
-    server.wait_for_log("cannot bring what was counted to the disk");
+    all_in_the_log(&mut server, FAILING);
     mount.free();
-    server.wait_for_log("what was counted is on the disk again");
+    all_in_the_log(&mut server, AGAIN);
     eventually("every key is saved", || {
         (figure(&server, "tallyd_unsaved_keys") == 0).then_some(())
     });
+    eventually("no row waits", || (figure(&server, "tallyd_tick_log_waiting") == 0).then_some(()));
+    assert_eq!(figure(&server, "tallyd_tick_log_dropped_total"), 0);
+    for line in FAILING {
+        let told = server.logged.iter().filter(|logged| logged.contains(line)).count();
+        assert_eq!(told, 1, "{line}:\n{}", server.logged.join("\n"));
+    }
     assert_eq!(client.ask(&big), "STORED");
+    assert_eq!(client.ask("incr known 1\r\n"), "43");
     server.kill();
-    let server = server.again(&mount.server(), SYNC);
+    let server = server.again(&mount.server(), GOES_ON);
+    // Every increment is in one window, through two ends of the server and a disk that took nothing.
+    eventually("all of it is judged", || (judged(&server, "in-windows").1 == 43.0).then_some(()));
     let mut client = server.client();
     let mut total = 0;
     for number in 0..NEW_KEYS {
@@ -161,7 +231,7 @@ fn overflows(mount: &Mount) {
     assert!(server.is_alive());
     let overflowed = figure(&server, "tallyd_overflowed_increments_total");
     assert!((1..=keys).contains(&overflowed), "{overflowed}");
-    server.wait_for_log("cannot bring what was counted to the disk");
+    server.wait_for_log("what was counted is not brought to the disk");
     mount.free();
     server.wait_for_log("what was counted is on the disk again");
     assert_eq!(client.ask(&format!("incr k{} 1\r\n", keys - 1)), "1");
