@@ -60,6 +60,9 @@ pub const WINDOW_BYTES: usize = 512 * 1024 * 1024;
 /// Rows that wait for the tick log while the disk is slow or full: ten minutes.
 pub const TICK_QUEUE: usize = 600;
 
+/// What these rows take, in bytes.
+pub const TICK_QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
 /// Windows in one chunk of the store. Eleven hours of ten seconds: a table of frequencies is then a
 /// hundredth of a chunk, and still a few of them make up what a tier keeps.
 pub const CHUNK_SLOTS: u16 = 4096;

@@ -12,16 +12,56 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::faces::Shared;
 use crate::time::Span;
 
 /// A running thread that does one thing again and again.
-pub(super) struct Keeper {
+struct Keeper {
     /// Dropped to end it.
     alive: SyncSender<()>,
     done: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
     name: &'static str,
+}
+
+/// All threads that have to do with the disk.
+pub(super) struct Keepers {
+    syncing: Keeper,
+    logging: Keeper,
+    storing: Keeper,
+}
+
+impl Keepers {
+    /// Starts them.
+    pub(super) fn start(shared: &Shared, config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            syncing: sync(shared.clone(), config.counters.sync)?,
+            logging: log(shared.clone())?,
+            storing: store(shared.clone(), config.store.sync)?,
+        })
+    }
+
+    /// Wakes the one that writes the tick log.
+    pub(super) fn waker(&self) -> Waker {
+        Waker(self.logging.alive.clone())
+    }
+
+    /// Comes back when one of them has ended by itself, which it does only by a panic; its name.
+    pub(super) async fn ended(&mut self) -> &'static str {
+        tokio::select! {
+            name = self.syncing.ended() => name,
+            name = self.logging.ended() => name,
+            name = self.storing.ended() => name,
+        }
+    }
+
+    /// Lets them do their work one last time. Wakers are to be gone by then.
+    pub(super) async fn finish(self) {
+        self.logging.finish().await;
+        self.storing.finish().await;
+        self.syncing.finish().await;
+    }
 }
 
 /// Has a thread do its work now rather than when it is time.
@@ -36,12 +76,13 @@ impl Waker {
 }
 
 impl Keeper {
-    pub(super) fn waker(&self) -> Waker {
-        Waker(self.alive.clone())
+    /// Comes back when the thread has ended by itself, which it does only by a panic; its name.
+    async fn ended(&mut self) -> &'static str {
+        let _ = (&mut self.done).await;
+        self.name
     }
 
-    /// Lets it do its work one last time and waits for the end. Wakers are to be gone by then.
-    pub(super) async fn finish(self) {
+    async fn finish(self) {
         drop(self.alive);
         let _ = self.done.await;
         if self.thread.join().is_err() {
@@ -51,7 +92,7 @@ impl Keeper {
 }
 
 /// Brings the cells and logs of the live table to the medium.
-pub(super) fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
+fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
     let mut health = Health::new(
         "what was counted is not brought to the disk; counting goes on",
         "what was counted is on the disk again",
@@ -62,7 +103,7 @@ pub(super) fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
 }
 
 /// Writes closed windows to the tick log; it is woken after each tick.
-pub(super) fn log(shared: Shared) -> anyhow::Result<Keeper> {
+fn log(shared: Shared) -> anyhow::Result<Keeper> {
     let mut health = Health::new(
         "windows wait for the tick log; counting and alerting go on",
         "windows are in the tick log again",
@@ -71,7 +112,7 @@ pub(super) fn log(shared: Shared) -> anyhow::Result<Keeper> {
 }
 
 /// Puts windows into the store, and keeps house there.
-pub(super) fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
+fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
     let mut health =
         Health::new("history is not kept; counting and alerting go on", "history is kept again");
     start("tallyd-store", every.to_std(), move || {

@@ -38,6 +38,7 @@ use crate::notify::Couriers;
 use crate::time::Timestamp;
 use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
+use keeper::Keepers;
 use listen::{Listener, Place};
 use ticker::Ticker;
 
@@ -93,10 +94,9 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         workers.push(accept::start_worker(at, make, stopped.clone())?);
     }
     let mail = Arc::new(Notify::new());
-    let syncing = keeper::sync(shared.clone(), config.counters.sync)?;
-    let (logging, storing) =
-        (keeper::log(shared.clone())?, keeper::store(shared.clone(), config.store.sync)?);
-    let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail), logging.waker())?;
+    shared.engine.begin(shared.now());
+    let mut keepers = Keepers::start(&shared, config)?;
+    let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail), keepers.waker())?;
 
     let mut accepting = JoinSet::new();
     let hands = accept::Hands::new(&workers);
@@ -125,7 +125,7 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         "tallyd {VERSION} is ready"
     );
 
-    let name = signals.until_the_end(config, &shared, &mut ticker).await?;
+    let name = signals.until_the_end(config, &shared, &mut ticker, &mut keepers).await?;
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     shared.set_ready(false);
@@ -149,9 +149,7 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         // What the last requests counted is judged and told, though their second is not over.
         ticker.finish().await;
         let _ = close_mail.send(true);
-        logging.finish().await;
-        storing.finish().await;
-        syncing.finish().await;
+        keepers.finish().await;
         if let Err(error) = delivering.await {
             tracing::error!(%error, "the couriers ended with a panic");
         }
@@ -188,6 +186,14 @@ fn report(found: &Found, dir: &Path) {
     }
     for width in &found.gone_tiers {
         tracing::warn!("no [[tier]] is {width} wide any more: its history in {dir} is removed");
+    }
+    if found.is_log_missing {
+        tracing::error!(
+            "ticks.log is missing in {dir}, or empty: what was counted in the last minutes belongs to the window after the last that is kept"
+        );
+    }
+    if found.has_no_history {
+        tracing::error!("there is no history in {dir} of what was counted there: it begins now");
     }
     if found.damaged_bytes > 0 {
         tracing::error!(
@@ -247,6 +253,7 @@ impl Signals {
         config: &Config,
         shared: &Shared,
         ticker: &mut Ticker,
+        keepers: &mut Keepers,
     ) -> anyhow::Result<&'static str> {
         loop {
             tokio::select! {
@@ -257,6 +264,7 @@ impl Signals {
                 // Nothing is judged any more. Whoever supervises the process had better start it
                 // anew.
                 () = ticker.ended() => bail!("the ticker ended with a panic"),
+                name = keepers.ended() => bail!("the thread {name} ended with a panic"),
             }
         }
     }

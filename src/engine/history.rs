@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::state::State;
 use super::{Engine, options};
-use crate::config::Config;
+use crate::config::{Config, Tier};
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{self, Counters, Recovered};
 use crate::limits;
@@ -24,7 +24,7 @@ use crate::store::checkpoint::{Checkpoint, Shelved};
 use crate::store::{
     Counted, Coverage, Job, Keeper, Left, LogRecord, RedbStore, StoreError, TickLog,
 };
-use crate::time::{Span, Timestamp};
+use crate::time::{Span, Timestamp, Window};
 
 /// Time from one checkpoint to the next.
 const CHECKPOINT: Span = Span::from_secs(300);
@@ -48,6 +48,10 @@ pub struct Found {
     pub rows: usize,
     /// Bytes of the log that are damaged: windows whose increments count for the next one.
     pub damaged_bytes: usize,
+    /// The log of the last minutes is not there, though it should be.
+    pub is_log_missing: bool,
+    /// There are counters, and no history of them.
+    pub has_no_history: bool,
     /// Widths of tiers whose history is being removed, since they are not configured any more.
     pub gone_tiers: Vec<Span>,
 }
@@ -73,10 +77,14 @@ impl Engine {
         let path = dir.join("tallyd.redb");
         let (keeper, left) = Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
         let mut state = State::new(config, keeper.windows()?, now);
+        let recovered_series = recovered.series;
         let mut found = Found { counters: recovered, ..Found::default() };
         found.gone_tiers.clone_from(&left.gone);
         let is_new = left.is_new;
+        state.catalogue.reserve(recovered_series);
         let mut kept = state.restore(left, &path)?;
+        found.is_log_missing = !is_new && !TickLog::is_in(dir);
+        found.has_no_history = is_new && recovered_series > 1;
         let mut observed = None;
         let (log, damaged_bytes) = TickLog::open(dir, |record| {
             if let LogRecord::Row { observed: position, .. } = record {
@@ -93,6 +101,7 @@ impl Engine {
         if is_new {
             // From here on everything that is counted belongs to some window; what was before does not.
             state.moved_groups = (0..state.groups()).collect();
+            state.logged = state.closed;
             state.take_checkpoint(state.closed, &counters);
         }
         let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(Some(log)));
@@ -102,6 +111,13 @@ impl Engine {
             engine.keep(now)?;
         }
         Ok((engine, found))
+    }
+
+    /// Says that clients are served from `now` on: what a start took is no gap.
+    pub fn begin(&self, now: Timestamp) {
+        let mut state = self.state();
+        state.started = now;
+        state.closed = state.closed.max(now.align_down(Span::SECOND));
     }
 
     /// Writes to the log what was closed since the last call. It may take as long as the disk likes; a
@@ -125,9 +141,11 @@ impl Engine {
                     logged = Some(row.window.end);
                     self.counters.observed_until(observed);
                 }
-                Some(LogRecord::Checkpoint) => {
-                    if let Some(pending) = &mut self.state().pending {
-                        pending.mark = Some(log.mark());
+                Some(LogRecord::Checkpoint { at }) => {
+                    let mut state = self.state();
+                    let pending = state.pending.as_mut();
+                    if let Some(its) = pending.filter(|pending| pending.checkpoint.at == at) {
+                        its.mark = Some(log.mark());
                     }
                 }
                 _ => {}
@@ -148,8 +166,10 @@ impl Engine {
     /// [`StoreError`]; everything is tried again at the next call.
     pub fn keep(&self, now: Timestamp) -> Result<bool, StoreError> {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is in the store rests on the rows before it, so those go to the medium first.
+        let logged = self.state().logged;
         self.sync_log()?;
-        let done = self.keep_in(&mut keeper, now);
+        let done = self.keep_in(&mut keeper, logged, now);
         if done.is_err() {
             // The store may have been opened anew, and what rules and charts see of it cannot be read any
             // more then. Where this fails as well, they are told so.
@@ -158,8 +178,13 @@ impl Engine {
         done
     }
 
-    fn keep_in(&self, keeper: &mut Keeper, now: Timestamp) -> Result<bool, StoreError> {
-        let (job, pending) = self.state().job();
+    fn keep_in(
+        &self,
+        keeper: &mut Keeper,
+        logged: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (job, pending) = self.state().job(logged);
         if !job.is_empty() {
             if let Err(error) = keeper.keep(&job) {
                 self.state().undo(&job, pending);
@@ -192,7 +217,6 @@ impl Engine {
         Ok(())
     }
 
-    /// What is in the store rests on the rows before it, so they go to the medium first.
     fn sync_log(&self) -> Result<(), StoreError> {
         let handle = match self.log.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             None => return Ok(()),
@@ -233,6 +257,12 @@ impl State {
         if let Some(checkpoint) = left.checkpoint {
             self.closed = checkpoint.at;
             self.checkpointed = checkpoint.at;
+            self.logged = checkpoint.at;
+            for tier in 0..self.windows.tiers().len() {
+                // What a tier did not keep then it does not know now, though tallyd was up.
+                let its = checkpoint.tiers.iter().find(|its| Some(&its.tier) == self.tier(tier));
+                self.windows.forget_before(tier, its.map_or(checkpoint.at, |its| its.since));
+            }
             for shelved in checkpoint.tiers {
                 let at = self.windows.tiers().iter().position(|tier| *tier == shelved.tier);
                 let Some(at) = at else { continue };
@@ -247,10 +277,14 @@ impl State {
         Ok(kept)
     }
 
+    fn tier(&self, at: usize) -> Option<&Tier> {
+        self.windows.tiers().get(at)
+    }
+
     /// Plays a record of the log again; whether it was a row that is not in the checkpoint.
     fn replay(&mut self, record: LogRecord, kept: &mut Vec<Counted>) -> bool {
         match record {
-            LogRecord::Checkpoint => false,
+            LogRecord::Checkpoint { .. } => false,
             LogRecord::Series { id, life, born, key } => {
                 if id.index() == self.catalogue.len() {
                     self.catalogue.register(&key, CellId::NONE, born);
@@ -304,16 +338,23 @@ impl State {
         }
     }
 
+    pub(super) fn rows_waiting(&self) -> usize {
+        self.log.iter().filter(|record| matches!(record, LogRecord::Row { .. })).count()
+    }
+
     /// Has the log told of a base window, which holds what was observed up to that position.
     pub(super) fn log_row(&mut self, row: &Row, is_covered: bool, observed: u64) {
         // Where the disk is slow or full, rows wait up to a bound. What is dropped is not lost while
         // the process lives; after a start its increments count for the window after the last row.
         let is_row = |record: &LogRecord| matches!(record, LogRecord::Row { .. });
-        if self.log.len() > limits::TICK_QUEUE
-            && self.log.iter().filter(|record| is_row(record)).count() > limits::TICK_QUEUE
-            && let Some(at) = self.log.iter().position(is_row)
-        {
-            self.log.remove(at);
+        let waiting = self.log.iter().filter(|record| is_row(record));
+        let bytes: usize = waiting.clone().map(LogRecord::memory).sum();
+        let is_full = waiting.count() >= limits::TICK_QUEUE || bytes >= limits::TICK_QUEUE_BYTES;
+        if is_full && let Some(at) = self.log.iter().position(is_row) {
+            if let Some(LogRecord::Row { row, .. }) = self.log.remove(at) {
+                let first = self.unlogged_rows.map_or(row.window.start, |rows| rows.start);
+                self.unlogged_rows = Some(Window { start: first, end: row.window.end });
+            }
             self.unlogged += 1;
         }
         self.log.push_back(LogRecord::Row { row: Arc::new(row.clone()), is_covered, observed });
@@ -339,7 +380,8 @@ impl State {
                 row.window.start.align_down(span) + span <= at
             };
             let rows = self.windows.rows(index).skip_while(is_over).cloned().collect();
-            Shelved { tier: *tier, open: self.rollup.open(index).cloned(), rows }
+            let (open, since) = (self.rollup.open(index).cloned(), self.windows.horizon(index));
+            Shelved { tier: *tier, since, open, rows }
         });
         let checkpoint = Checkpoint { at, tiers: shelved.collect() };
         let mut totals = self.pending.take().map(|pending| pending.totals).unwrap_or_default();
@@ -349,7 +391,7 @@ impl State {
         let coverage = self.windows.coverage().clone();
         self.pending = Some(Pending { checkpoint, coverage, totals, mark: None });
         if self.is_logged {
-            self.log.push_back(LogRecord::Checkpoint);
+            self.log.push_back(LogRecord::Checkpoint { at });
         }
     }
 
@@ -363,13 +405,25 @@ impl State {
     }
 
     /// What is to be kept now. The checkpoint is in it once the log has come so far.
-    fn job(&mut self) -> (Job, Option<Pending>) {
-        let until = self.closed.min(self.logged);
+    fn job(&mut self, logged: Timestamp) -> (Job, Option<Pending>) {
+        let mut until = self.closed.min(logged);
+        let is_logged = self.is_logged;
+        // Whatever a checkpoint leaves out has to be in chunks by then: in this job's, or before.
+        let pending = self.pending.take_if(|pending| {
+            pending.checkpoint.at <= until && (pending.mark.is_some() || !is_logged)
+        });
+        // A row that the log never got is in no total but a later checkpoint's: in a chunk before that,
+        // its increments would be found a second time by subtraction.
+        if let Some(rows) = self.unlogged_rows {
+            if pending.as_ref().is_some_and(|pending| pending.checkpoint.at >= rows.end) {
+                self.unlogged_rows = None;
+            } else {
+                until = until.min(rows.start);
+            }
+        }
         let tiers = self.windows.tiers();
         let sealed = (0..tiers.len()).map(|at| until.align_down(span(tiers, at))).collect();
         let seals = (0..tiers.len()).flat_map(|at| self.windows.ready(at, until)).collect();
-        let is_logged = self.is_logged;
-        let pending = self.pending.take_if(|pending| pending.mark.is_some() || !is_logged);
         let mut job = Job { seals, sealed, groups: self.groups(), ..Job::default() };
         for group in std::mem::take(&mut self.new_groups) {
             job.series.push((group, self.catalogue.write_series(group)));
@@ -389,6 +443,10 @@ impl State {
     fn undo(&mut self, job: &Job, pending: Option<Pending>) {
         self.new_groups.extend(job.series.iter().map(|(group, _)| *group));
         let Some(old) = pending else { return };
+        if self.unlogged > 0 {
+            let start = self.windows.sealed(0);
+            self.unlogged_rows = Some(Window { start, end: self.logged.max(start) });
+        }
         match &mut self.pending {
             // A later checkpoint says all that this one says, but for groups that did not move since.
             Some(later) => {

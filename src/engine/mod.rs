@@ -96,7 +96,7 @@ pub struct View<'a> {
     pub gaps: u64,
     /// Base windows that the tick log never got, since the disk was too slow or full.
     pub unlogged: u64,
-    /// Records that wait for the tick log.
+    /// Base windows that wait for the tick log.
     pub log_waiting: usize,
 }
 
@@ -209,7 +209,7 @@ impl Engine {
             started: state.started,
             gaps: state.gaps,
             unlogged: state.unlogged,
-            log_waiting: state.log.len(),
+            log_waiting: state.rows_waiting(),
         })
     }
 

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) logged: Timestamp,
     /// Rows that found no room in the queue to the log.
     pub(super) unlogged: u64,
+    /// From the first of them to the last that no checkpoint has in its totals.
+    pub(super) unlogged_rows: Option<Window>,
     /// When the last checkpoint was taken; it waits to be kept.
     pub(super) checkpointed: Timestamp,
     pub(super) pending: Option<Pending>,
@@ -69,6 +71,7 @@ impl State {
             is_logged: false,
             logged: Timestamp::from_millis(i64::MIN),
             unlogged: 0,
+            unlogged_rows: None,
             checkpointed: Timestamp::from_millis(i64::MIN),
             pending: None,
             new_groups: BTreeSet::new(),

@@ -330,7 +330,7 @@ fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
         one(
             "tick_log_waiting",
             gauge,
-            "Records that wait for the tick log.",
+            "Base windows that wait for the tick log.",
             view.log_waiting as u64,
         );
         one(

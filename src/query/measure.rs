@@ -11,6 +11,8 @@
 //! | age | seconds since the last update | same | same | the youngest |
 //! | p50 … p99.9 | – | – | of the merged histogram | merged |
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use super::{COVERED_MIN, Observation, Question, Reason};
 use crate::config::Measure;
 use crate::counters::cells::Kind;
@@ -85,7 +87,7 @@ impl View<'_> {
         match self.merge(tier, window, covered, window.end == instant) {
             Ok(mut merged) => self.measure(&mut merged, covered, share),
             Err(error) => {
-                tracing::error!(%error, "history cannot be read; what depends on it is not judged");
+                tell_once(&error);
                 let fault = Some(Reason::Unreadable);
                 Reading { value: None, weight: 0.0, covered: share, fault }
             }
@@ -218,6 +220,14 @@ impl Parts {
             Record::Values(values) => self.values = merged(self.values, Some(*values)),
             Record::Distribution(values, _) => self.observed = merged(self.observed, Some(*values)),
         }
+    }
+}
+
+/// Each instance of each rule would say it every second.
+fn tell_once(error: &ReadError) {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    if !IS_TOLD.swap(true, Relaxed) {
+        tracing::error!(%error, "history cannot be read; what depends on it is not judged");
     }
 }
 

@@ -203,7 +203,10 @@ impl Active {
         let wrong_kind = Observation::Unjudged(Reason::WrongKind);
         self.states.values().any(|state| state.observation == wrong_kind).then(|| {
             let measure = self.rule.measure.name();
-            format!("`{measure}` does not apply to `{}`: it is a gauge", self.rule.series)
+            format!(
+                "`{measure}` means nothing for the kind of series that `{}` is",
+                self.rule.series
+            )
         })
     }
 }

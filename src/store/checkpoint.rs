@@ -2,8 +2,8 @@
 //! open windows of the coarser tiers. With it and the tick rows since then a start is where the last
 //! process was.
 //!
-//! Layout: version (1), the instant in seconds (zigzag); then for each tier its width in seconds, the open
-//! row, the number of rows that wait, and those. A row is its start in seconds (zigzag), its length and
+//! Layout: version (1), the instant in seconds (zigzag); then for each tier its width in seconds, since
+//! when it knows anything (seconds, zigzag), the open row, the number of rows that wait, and those. A row is its start in seconds (zigzag), its length and
 //! its bytes; an open row that there is not has a length of zero.
 
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Checkpoint {
 pub struct Shelved {
     /// The tier.
     pub tier: Tier,
+    /// Since when it knows anything: what began before is not kept.
+    pub since: Timestamp,
     /// Its open window, as far as it is filled.
     pub open: Option<Row>,
     /// Closed windows that are in no chunk.
@@ -45,6 +47,7 @@ impl Checkpoint {
         varint::put(&mut out, varint::zigzag(self.at.as_secs()));
         for shelved in &self.tiers {
             varint::put(&mut out, u64::from(width_secs(&shelved.tier)));
+            varint::put(&mut out, varint::zigzag(shelved.since.as_secs()));
             write_row(shelved.open.as_ref(), &mut out);
             varint::put(&mut out, shelved.rows.len() as u64);
             shelved.rows.iter().for_each(|row| write_row(Some(row), &mut out));
@@ -64,12 +67,13 @@ impl Checkpoint {
         while !reader.is_empty() {
             let width = reader.number_u32()?;
             let tier = tiers.iter().find(|tier| width_secs(tier) == width).copied();
+            let since = Timestamp::from_secs(varint::unzigzag(reader.number()?));
             let open = read_row(tier.as_ref(), &mut reader)?;
             let mut rows = Vec::new();
             for _ in 0..reader.number()? {
                 rows.extend(read_row(tier.as_ref(), &mut reader)?.map(Arc::new));
             }
-            found.extend(tier.map(|tier| Shelved { tier, open, rows }));
+            found.extend(tier.map(|tier| Shelved { tier, since, open, rows }));
         }
         Some(Self { at, tiers: found })
     }

@@ -171,7 +171,10 @@ impl Keeper {
                 continue;
             };
             changes.puts.extend(seal.chunks(tier));
-            list.push(seal.extent);
+            // A job that was kept already, but could not be shown, comes again.
+            if !list.contains(&seal.extent) {
+                list.push(seal.extent);
+            }
         }
         let put =
             |space: u8, (group, bytes): &(u32, Vec<u8>)| (group_key(space, *group), bytes.clone());
@@ -182,6 +185,7 @@ impl Keeper {
             changes.puts.push((COVERAGE_KEY.to_vec(), coverage.write()));
         }
         changes.puts.push((EXTENTS_KEY.to_vec(), self.written(&extents)));
+        changes.puts.push((DEAD_KEY.to_vec(), write_dead(&self.dead)));
         changes.puts.push((VERSION_KEY.to_vec(), VERSION.to_le_bytes().to_vec()));
         self.store.commit(&changes)?;
         self.extents = extents;
@@ -276,8 +280,7 @@ impl Keeper {
         mut changes: Changes,
     ) -> Result<(), StoreError> {
         changes.puts.push((EXTENTS_KEY.to_vec(), self.written(&extents)));
-        let lists = dead.iter().map(|(width, extent)| (*width, std::slice::from_ref(extent)));
-        changes.puts.push((DEAD_KEY.to_vec(), write_extents(lists)));
+        changes.puts.push((DEAD_KEY.to_vec(), write_dead(&dead)));
         self.store.commit(&changes)?;
         (self.extents, self.dead) = (extents, dead);
         Ok(())
@@ -342,6 +345,10 @@ impl Keeper {
         self.merging = None;
         Ok(true)
     }
+}
+
+fn write_dead(dead: &VecDeque<(u32, Extent)>) -> Vec<u8> {
+    write_extents(dead.iter().map(|(width, extent)| (*width, std::slice::from_ref(extent))))
 }
 
 /// The extent that `short` becomes part of; `None` where that would be too long for a chunk, or more

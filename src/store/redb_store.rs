@@ -7,10 +7,13 @@
 //! and says so: it is never taken for empty.
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, TableError};
 
 use super::seam::{Changes, Snapshot, Store, StoreError};
@@ -83,7 +86,18 @@ impl RedbStore {
 }
 
 fn open(path: &Path) -> Result<Database, StoreError> {
-    guarded(path, || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?))
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| StoreError::Io { path: path.to_owned(), reason: error.to_string() })?;
+    guarded(path, || {
+        let backend = FileBackend::new(file)?;
+        Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
+    })
 }
 
 impl Store for RedbStore {

@@ -54,7 +54,22 @@ pub enum LogRecord {
         observed: u64,
     },
     /// A checkpoint was taken: what comes now is to be kept when it is committed.
-    Checkpoint,
+    Checkpoint {
+        /// Of everything before this.
+        at: Timestamp,
+    },
+}
+
+impl LogRecord {
+    /// What it takes in memory, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Row { row, .. } => row.memory(),
+            Self::Series { key, .. } => key.len(),
+            Self::Checkpoint { .. } => 0,
+        }
+    }
 }
 
 /// The open log.
@@ -92,13 +107,19 @@ impl TickLog {
         Ok((Self { dir: dir.to_owned(), journal, next, aside }, damaged))
     }
 
+    /// Whether `dir` holds a log that was begun.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        std::fs::metadata(dir.join("ticks.log")).is_ok_and(|metadata| metadata.len() > 0)
+    }
+
     /// Appends a record; a checkpoint puts what there is aside.
     ///
     /// # Errors
     /// What the system says; the log is as it was then.
     pub fn append(&mut self, record: &LogRecord) -> io::Result<()> {
         match record {
-            LogRecord::Checkpoint => self.put_aside(),
+            LogRecord::Checkpoint { .. } => self.put_aside(),
             LogRecord::Series { id, life, born, key } => {
                 let mut head = vec![SERIES];
                 varint::put(&mut head, u64::from(id.0));
@@ -132,6 +153,8 @@ impl TickLog {
         let (current, fresh) = (self.dir.join("ticks.log"), self.dir.join("ticks-new.log"));
         let aside = path_of(&self.dir, self.next);
         let (journal, _) = Journal::open(&fresh, MAGIC, |_| {}).map_err(io::Error::other)?;
+        // What is in the store will rest on what is in the old one.
+        self.journal.handle()?.sync_data()?;
         std::fs::rename(&current, &aside)?;
         if let Err(error) = std::fs::rename(&fresh, &current) {
             std::fs::rename(&aside, &current)?;
@@ -255,14 +278,14 @@ mod tests {
         for record in &records {
             log.append(record).unwrap();
         }
-        log.append(&LogRecord::Checkpoint).unwrap();
+        log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
         let mark = log.mark();
         log.append(&row(12, 1)).unwrap();
         drop(log);
         let (mut log, all) = open(dir.path());
         assert_eq!(all[..3], records);
         assert_eq!(all[3..], [row(12, 1)]);
-        log.append(&LogRecord::Checkpoint).unwrap();
+        log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
         log.append(&row(13, 1)).unwrap();
         log.forget(mark).unwrap();
         drop(log);
@@ -278,12 +301,12 @@ mod tests {
         log.append(&row(10, 3)).unwrap();
         std::fs::create_dir(&in_the_way).unwrap();
         for _ in 0..2 {
-            assert!(log.append(&LogRecord::Checkpoint).is_err());
+            assert!(log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).is_err());
         }
         log.append(&row(11, 3)).unwrap();
         assert_eq!(log.mark(), 0);
         std::fs::remove_dir(&in_the_way).unwrap();
-        log.append(&LogRecord::Checkpoint).unwrap();
+        log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
         log.append(&row(12, 3)).unwrap();
         drop(log);
         let (mut log, all) = open(dir.path());

@@ -275,6 +275,13 @@ impl Windows {
         self.shelves.get(tier).map_or(Timestamp::EPOCH, |shelf| shelf.horizon)
     }
 
+    /// Notes that a tier knows nothing of what began before `since`.
+    pub fn forget_before(&mut self, tier: usize, since: Timestamp) {
+        if let Some(shelf) = self.shelves.get_mut(tier) {
+            shelf.horizon = shelf.horizon.max(since);
+        }
+    }
+
     /// Takes the chunks of a tier for its windows from now on: `extents` are all that it has, and hold
     /// everything that begins before `sealed`.
     pub fn settle(&mut self, tier: usize, extents: Vec<Extent>, sealed: Timestamp) {

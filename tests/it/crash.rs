@@ -34,7 +34,8 @@ enum Op {
     Observe(String, u64),
 }
 
-const CONFIG: &str = "[[metric]]\nmatch = '*.ms*'\nkind = 'distribution'\n";
+const CONFIG: &str =
+    "[counters]\nmax_series = 10000000\n[[metric]]\nmatch = '*.ms*'\nkind = 'distribution'\n";
 
 impl Ledger {
     fn new(client: usize) -> Self {

@@ -248,6 +248,55 @@ fn every_observation_is_in_one_window_of_each_tier() {
     }
 }
 
+#[test]
+fn a_tier_that_is_new_or_keeps_longer_knows_nothing_of_the_past() {
+    let mut world = World::new();
+    let mut fewer = config();
+    fewer.tiers.remove(2);
+    fewer.tiers[0].keep = Span::from_secs(300);
+    let dir = tempfile::tempdir().unwrap();
+    world.engine = Some(Engine::open(&fewer, dir.path(), world.now).unwrap().0);
+    for _ in 0..700 {
+        world.incr("a", 1);
+        world.second();
+    }
+    world.engine = None;
+    world.dir = dir;
+    world.restart(1);
+    let state = world.engine().state();
+    let covered = |tier, from, to| {
+        let window =
+            Window { start: START + Span::from_secs(from), end: START + Span::from_secs(to) };
+        state.windows.covered(tier, window)
+    };
+    assert_eq!(covered(1, 0, 600), Span::from_secs(600));
+    assert_eq!(covered(2, 0, 600), Span::ZERO, "it was not there");
+    assert_eq!(covered(2, 600, 700), Span::from_secs(100));
+    assert_eq!(covered(0, 0, 300), Span::ZERO, "it was not kept");
+    assert_eq!(covered(0, 400, 700), Span::from_secs(300));
+}
+
+/// What a checkpoint leaves out is in chunks; so it waits for the log to have all before it.
+#[test]
+fn a_checkpoint_waits_for_the_rows_before_it() {
+    let mut world = World::new();
+    for _ in 0..299 {
+        world.incr("a", 1);
+        world.second();
+    }
+    world.incr("a", 1);
+    world.tick();
+    world.tick();
+    let logged = world.engine().state().logged;
+    let mut state = world.engine().state();
+    let at = state.pending.as_ref().unwrap().checkpoint.at;
+    assert!(logged < at);
+    // As when the log has come to the checkpoint, and does not say yet how far it is.
+    state.pending.as_mut().unwrap().mark = Some(1);
+    assert!(state.job(logged).1.is_none());
+    assert!(state.job(at).1.is_some());
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Incr(usize, u64),
