@@ -4,11 +4,16 @@
 //! Stretches are short at first, so that little lies in memory; eight of one length become one, as often
 //! as the result is not too long. The work is done in small pieces on a thread of its own. Every
 //! commit leaves the whole consistent: the list of extents changes together with the chunks in them.
+//!
+//! Some extents cannot become one: histograms that would be longer together than a chunk may hold, or a
+//! group that is damaged. They stay as they are, nothing of them is dropped, and the others are merged all
+//! the same. That is remembered for as long as the process lives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
+use super::codec::EncodeError;
 use super::extent::{Extent, group_key, group_of, read_extents, width_secs, write_extents};
 use super::group::{Group, GroupBuilder};
 use super::seal::Seal;
@@ -45,6 +50,8 @@ pub struct Keeper {
     /// Extents whose chunks may still lie in the store, though nobody looks at them, by their prefix.
     dead: VecDeque<(u32, Extent)>,
     merging: Option<Merging>,
+    /// What cannot be made, by tier: nobody tries again before the next start.
+    unmergeable: BTreeSet<(usize, Extent)>,
     /// Groups that there may be.
     groups: u32,
 }
@@ -143,8 +150,9 @@ impl Keeper {
             series,
         };
         let groups = left.series.last().map_or(0, |(group, _)| group + 1);
-        let (tiers, extents, merging) = (tiers.to_vec(), known, None);
-        Ok((Self { store, tiers, extents, sealed, dead, merging, groups }, left))
+        let (tiers, extents) = (tiers.to_vec(), known);
+        let (merging, unmergeable) = (None, BTreeSet::new());
+        Ok((Self { store, tiers, extents, sealed, dead, merging, unmergeable, groups }, left))
     }
 
     /// The windows that lie here.
@@ -217,11 +225,18 @@ impl Keeper {
         self.store.bytes()
     }
 
+    /// Longer extents that cannot be made of those that are here.
+    #[must_use]
+    pub fn unmergeable(&self) -> usize {
+        self.unmergeable.len()
+    }
+
     /// Does a piece of what can wait: removes what is too old, or merges. Whether there was any; then
     /// the windows are to be told.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing has changed then.
+    /// [`StoreError`]; nothing that is looked at has changed then. What is damaged is told once, and the next
+    /// call goes on with something else.
     pub fn tidy(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         if self.bury(now)? || self.remove()? {
             return Ok(true);
@@ -248,9 +263,15 @@ impl Keeper {
         if extents == self.extents {
             return Ok(false);
         }
-        self.change_lists(extents, dead, Changes::default())?;
         // What was being merged may be among them.
+        dead.extend(self.merging.as_ref().and_then(|merging| merging.begun(&self.tiers)));
+        self.change_lists(extents, dead, Changes::default())?;
         self.merging = None;
+        let tiers = &self.tiers;
+        self.unmergeable.retain(|(tier, target)| {
+            let tier = tiers.get(*tier);
+            tier.is_some_and(|tier| target.window(tier).end > now - tier.keep)
+        });
         Ok(true)
     }
 
@@ -304,7 +325,8 @@ impl Keeper {
                 };
                 let sources: Vec<_> = list.iter().filter(is_inside).copied().collect();
                 let is_even = sources.iter().all(|source| source.slots == first.slots);
-                let is_due = end <= *sealed && is_even;
+                let is_tried = self.unmergeable.contains(&(at, target));
+                let is_due = end <= *sealed && is_even && !is_tried;
                 is_due.then_some(Merging { tier: at, target, sources, group: 0 })
             })
         })
@@ -318,15 +340,11 @@ impl Keeper {
         let mut changes = Changes::default();
         let end = self.groups.min(merging.group.saturating_add(SLICE));
         for group in merging.group..end {
-            let merged =
-                merging.group_of(group, &tier, &*snapshot).map_err(|error| match error {
-                    ReadError::Store(error) => error,
-                    other => {
-                        StoreError::Damaged { path: self.store.path(), reason: other.to_string() }
-                    }
-                })?;
-            if let Some(bytes) = merged {
-                changes.puts.push((merging.target.key(&tier, group), bytes));
+            match merging.group_of(group, &tier, &*snapshot) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => changes.puts.push((merging.target.key(&tier, group), bytes)),
+                Err(ReadError::Store(error)) => return Err(error),
+                Err(reason) => return self.leave(&merging, &reason),
             }
         }
         if end < self.groups {
@@ -345,6 +363,23 @@ impl Keeper {
         self.merging = None;
         Ok(true)
     }
+
+    /// Leaves extents as they are, since they cannot become one.
+    fn leave(&mut self, merging: &Merging, reason: &ReadError) -> Result<bool, StoreError> {
+        let mut dead = self.dead.clone();
+        dead.extend(merging.begun(&self.tiers));
+        self.change_lists(self.extents.clone(), dead, Changes::default())?;
+        self.unmergeable.insert((merging.tier, merging.target));
+        self.merging = None;
+        match reason {
+            // Nothing is wrong with them, but that they are too long together.
+            ReadError::Merge(EncodeError::Strings) => Ok(true),
+            reason => {
+                let reason = reason.to_string();
+                Err(StoreError::Damaged { path: self.store.path(), reason })
+            }
+        }
+    }
 }
 
 fn write_dead(dead: &VecDeque<(u32, Extent)>) -> Vec<u8> {
@@ -362,6 +397,12 @@ fn long(short: &Extent, tier: &Tier) -> Option<Extent> {
 }
 
 impl Merging {
+    /// What lies in the store of the target already, for nobody if the rest does not come.
+    fn begun(&self, tiers: &[Tier]) -> Option<(u32, Extent)> {
+        let tier = tiers.get(self.tier).filter(|_| self.group > 0)?;
+        Some((width_secs(tier), self.target))
+    }
+
     /// One group's chunks over the whole target; `None` where there are none.
     fn group_of(
         &self,
@@ -444,3 +485,6 @@ fn read<T>(store: &dyn Store, found: Option<T>) -> Result<T, StoreError> {
         reason: "a value is not as it was written".to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub use strings::Strings;
 
 use std::ops::Range;
 
-use crate::limits::CHUNK_SLOTS;
+use crate::limits::{CHUNK_SLOTS, CHUNK_STRING_BYTES};
 use crate::rollup::Record;
 use bytes::{Input, put_sized, put_varint};
 use counts::{CountRecords, PackedCounts};
@@ -154,22 +154,32 @@ impl Parts {
 }
 
 /// Appends a chunk of so many slots that holds what the `parts` hold, each moved by a number of slots.
-/// Parts come in order of time and do not overlap.
+/// Parts come in order of time and do not overlap. Where any part has strings, the records of one that has
+/// none have empty ones.
 ///
 /// # Errors
-/// [`EncodeError`], also where a part is garbled; nothing is appended.
+/// [`EncodeError`], also where a part is garbled, or where the strings of all are too long together;
+/// nothing is appended.
 pub fn merge(slots: u16, parts: &[(u16, &[u8])], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let mut records = Vec::new();
     let mut strings: Vec<Strings> = Vec::new();
+    let mut string_bytes = 0;
     for (offset, bytes) in parts {
         let chunk = Chunk::parse(bytes)?;
-        strings.push(chunk.strings()?.unwrap_or_default());
+        let part = chunk.strings()?.unwrap_or_else(|| Strings::empty(chunk.len()));
+        // Before all of them lie in memory: each may be as long as a chunk may have them.
+        string_bytes += part.bytes();
+        if string_bytes > CHUNK_STRING_BYTES {
+            return Err(EncodeError::Strings);
+        }
+        strings.push(part);
         for record in chunk.records(0..u16::MAX)? {
             let (slot, record) = record?;
             records.push((slot.checked_add(*offset).ok_or(EncodeError::Order)?, record));
         }
     }
-    let strings: Vec<&[u8]> = strings.iter().flat_map(Strings::iter).collect();
+    let has_some = string_bytes > 0;
+    let strings: Vec<&[u8]> = strings.iter().filter(|_| has_some).flat_map(Strings::iter).collect();
     encode_with_strings(slots, &records, &strings, out)
 }
 

@@ -58,6 +58,16 @@ impl Strings {
         if bytes.len() == end { Ok(Self { bytes, ends }) } else { Err(Garbled) }
     }
 
+    /// So many that say nothing.
+    pub(super) fn empty(len: usize) -> Self {
+        Self { bytes: Vec::new(), ends: vec![0; len] }
+    }
+
+    /// How long they are together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The strings, one for each record.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());

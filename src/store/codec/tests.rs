@@ -403,3 +403,25 @@ fn read_all(bytes: &[u8]) {
     }
     let _ = chunk.strings();
 }
+
+#[test]
+fn a_part_without_strings_merges_with_one_that_has_some() {
+    let mut total = 0;
+    let counts = [(1, counted(5, &mut total)), (3, counted(6, &mut total))];
+    let (plain, mut spread) = (encoded(10, &counts), Vec::new());
+    encode_with_strings(10, &[(0, set(2.0)), (4, set(3.0))], &[b"two", b"three"], &mut spread)
+        .unwrap();
+    for (parts, expect) in [
+        ([&plain, &spread], [&b""[..], b"", b"two", b"three"]),
+        ([&spread, &plain], [&b"two"[..], b"three", b"", b""]),
+    ] {
+        let mut merged = Vec::new();
+        merge(20, &[(0, parts[0]), (10, parts[1])], &mut merged).unwrap();
+        let strings = Chunk::parse(&merged).unwrap().strings().unwrap().unwrap();
+        assert_eq!(strings.iter().collect::<Vec<_>>(), expect);
+        assert_eq!(decoded(&merged, 0..20).unwrap().len(), 4);
+    }
+    let mut merged = Vec::new();
+    merge(20, &[(0, &plain), (10, &plain)], &mut merged).unwrap();
+    assert_eq!(Chunk::parse(&merged).unwrap().strings(), Ok(None));
+}

@@ -1,0 +1,81 @@
+//! What cannot be merged stays, and holds nothing else up.
+
+use super::*;
+use crate::limits::CHUNK_STRING_BYTES;
+use crate::rollup::{Record, Values};
+use crate::store::seam::MemoryStore;
+
+const TIER: Tier = Tier { window: Span::SECOND, keep: Span::from_secs(7200) };
+/// More than one commit's worth, so that something of a target lies there when it is left.
+const GROUPS: u32 = SLICE + 3;
+
+fn extent(secs: i64, slots: u16) -> Extent {
+    Extent { start: Timestamp::from_secs(secs), slots }
+}
+
+/// A group with one series, whose only window has a string that long.
+fn group(string_bytes: usize) -> Vec<u8> {
+    let values = Values { sum: 1.0, count: 1, min: 1.0, max: 1.0, last: 1.0 };
+    let (mut chunk, mut group) = (Vec::new(), Vec::new());
+    let string = vec![7; string_bytes];
+    codec::encode_with_strings(60, &[(5, Record::Values(values))], &[&string], &mut chunk).unwrap();
+    let mut builder = GroupBuilder::new();
+    builder.push(0, &chunk);
+    builder.finish(&mut group);
+    group
+}
+
+#[test]
+fn what_cannot_become_one_stays_and_holds_nothing_else_up() {
+    let store = Arc::new(MemoryStore::default());
+    let (mut keeper, _) = Keeper::open(Arc::clone(&store) as Arc<dyn Store>, &[TIER]).unwrap();
+    let mut changes = Changes::default();
+    // Three stretches of eight: too long together, damaged, and as it should be.
+    for secs in (0..1440).step_by(60) {
+        let short = extent(secs, 60);
+        keeper.extents[0].push(short);
+        for at in 0..GROUPS {
+            let bytes = match (secs / 480, at) {
+                (0, 66) => group(CHUNK_STRING_BYTES / 7),
+                (1, 66) => b"damaged".to_vec(),
+                _ => group(1),
+            };
+            changes.puts.push((short.key(&TIER, at), bytes));
+        }
+    }
+    store.commit(&changes).unwrap();
+    (keeper.groups, keeper.sealed) = (GROUPS, vec![Timestamp::from_secs(1440)]);
+
+    let now = Timestamp::from_secs(1440);
+    let mut errors = Vec::new();
+    loop {
+        match keeper.tidy(now) {
+            Ok(false) => break,
+            Ok(true) => {}
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("damaged"), "{errors:?}");
+    assert_eq!(keeper.unmergeable(), 2);
+    let mut expect: Vec<_> = (0..960).step_by(60).map(|secs| extent(secs, 60)).collect();
+    expect.push(extent(960, 480));
+    assert_eq!(keeper.extents[0], expect);
+
+    let count = |extent: Extent| {
+        let mut count = 0;
+        let mut see = |_: &[u8], _: &[u8]| {
+            count += 1;
+            true
+        };
+        store.snapshot().unwrap().scan(&extent.prefix(&TIER), &mut see).unwrap();
+        count
+    };
+    for (secs, slots, groups) in [(0, 480, 0), (480, 480, 0), (960, 480, GROUPS), (0, 60, GROUPS)] {
+        assert_eq!(count(extent(secs, slots)), groups, "{slots} from {secs}");
+    }
+
+    // Once they are too old there is nothing to remember.
+    while keeper.tidy(Timestamp::from_secs(1440 + 7200)).unwrap() {}
+    assert_eq!((keeper.unmergeable(), keeper.extents[0].len()), (0, 0));
+}
