@@ -94,12 +94,16 @@ impl Counters {
         self.cells.mark(id);
     }
 
-    /// Takes total and number of increments of a cell for at least so much. It is for a start, before
-    /// anybody counts.
+    /// Takes total and number of increments of a cell from history, where that has seen more increments
+    /// than the cell. Their number tells, since a total that has come round 2^64 is less than before. It is
+    /// for a start, before anybody counts.
     pub fn at_least(&self, id: CellId, (total, count): (u64, u64)) {
         let cell = self.cells.get(id);
-        cell.total.fetch_max(total, Relaxed);
-        cell.count.fetch_max(count, Relaxed);
+        let missing = count.wrapping_sub(cell.count.load(Relaxed));
+        if missing.cast_signed() > 0 {
+            cell.total.store(total, Relaxed);
+            cell.count.store(count, Relaxed);
+        }
     }
 
     /// How far the last drain has come in the log of observations.

@@ -342,3 +342,20 @@ proptest! {
         world.check();
     }
 }
+
+#[test]
+fn an_increment_that_comes_round_is_not_undone() {
+    for is_logged in [false, true] {
+        let mut world = World::new();
+        world.incr("a", 100);
+        world.second();
+        let answer = world.engine().counters().incr(b"a", u64::MAX, world.now);
+        assert_eq!(answer, crate::counters::Arithmetic::Value(99));
+        if is_logged {
+            world.second();
+        }
+        world.restart(1);
+        let text = world.engine().counters().get(b"a", world.now, |view| view.value.to_vec());
+        assert_eq!(text.as_deref(), Some(&b"99"[..]), "{is_logged}");
+    }
+}
