@@ -52,6 +52,9 @@ const DONE_WORD: usize = 1;
 /// Records in one stretch.
 const STRETCH: u64 = ((Words::LEN - HEAD_WORDS) / 2) as u64;
 
+/// Records that there will never be: a position beyond is damage.
+const POSITIONS: u64 = 1 << 60;
+
 type ByCell = HashMap<CellId, Open, foldhash::fast::RandomState>;
 
 /// What the log asks of those who know the cells.
@@ -143,7 +146,7 @@ impl Log {
     fn resume(&self, known: &impl Known) {
         let Some(first) = self.file(0) else { return };
         // A position beyond all bounds is damage; what it would have hidden does no harm.
-        let done = Some(first.get(DONE_WORD).load(Relaxed)).filter(|done| *done < 1 << 60);
+        let done = Some(first.get(DONE_WORD).load(Relaxed)).filter(|done| *done < POSITIONS);
         let done = done.unwrap_or(0);
         let oldest = done / STRETCH;
         let mut stretches = Vec::new();
@@ -305,13 +308,21 @@ impl Log {
         self.reader().next
     }
 
-    /// Begins behind `position`, up to which an earlier process has said elsewhere what was kept.
+    /// Begins behind `position`, up to which an earlier process has said elsewhere what was kept. After
+    /// the loss of power that may lie behind all that is left here: then no number before it is given out
+    /// again, since a start would pass over what is kept under it.
     pub(super) fn resume_at(&self, position: u64) {
-        let mut reader = self.reader();
-        if (reader.next..=self.head.load(Acquire)).contains(&position) {
-            reader.next = position;
+        if position >= POSITIONS {
+            return;
         }
-        drop(reader);
+        if position > self.limit.load(Relaxed) {
+            let next = position.next_multiple_of(STRETCH);
+            self.begin_at(next, next, next);
+        } else {
+            self.head.fetch_max(position, Relaxed);
+            let mut reader = self.reader();
+            reader.next = reader.next.max(position);
+        }
         self.done(position);
     }
 

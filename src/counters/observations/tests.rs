@@ -314,3 +314,47 @@ proptest! {
         }
     }
 }
+
+/// After the loss of power what was said elsewhere may lie beyond all that is left of the ring: with an
+/// older state of the file, without it, and further on than any file reaches.
+#[test]
+fn what_was_said_elsewhere_may_lie_beyond_what_is_left() {
+    for (position, is_there) in [(5, true), (5, false), (STRETCH + 7, true), (STRETCH, true)] {
+        let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
+        let (path, saved) = (file_path(dir.path(), 0), dir.path().join("saved"));
+        let log = open(dir.path(), &table);
+        append(&log, &table, 1, 1.0);
+        append(&log, &table, 1, 2.0);
+        drop(log);
+        std::fs::copy(&path, &saved).unwrap();
+        if is_there {
+            std::fs::rename(&saved, &path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+
+        let log = open(dir.path(), &table);
+        log.resume_at(position);
+        let (seen, at) = fold(&log, &table);
+        assert_eq!(seen, BTreeMap::new(), "what lies before {position} is in windows already");
+        assert!(at >= position);
+        append(&log, &table, 2, 4.0);
+        drop(log);
+        for _ in 0..2 {
+            let log = open(dir.path(), &table);
+            log.resume_at(position);
+            let (seen, at) = fold(&log, &table);
+            assert_eq!(seen, BTreeMap::from([(2, (1, 4.0))]), "and what came later is not");
+            assert!(at > position);
+        }
+    }
+}
+
+#[test]
+fn a_position_beyond_all_bounds_is_passed_over() {
+    let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
+    let log = open(dir.path(), &table);
+    append(&log, &table, 1, 1.0);
+    log.resume_at(u64::MAX);
+    assert_eq!(fold(&log, &table), (BTreeMap::from([(1, (1, 1.0))]), 1));
+}
