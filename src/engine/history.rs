@@ -320,9 +320,15 @@ impl State {
                 Record::Values(_) => Kind::Gauge,
                 Record::Distribution(..) => Kind::Distribution,
             };
-            if let (Record::Counts(counts), Some(kept)) = (record, kept.get_mut(series.index())) {
-                kept.total = kept.total.wrapping_add(counts.sum);
-                kept.count = kept.count.wrapping_add(counts.count);
+            let (sum, count) = match record {
+                Record::Counts(counts) => (counts.sum, counts.count),
+                // Its cell counts observations.
+                Record::Distribution(values, _) => (values.count, values.count),
+                Record::Values(_) => (0, 0),
+            };
+            if let Some(kept) = kept.get_mut(series.index()) {
+                kept.total = kept.total.wrapping_add(sum);
+                kept.count = kept.count.wrapping_add(count);
             }
         }
         self.logged = row.window.end;

@@ -76,7 +76,13 @@ impl Rollup {
         // Totals wrap at 2^64, and so does their difference.
         let sum = drained.total.wrapping_sub(seen.0);
         let count = drained.count.wrapping_sub(seen.1);
-        *seen = (drained.total, drained.count);
+        if let Some(Observations::Distribution(o, _)) = &drained.observed {
+            // What is kept between the two looks, at the log and at the cell, is for the next window.
+            let observed = o.count.min(count);
+            *seen = (seen.0.wrapping_add(observed), seen.1.wrapping_add(observed));
+        } else if drained.kind != Kind::Distribution {
+            *seen = (drained.total, drained.count);
+        }
         match (drained.kind, drained.observed) {
             // A value that was set, deleted or has expired is no increment, and no update.
             (Kind::Counter, _) if sum == 0 && count == 0 => None,
@@ -168,6 +174,8 @@ impl Coarse {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::counters::{Observed, ShownNow};
+    use crate::histogram::{Gathering, Layout};
     use crate::time::Span;
     use proptest::prelude::*;
 
@@ -204,6 +212,24 @@ mod tests {
             });
         }
         all
+    }
+
+    /// What is kept between the look at the log of observations and that at the cell is in the cell
+    /// already, and in the next window.
+    #[test]
+    fn what_is_seen_of_a_distribution_is_what_its_windows_hold() {
+        let mut rollup = Rollup::new(&Config::default().tiers);
+        let cell = CellId::default();
+        for (total, observed, seen) in [(10, 7, 7), (10, 3, 10), (11, 2, 11), (12, 0, 11)] {
+            let observed = (observed > 0).then(|| {
+                let one = Observed { count: observed, sum: 1.0, min: 1.0, max: 1.0, last: 1.0 };
+                let spread = Gathering::new(Layout::new(2, 1.0, 10.0).unwrap()).finish();
+                Observations::Distribution(one, spread)
+            });
+            let (kind, shown) = (Kind::Distribution, ShownNow::Nothing);
+            rollup.delta(Drained { cell, kind, total, count: total, shown, observed });
+            assert_eq!(rollup.seen(cell), (seen, seen));
+        }
     }
 
     #[test]

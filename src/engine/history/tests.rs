@@ -359,3 +359,30 @@ fn an_increment_that_comes_round_is_not_undone() {
         assert_eq!(text.as_deref(), Some(&b"99"[..]), "{is_logged}");
     }
 }
+
+/// When its entry in the configuration goes, a distribution goes on as a counter; what it has observed
+/// before is in windows already.
+#[test]
+fn observations_do_not_become_increments_when_their_entry_goes() {
+    // Without a checkpoint between, and with one.
+    for secs in [7, 400] {
+        let mut world = World::new();
+        for _ in 0..secs {
+            world.set("a.ms", "20");
+            world.set("a.ms", "30");
+            world.second();
+        }
+        // A start in between, for the log is read at each.
+        world.restart(1);
+        world.second();
+        world.engine = None;
+        let (engine, _) = Engine::open(&Config::default(), world.dir.path(), world.now).unwrap();
+        world.engine = Some(engine);
+        world.second();
+        world.second();
+        assert_eq!(world.stored(0, "a.ms"), 0, "after {secs}");
+        world.engine().counters().incr(b"a.ms", 3, world.now);
+        world.second();
+        assert_eq!(world.stored(0, "a.ms"), 3, "after {secs}");
+    }
+}
