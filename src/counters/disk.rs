@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::cells::CellId;
 use super::journal::{Found, OpenError, open_file};
-use super::key_log::{KeyLog, Life, Replay};
+use super::key_log::{AllKeys, KeyLog, Life, Replay};
 
 /// The open directory. While it lives, no other process can open it.
 #[derive(Debug)]
@@ -136,9 +136,9 @@ impl Disk {
     /// What the system says; the log tells the same as before.
     pub(super) fn rewrite(
         &self,
-        write_all: impl FnOnce(&KeyLog) -> io::Result<()>,
+        write_all: impl FnOnce(&AllKeys<'_, '_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.log.rewrite(|| write_all(&self.log))
+        self.log.rewrite(write_all)
     }
 
     /// Keys that are not in the log yet.

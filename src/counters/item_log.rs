@@ -7,7 +7,7 @@ use std::path::Path;
 use super::items::Item;
 use super::journal::{Found, OpenError};
 use super::marks::{Marks, Trace};
-use super::rotation::{Names, Rotation};
+use super::rotation::{Anew, Names, Rotation};
 use crate::time::Timestamp;
 
 const NAMES: Names = Names { magic: *b"tallyITM", name: "items", first: None };
@@ -58,18 +58,7 @@ impl ItemLog {
     /// # Errors
     /// What the system says; nothing was noted.
     pub(super) fn put(&self, key: &[u8], item: &Item) -> io::Result<()> {
-        let expires = item.expires.map_or(0, Timestamp::as_millis);
-        let key_bytes = u16::try_from(key.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.files.append(&[
-            &[PUT],
-            &item.trace.marks().face_bits().to_le_bytes(),
-            &item.flags.to_le_bytes(),
-            &expires.to_le_bytes(),
-            &item.unique.to_le_bytes(),
-            &key_bytes.to_le_bytes(),
-            key,
-            &item.value,
-        ])
+        write_put(key, item, |parts| self.files.append(parts))
     }
 
     /// Notes that a value is gone.
@@ -93,7 +82,7 @@ impl ItemLog {
     /// # Errors
     /// What the system says; nothing was noted.
     pub(super) fn flush_at(&self, due: Timestamp) -> io::Result<()> {
-        self.files.append(&[&[FLUSH_AT], &due.as_millis().to_le_bytes()])
+        write_flush(due, |parts| self.files.append(parts))
     }
 
     /// Brings the log to the medium.
@@ -109,13 +98,60 @@ impl ItemLog {
         self.files.is_worth_rewriting(live_bytes as u64)
     }
 
-    /// Writes the log anew: `write_all` has to [`put`](Self::put) every value that is there.
+    /// Writes the log anew: `write_all` has to [`put`](AllItems::put) every value that is there.
     ///
     /// # Errors
     /// What the system says; the old file stays until all of it is in the new one.
-    pub(super) fn rewrite(&self, write_all: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.files.rewrite(write_all)
+    pub(super) fn rewrite(
+        &self,
+        write_all: impl FnOnce(&AllItems<'_, '_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.files.rewrite(|anew| write_all(&AllItems(anew)))
     }
+}
+
+/// The log that is being written anew.
+pub(super) struct AllItems<'a, 'b>(&'a Anew<'b>);
+
+impl AllItems<'_, '_> {
+    /// Notes a value that is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn put(&self, key: &[u8], item: &Item) -> io::Result<()> {
+        write_put(key, item, |parts| self.0.append(parts))
+    }
+
+    /// Notes that all values are to go at `due`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn flush_at(&self, due: Timestamp) -> io::Result<()> {
+        write_flush(due, |parts| self.0.append(parts))
+    }
+}
+
+fn write_put(
+    key: &[u8],
+    item: &Item,
+    append: impl FnOnce(&[&[u8]]) -> io::Result<()>,
+) -> io::Result<()> {
+    let expires = item.expires.map_or(0, Timestamp::as_millis);
+    let key_bytes = u16::try_from(key.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    append(&[
+        &[PUT],
+        &item.trace.marks().face_bits().to_le_bytes(),
+        &item.flags.to_le_bytes(),
+        &expires.to_le_bytes(),
+        &item.unique.to_le_bytes(),
+        &key_bytes.to_le_bytes(),
+        key,
+        &item.value,
+    ])
+}
+
+fn write_flush(due: Timestamp, append: impl FnOnce(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+    append(&[&[FLUSH_AT], &due.as_millis().to_le_bytes()])
 }
 
 /// What a record says; `None` for one that no version of this program has written.

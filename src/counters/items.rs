@@ -112,16 +112,19 @@ impl Items {
     /// What the system says.
     pub(super) fn sync(&self) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        if log.is_worth_rewriting(self.used_bytes()) {
-            let _calm = self.calm();
-            log.rewrite(|| {
-                // A shard's guard is held while its items are written, so none of them changes
-                // between being read and being written.
-                self.table.iter().try_for_each(|entry| log.put(entry.key(), entry.value()))?;
-                self.flush_due().map_or(Ok(()), |due| log.flush_at(due))
-            })?;
-        }
-        log.sync()
+        let rewritten =
+            if log.is_worth_rewriting(self.used_bytes()) { self.rewrite(log) } else { Ok(()) };
+        log.sync().and(rewritten)
+    }
+
+    fn rewrite(&self, log: &ItemLog) -> io::Result<()> {
+        let _calm = self.calm();
+        log.rewrite(|all| {
+            // A shard's guard is held while its items are written, so none of them changes
+            // between being read and being written.
+            self.table.iter().try_for_each(|entry| all.put(entry.key(), entry.value()))?;
+            self.flush_due().map_or(Ok(()), |due| all.flush_at(due))
+        })
     }
 
     /// Changes that could not be logged for want of room on the disk.

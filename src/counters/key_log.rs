@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::cells::{Cell, CellId};
 use super::journal::{Found, OpenError};
-use super::rotation::{Names, Rotation};
+use super::rotation::{Anew, Names, Rotation};
 
 const NAMES: Names = Names { magic: *b"tallyKEY", name: "keys", first: Some("keys.log") };
 
@@ -161,7 +161,7 @@ impl KeyLog {
     /// # Errors
     /// What the system says; nothing was noted.
     pub(super) fn birth(&self, id: CellId, life: Life, key: &[u8]) -> io::Result<()> {
-        self.files.append(&[&[BIRTH], &id.number().to_le_bytes(), &life.0.to_le_bytes(), key])
+        write_birth(id, life, key, |parts| self.files.append(parts))
     }
 
     /// Notes that a cell is free.
@@ -185,11 +185,36 @@ impl KeyLog {
         self.files.is_worth_rewriting(keys * RECORD_BYTES + key_bytes)
     }
 
-    /// Writes the log anew: `write_all` has to note the [`birth`](Self::birth) of every life.
+    /// Writes the log anew: `write_all` has to note the [`birth`](AllKeys::birth) of every life.
     ///
     /// # Errors
     /// What the system says; the old files stay until all of it is in the new one.
-    pub(super) fn rewrite(&self, write_all: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.files.rewrite(write_all)
+    pub(super) fn rewrite(
+        &self,
+        write_all: impl FnOnce(&AllKeys<'_, '_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.files.rewrite(|anew| write_all(&AllKeys(anew)))
     }
+}
+
+/// The log that is being written anew.
+pub(super) struct AllKeys<'a, 'b>(&'a Anew<'b>);
+
+impl AllKeys<'_, '_> {
+    /// Notes that a key has a cell.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn birth(&self, id: CellId, life: Life, key: &[u8]) -> io::Result<()> {
+        write_birth(id, life, key, |parts| self.0.append(parts))
+    }
+}
+
+fn write_birth(
+    id: CellId,
+    life: Life,
+    key: &[u8],
+    append: impl FnOnce(&[&[u8]]) -> io::Result<()>,
+) -> io::Result<()> {
+    append(&[&[BIRTH], &id.number().to_le_bytes(), &life.0.to_le_bytes(), key])
 }

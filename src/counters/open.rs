@@ -216,13 +216,13 @@ impl Counters {
         if !self.may_rewrite || !disk.is_worth_rewriting() {
             return Ok(());
         }
-        disk.rewrite(|log| {
+        disk.rewrite(|all| {
             (0..SHARDS).try_for_each(|shard| {
                 // The guard is held meanwhile, so that nothing is told of these keys in between.
                 let shard = self.keys.read(shard);
                 shard
                     .iter()
-                    .try_for_each(|(key, id)| log.birth(id, Life::of(self.cells.get(id)), key))
+                    .try_for_each(|(key, id)| all.birth(id, Life::of(self.cells.get(id)), key))
             })
         })
     }
