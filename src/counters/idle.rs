@@ -114,6 +114,8 @@ impl Counters {
         shard.remove(hash, key, |key| self.keys.hash(key));
         // A start would miss the key of a cell that looks as if it had one.
         self.cells.get(id).identity.store(0, Relaxed);
+        // Nor does its value expire any more: its series may be alive in another cell by then.
+        self.cells.get(id).set_expires(None);
         drop(shard);
         self.accesses.forget(id);
         self.vacant.give(id);

@@ -288,3 +288,20 @@ fn a_log_of_the_first_version_is_read() {
     let recovered = disk.reopen(day(20));
     assert_eq!((recovered.series, recovered.reset, recovered.nameless), (1, 0, 0));
 }
+
+#[test]
+fn the_expiry_of_a_value_ends_with_its_cell() {
+    let counters = Counters::new(ten_days());
+    for key in ["a", "b"] {
+        let (key, expires) = (key.as_bytes(), Some(day(25)));
+        let entry = Entry { key, value: b"5", flags: 0, expires };
+        assert_eq!(counters.store(entry, Condition::Always, day(0)), Stored::Stored);
+    }
+    tick(&counters, day(0));
+    let (freed, ..) = tick(&counters, day(20));
+    assert_eq!(freed.len(), 2);
+    // Each comes again, in the other's cell or its own; one of the cells stays free.
+    set(&counters, "a", "6", day(20));
+    tick(&counters, day(20));
+    assert_eq!(tick(&counters, day(26)).1, [], "of a value that is long gone");
+}
