@@ -67,16 +67,47 @@ pub struct Row {
     /// When.
     pub window: Window,
     entries: usize,
-    /// Groups in order, and where each begins.
-    directory: Box<[(u32, u32)]>,
+    /// Groups in order.
+    directory: Box<[Place]>,
     bytes: Box<[u8]>,
+}
+
+/// A group in a row. How many entries it has stands here, so that rows merge without reading what only
+/// one of them has: of a distribution that would be its histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// Its number times [`GROUP`], and its entries less one.
+    group_and_entries: u32,
+    /// Where it begins.
+    start: u32,
+}
+
+impl Place {
+    /// A group with one entry.
+    const fn first(group: u32, start: u32) -> Self {
+        Self { group_and_entries: group.saturating_mul(GROUP), start }
+    }
+
+    /// A group with so many, of which there is one at least.
+    fn with(group: u32, entries: usize, start: u32) -> Self {
+        let further = u32::try_from(entries.saturating_sub(1)).unwrap_or(u32::MAX).min(GROUP - 1);
+        Self { group_and_entries: group.saturating_mul(GROUP) + further, start }
+    }
+
+    const fn group(self) -> u32 {
+        self.group_and_entries / GROUP
+    }
+
+    const fn entries(self) -> usize {
+        (self.group_and_entries % GROUP) as usize + 1
+    }
 }
 
 /// Makes a row of entries that come in nearly the order of their ids.
 #[derive(Debug, Default)]
 pub struct RowBuilder {
     entries: usize,
-    directory: Vec<(u32, u32)>,
+    directory: Vec<Place>,
     bytes: Vec<u8>,
     last: Option<SeriesId>,
     /// Entries that came too late for their place.
@@ -102,8 +133,10 @@ impl RowBuilder {
         }
         self.last = Some(entry.series);
         let group = entry.series.0 / GROUP;
-        if self.directory.last().is_none_or(|(last, _)| *last != group) {
-            self.directory.push((group, offset(self.bytes.len())));
+        match self.directory.last_mut().filter(|place| place.group() == group) {
+            // Its series come once each, so they are no more than a group has.
+            Some(place) => place.group_and_entries += 1,
+            None => self.directory.push(Place::first(group, offset(self.bytes.len()))),
         }
         self.entries += 1;
         write_entry(&mut self.bytes, &entry);
@@ -134,7 +167,7 @@ impl RowBuilder {
 
     /// Takes a group over as it is. It comes after every other.
     fn copy(&mut self, group: u32, bytes: &[u8], entries: usize) {
-        self.directory.push((group, offset(self.bytes.len())));
+        self.directory.push(Place::with(group, entries, offset(self.bytes.len())));
         self.bytes.extend_from_slice(bytes);
         self.entries += entries;
         self.last = Some(SeriesId(group.saturating_mul(GROUP).saturating_add(GROUP - 1)));
@@ -169,12 +202,12 @@ impl Row {
     /// What it takes in memory, in bytes.
     #[must_use]
     pub const fn memory(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + size_of::<(u32, u32)>() * self.directory.len()
+        size_of::<Self>() + self.bytes.len() + size_of::<Place>() * self.directory.len()
     }
 
     /// Every series, in order.
     pub fn iter(&self) -> impl Iterator<Item = Entry> {
-        self.groups().flat_map(|(group, bytes)| entries(group, bytes))
+        self.groups().flat_map(|(place, bytes)| entries(place.group(), bytes))
     }
 
     /// What happened in one series.
@@ -186,23 +219,23 @@ impl Row {
 
     /// The series of one group, in order.
     pub fn group(&self, group: u32) -> impl Iterator<Item = Entry> {
-        let found = self.directory.binary_search_by_key(&group, |(group, _)| *group).ok();
+        let found = self.directory.binary_search_by_key(&group, |place| place.group()).ok();
         entries(group, found.map_or(&[], |at| self.bytes_of(at)))
     }
 
     /// The numbers of the groups that something happened in.
     pub fn group_numbers(&self) -> impl Iterator<Item = u32> {
-        self.directory.iter().map(|(group, _)| *group)
+        self.directory.iter().map(|place| place.group())
     }
 
     /// The groups that something happened in, with their bytes.
-    fn groups(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.directory.iter().enumerate().map(|(at, (group, _))| (*group, self.bytes_of(at)))
+    fn groups(&self) -> impl Iterator<Item = (Place, &[u8])> {
+        self.directory.iter().enumerate().map(|(at, place)| (*place, self.bytes_of(at)))
     }
 
     fn bytes_of(&self, at: usize) -> &[u8] {
-        let start = self.directory.get(at).map_or(0, |(_, start)| *start as usize);
-        let end = self.directory.get(at + 1).map_or(self.bytes.len(), |(_, end)| *end as usize);
+        let start = self.directory.get(at).map_or(0, |place| place.start as usize);
+        let end = self.directory.get(at + 1).map_or(self.bytes.len(), |next| next.start as usize);
         self.bytes.get(start..end).unwrap_or_default()
     }
 
@@ -214,16 +247,17 @@ impl Row {
         let (mut ours, mut theirs) = (self.groups().peekable(), later.groups().peekable());
         loop {
             match (ours.peek(), theirs.peek()) {
-                (Some((a, bytes)), b) if b.is_none_or(|(b, _)| a < b) => {
-                    out.copy(*a, bytes, entries(*a, bytes).count());
+                (Some((a, bytes)), b) if b.is_none_or(|(b, _)| a.group() < b.group()) => {
+                    out.copy(a.group(), bytes, a.entries());
                     ours.next();
                 }
-                (a, Some((b, bytes))) if a.is_none_or(|(a, _)| b < a) => {
-                    out.copy(*b, bytes, entries(*b, bytes).count());
+                (a, Some((b, bytes))) if a.is_none_or(|(a, _)| b.group() < a.group()) => {
+                    out.copy(b.group(), bytes, b.entries());
                     theirs.next();
                 }
-                (Some((group, ours_bytes)), Some((_, their_bytes))) => {
-                    merge(entries(*group, ours_bytes), entries(*group, their_bytes), &mut out);
+                (Some((place, ours_bytes)), Some((_, their_bytes))) => {
+                    let group = place.group();
+                    merge(entries(group, ours_bytes), entries(group, their_bytes), &mut out);
                     ours.next();
                     theirs.next();
                 }
@@ -237,11 +271,11 @@ impl Row {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         varint::put(out, self.directory.len() as u64);
         let mut next = 0;
-        for (group, bytes) in self.groups() {
-            varint::put(out, u64::from(group - next));
+        for (place, bytes) in self.groups() {
+            varint::put(out, u64::from(place.group() - next));
             varint::put(out, bytes.len() as u64);
             out.extend_from_slice(bytes);
-            next = group + 1;
+            next = place.group() + 1;
         }
     }
 
@@ -582,6 +616,18 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_only_one_row_has_is_not_read_when_they_merge() {
+        let mut builder = RowBuilder::default();
+        builder.copy(3, b"no entries at all", 77);
+        let merged = row([counted(0, 1)]).then(&builder.finish(window()), window());
+        let merged = merged.then(&row([counted(1, 1), counted(2, 1), counted(5000, 1)]), window());
+        assert_eq!(merged.len(), 3 + 77 + 1);
+        let entries: Vec<_> = merged.directory.iter().map(|place| place.entries()).collect();
+        assert_eq!(entries, [3, 77, 1]);
+        assert_eq!(merged.group_numbers().collect::<Vec<_>>(), [0, 3, 39]);
+    }
+
+    #[test]
     fn spans_follow_from_the_tiers_alone() {
         let tiers = crate::config::Config::default().tiers;
         let spans: Vec<_> = (0..4).map(|tier| span(&tiers, tier).to_string()).collect();
@@ -595,6 +641,9 @@ mod tests {
             let row = row(entries.iter().cloned());
             let expect: BTreeMap<_, _> = entries.iter().map(|e| (e.series, e.clone())).collect();
             prop_assert_eq!(row.len(), expect.len());
+            for place in &row.directory {
+                prop_assert_eq!(row.group(place.group()).count(), place.entries());
+            }
             prop_assert_eq!(row.iter().collect::<Vec<_>>(), expect.values().cloned().collect::<Vec<_>>());
             for entry in &entries {
                 prop_assert_eq!(row.get(entry.series), Some(entry.clone()));
