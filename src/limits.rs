@@ -53,6 +53,11 @@ pub const CACHEDUMP_BYTES: usize = 2 * 1024 * 1024;
 /// Tags in one series.
 pub const SERIES_TAGS: usize = 32;
 
+/// Series over all time, those of keys that are idle included: their windows are kept for years, so their
+/// names are. Each takes some 40 bytes beside its key: 1.3 GB with keys of 39 bytes. A tick may go past it by
+/// what `counters.max_series` has room for; beyond, keys without a cell count in the overflow.
+pub const SERIES_EVER: usize = 16_000_000;
+
 /// Closed windows that are kept in memory over all series and tiers, in bytes. Half of it is for base
 /// windows: at two to eight bytes each, an hour of ten thousand series that are touched every second.
 pub const WINDOW_BYTES: usize = 512 * 1024 * 1024;

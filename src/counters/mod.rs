@@ -39,7 +39,7 @@ mod store;
 mod sync;
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Metric, MissingIncr};
@@ -115,6 +115,8 @@ pub struct Counters {
     /// After how long without a touch a key loses its cell; `None` for never.
     idle_expiry: Option<Span>,
     overflowed: AtomicU64,
+    /// Keys without a cell get none any more.
+    is_closed: AtomicBool,
     /// The next unique number for `gets`.
     unique: AtomicU64,
     /// Cells whose value will expire.
@@ -152,6 +154,7 @@ impl Counters {
             may_rewrite: true,
             idle_expiry: options.idle_expiry,
             overflowed: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
             unique: AtomicU64::new(1),
             expiring: Expiring::default(),
         }
@@ -167,6 +170,12 @@ impl Counters {
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Relaxed)
+    }
+
+    /// Makes no cell for a key any more: whoever knows all names that ever were has room for no other. A
+    /// key that had a cell before cannot be told from a new one here.
+    pub fn take_no_more(&self) {
+        self.is_closed.store(true, Relaxed);
     }
 
     /// Values of gauges and distributions that would be lost with the process, since the disk or its

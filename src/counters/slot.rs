@@ -44,8 +44,11 @@ impl Counters {
         }
     }
 
-    /// Makes a cell for a key that has none; `None` when the table is full.
+    /// Makes a cell for a key that has none; `None` when the table is full, or takes no more names.
     pub(super) fn birth(&self, slot: &mut Slot<'_>, hash: Hash, key: &[u8]) -> Option<CellId> {
+        if self.is_closed.load(Relaxed) {
+            return None;
+        }
         let id = self.vacant.take().or_else(|| self.cells.allocate())?;
         let life = Life::new();
         // It may have been another key's, or that of one that never reached the disk.

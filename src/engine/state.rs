@@ -6,6 +6,7 @@ use super::history::Pending;
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Births, Counters, Drained, Observations, ShownNow};
+use crate::limits;
 use crate::notify::{Incidents, Outbox};
 use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
@@ -49,6 +50,8 @@ pub(super) struct State {
     /// checkpoint.
     pub(super) new_groups: BTreeSet<u32>,
     pub(super) moved_groups: BTreeSet<u32>,
+    /// With so many series no further one is begun.
+    pub(super) series_ever: usize,
 }
 
 impl State {
@@ -76,6 +79,7 @@ impl State {
             pending: None,
             new_groups: BTreeSet::new(),
             moved_groups: BTreeSet::new(),
+            series_ever: limits::SERIES_EVER,
         }
     }
 
@@ -94,7 +98,7 @@ impl State {
         self.catalogue.reserve(births.len());
         self.series.reserve(births.len());
         self.rollup.reserve(births.len());
-        for (cell, series) in self.learn_all(births, base) {
+        for (cell, series) in self.learn_all(counters, births, base) {
             let ((total, count), life) = (counters.totals(cell), counters.life(cell));
             let seen = match kept {
                 None => Counted { total, count, life },
@@ -135,7 +139,7 @@ impl State {
         let mut drained = std::mem::take(&mut self.drained);
         let births = counters.drain(now, |one| drained.push(one));
         let observed = counters.observed_position();
-        for (cell, series) in self.learn_all(births, base) {
+        for (cell, series) in self.learn_all(counters, births, base) {
             // A cell that was another key's, or this one's in an earlier life, begins at zero.
             self.rollup.prime(cell, 0, 0);
             self.log_life(series, counters.life(cell), base.start);
@@ -193,9 +197,19 @@ impl State {
     }
 
     /// The series of new cells, in the order of the cells: so they stand in the order of their drain.
-    fn learn_all(&mut self, mut births: Births, base: Window) -> Vec<(CellId, SeriesId)> {
+    fn learn_all(
+        &mut self,
+        counters: &Counters,
+        mut births: Births,
+        base: Window,
+    ) -> Vec<(CellId, SeriesId)> {
         births.sort();
-        births.iter().map(|(cell, key)| (cell, self.learn(cell, key, base))).collect()
+        let learned = births.iter().map(|(cell, key)| (cell, self.learn(cell, key, base)));
+        let learned = learned.collect();
+        if self.catalogue.len() >= self.series_ever {
+            counters.take_no_more();
+        }
+        learned
     }
 
     /// Notes that the key of a cell is idle. Its series stays, and its windows.

@@ -476,3 +476,23 @@ fn every_command_answers_for_every_kind() {
     }
     assert_eq!(world.engine.counters().series(), 2);
 }
+
+#[test]
+fn when_there_were_too_many_names_the_overflow_takes_new_ones() {
+    let mut world = World::new(Vec::new());
+    // The overflow is one of them.
+    world.engine.state().series_ever = 3;
+    world.seconds(1, "incr a 1\r\n");
+    world.seconds(1, "incr b 1\r\n");
+    let answers = world.send("incr a 1\r\nincr c 1\r\nincr d 1\r\n");
+    assert_eq!(answers, "2\r\n1\r\n2\r\n");
+    world.second();
+    assert_eq!(world.engine.counters().overflowed(), 2);
+    assert_eq!(world.engine.state().catalogue.len(), 3);
+    let shown = |key: &str| {
+        let text = |view: crate::counters::View<'_>| String::from_utf8_lossy(view.value).into();
+        world.engine.counters().get(key.as_bytes(), world.now, text)
+    };
+    let shown: Vec<Option<String>> = ["a", "c", "tallyd.overflow"].map(shown).into();
+    assert_eq!(shown, [Some("2".to_owned()), None, Some("2".to_owned())]);
+}
