@@ -86,7 +86,7 @@ pub fn encode(slots: u16, records: &[(u16, Record)], out: &mut Vec<u8>) -> Resul
 ///
 /// # Errors
 /// As [`encode`], and where there is not one string for each record, or they are longer than
-/// [`CHUNK_STRING_BYTES`](crate::limits::CHUNK_STRING_BYTES) together.
+/// [`CHUNK_STRING_BYTES`] together.
 pub fn encode_with_strings(
     slots: u16,
     records: &[(u16, Record)],
