@@ -123,9 +123,32 @@ pub const HTTP_FAREWELL_SECS: u64 = 30;
 /// Time to send an HTTP request's head, in seconds.
 pub const HTTP_HEADER_SECS: u64 = 10;
 
-/// What one picture may cost, in window records that are looked at. At some 30 ns each it holds the
-/// lock that a tick wants for about 30 ms.
+/// What one picture may cost, in windows that are looked at. At some 30 ns each it keeps a core busy
+/// for about 30 ms.
 pub const CHART_COST: u64 = 1_000_000;
+
+/// The same of one answer of `/api/v1/measure`: about a second.
+pub const MEASURE_COST: u64 = 30_000_000;
+
+/// Points in one line of such an answer; Prometheus has the same bound.
+pub const MEASURE_POINTS: usize = 11_000;
+
+/// Points in all its lines together, of some 25 bytes each.
+pub const MEASURE_ALL_POINTS: usize = 200_000;
+
+/// What a command reads of such an answer, in bytes: all its points, and lines with the longest names.
+pub const MEASURE_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// Lines in such an answer: combinations of the `by` tags.
+pub const MEASURE_LINES: usize = 1000;
+
+/// Series that one such answer looks at, or one picture. What is known of them is copied under the
+/// lock that a tick wants.
+pub const MEASURE_SERIES: usize = 100_000;
+
+/// Slices that a range is cut into, of some 200 bytes each: its points, and what the first of its
+/// windows reaches back.
+pub const MEASURE_SLICES: usize = 20_000;
 
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
@@ -141,6 +164,7 @@ const _: () = {
     assert!(LINE_BYTES < READ_CHUNK_BYTES, "all other lines fit what is read at once");
     assert!(LINE_BYTES <= GET_LINE_BYTES);
     assert!(GROUP_SERIES <= u8::MAX as usize, "a place in a group is one byte");
+    assert!(MEASURE_POINTS <= MEASURE_ALL_POINTS && MEASURE_POINTS < MEASURE_SLICES);
     assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

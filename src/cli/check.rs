@@ -7,8 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::CheckArgs;
-use crate::faces::VERSION;
+use super::{CheckArgs, server};
 use crate::faces::nagios::{Check, unknown};
 use crate::limits;
 use crate::reason;
@@ -42,52 +41,17 @@ fn judge(args: &CheckArgs, text: String) -> Check {
         return Check { level, text };
     }
     let first = text.lines().next().unwrap_or_default();
-    unknown(&args.rule, &format!("{} is not tallyd: {first}", args.server))
+    unknown(&args.rule, &format!("{} is not tallyd: {first}", args.server.server))
 }
 
 /// The answer of `/check/RULE`; `Err` says in plain words why there is none.
 fn ask(args: &CheckArgs) -> Result<String, String> {
-    let server = args.server.trim_end_matches('/');
-    let mut url =
-        reqwest::Url::parse(server).map_err(|error| format!("`{server}` is not a URL: {error}"))?;
+    let (mut url, server) = server::url(&args.server.server)?;
     url.path_segments_mut()
         .map_err(|()| format!("`{server}` is not an http URL"))?
         .pop_if_empty()
         .extend(["check", &args.rule]);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
-    let timeout = Duration::from_secs(args.timeout);
-    match runtime.block_on(async { tokio::time::timeout(timeout, fetch(url)).await }) {
-        Ok(answer) => answer.map_err(|error| format!("tallyd at {server} {error}")),
-        Err(_) => Err(format!("tallyd at {server} did not answer within {} s", args.timeout)),
-    }
-}
-
-async fn fetch(url: reqwest::Url) -> Result<String, String> {
-    let mut client = reqwest::Client::builder()
-        .user_agent(format!("tallyd/{VERSION}"))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy();
-    if url.scheme() == "http" {
-        // On a machine without CA certificates the client could not be built, for want of what it
-        // does not need here.
-        client = client.tls_certs_only([]);
-    }
-    let client =
-        client.build().map_err(|error| format!("cannot be asked: {}", reason::of(&error)))?;
-    let mut answer = client
-        .get(url)
-        .send()
-        .await
-        .map_err(|error| format!("cannot be reached: {}", reason::of(&error)))?;
-    let mut body = Vec::new();
-    loop {
-        match answer.chunk().await {
-            Ok(Some(chunk)) if body.len() < limits::NAGIOS_BYTES => body.extend_from_slice(&chunk),
-            Ok(_) => return Ok(String::from_utf8_lossy(&body).into_owned()),
-            Err(error) => return Err(format!("broke off: {}", reason::of(&error))),
-        }
-    }
+    let answer =
+        server::get(url, &server, Duration::from_secs(args.server.timeout), limits::NAGIOS_BYTES)?;
+    Ok(answer.text)
 }

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `config check`.
+//! The command line: `serve`, `check`, `query`, `config check`.
 //!
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
@@ -7,7 +7,9 @@ mod check;
 mod compat;
 mod config;
 mod detach;
+mod query;
 mod serve;
+mod server;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -50,6 +52,20 @@ enum Command {
                             reached or the command line is wrong.\n\nExample:\n  tallyd check errors-high"
     )]
     Check(CheckArgs),
+    /// Ask a running server what was counted, now or along a range of time.
+    #[command(
+        after_help = "Without --from it prints one value, of the window that ended with the last full \
+                      second. With --from it prints one for each --step; a window is then as long as \
+                      a step, unless --window says otherwise. Series are put together, or with --by \
+                      by the values of tags. A value after ≥ is a lower bound: tallyd was not \
+                      running for part of the window.\n\n\
+                      It exits with 0; with 1 when there is no such series; with 2 when the question is \
+                      wrong; with 3 when the server does not answer.\n\n\
+                      Examples:\n  tallyd query orders --measure sum --window 1h\n  \
+                      tallyd query 'web.*.errors' --by host --per minute --from -6h --step 5m\n  \
+                      tallyd query orders --measure sum --from -1d --format csv > orders.csv"
+    )]
+    Query(Box<QueryArgs>),
     /// Work with configuration files.
     #[command(subcommand, after_help = "Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
     Config(ConfigCommand),
@@ -72,6 +88,66 @@ struct ServeArgs {
 struct CheckArgs {
     /// The name of the rule.
     rule: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `query` takes.
+#[derive(Args, Debug)]
+struct QueryArgs {
+    /// A name, a glob, or either with tags: `orders{region="eu"}`.
+    series: String,
+    /// What is asked: sum, rate, count, mean, min, max, last, age, p50, p90, p95, p99 or p99.9.
+    #[arg(long, default_value = "rate")]
+    measure: String,
+    /// Unit of time of a rate: second, minute, hour or day.
+    #[arg(long, value_name = "UNIT")]
+    per: Option<String>,
+    /// Over how long, as in 5m.
+    #[arg(long, value_name = "SPAN")]
+    window: Option<String>,
+    /// Tags whose values make lines of their own, with commas between them.
+    #[arg(long, value_name = "TAGS")]
+    by: Option<String>,
+    /// Asks for the change: previous, 1d, 1w or 2w.
+    #[arg(long, value_name = "SPAN")]
+    against: Option<String>,
+    /// How a change is given: percent or absolute.
+    #[arg(long, value_name = "FORM")]
+    change: Option<String>,
+    /// Where both windows hold less than this there is no change.
+    #[arg(long, value_name = "NUMBER")]
+    floor: Option<String>,
+    /// Where a range begins: -1h, 2026-01-05T00:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Where it ends; now without it.
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// From one value to the next; without it some 200 of them.
+    #[arg(long, value_name = "SPAN")]
+    step: Option<String>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people; on a terminal with a line that shows the course.
+    Table,
+    /// For other programs: time, series, value, and what is to be said of it.
+    Csv,
+    /// As the server gives it.
+    Json,
+}
+
+/// Which server is asked.
+#[derive(Args, Debug)]
+struct ServerArgs {
     /// Where the server answers HTTP.
     #[arg(
         long,
@@ -114,6 +190,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Query(args)) => query::run(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),
     }
 }

@@ -406,6 +406,16 @@ pub enum Against {
     Ago(Span),
 }
 
+impl Against {
+    /// Every one under the name that a file writes.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("previous", Self::Previous),
+        ("1d", Self::Ago(Span::DAY)),
+        ("1w", Self::Ago(Span::WEEK)),
+        ("2w", Self::Ago(Span::WEEK.plus(Span::WEEK))),
+    ];
+}
+
 /// How two windows are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -413,6 +423,12 @@ pub enum Change {
     Percent,
     /// now − then
     Absolute,
+}
+
+impl Change {
+    /// Both under the names that a file writes.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("percent", Self::Percent), ("absolute", Self::Absolute)];
 }
 
 /// When a severity begins and ends.

@@ -16,15 +16,6 @@ use crate::time::Span;
 
 const BY_TAGS_MAX: usize = 8;
 
-const AGAINST: [(&str, Against); 4] = [
-    ("previous", Against::Previous),
-    ("1d", Against::Ago(Span::DAY)),
-    ("1w", Against::Ago(Span::WEEK)),
-    ("2w", Against::Ago(Span::WEEK.plus(Span::WEEK))),
-];
-
-const CHANGE: [(&str, Change); 2] = [("percent", Change::Percent), ("absolute", Change::Absolute)];
-
 const MISSING_STATE: [(&str, MissingState); 5] = [
     ("unknown", MissingState::Unknown),
     ("keep", MissingState::Keep),
@@ -191,8 +182,8 @@ struct Comparison {
 }
 
 fn comparison(section: &mut Section<'_>, measure: Option<At<Measure>>, sink: &Sink) -> Comparison {
-    let against = section.one_of("against", &AGAINST);
-    let change = section.one_of("change", &CHANGE);
+    let against = section.one_of("against", &Against::ALL);
+    let change = section.one_of("change", &Change::ALL);
     let floor = section.number("floor");
     if section.key_place("against").is_none() {
         for key in ["change", "floor"] {

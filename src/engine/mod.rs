@@ -10,6 +10,7 @@ mod apply;
 mod history;
 mod increments;
 mod meta;
+mod past;
 mod retrieve;
 mod state;
 pub mod tally;
@@ -33,6 +34,7 @@ use state::State;
 pub use apply::apply;
 pub use history::{Found, OpenError};
 pub use increments::{Increments, incr};
+pub use past::{Past, TooMuch};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 
 /// Everything between the socket and the courier.

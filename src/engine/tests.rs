@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::{self, Contact, Rule};
+use crate::config::{self, Change, Contact, Measure, Per, Rule};
 use crate::notify::NoticeKind;
 use crate::protocol::{Limits, Step, parse};
+use crate::query::{Observation, Question, Range};
 use crate::rollup::Record;
 use crate::rules::Level;
 
@@ -495,4 +496,47 @@ fn when_there_were_too_many_names_the_overflow_takes_new_ones() {
     };
     let shown: Vec<Option<String>> = ["a", "c", "tallyd.overflow"].map(shown).into();
     assert_eq!(shown, [Some("2".to_owned()), None, Some("2".to_owned())]);
+}
+
+#[test]
+fn the_past_is_the_same_from_rows_and_from_chunks_and_stands_still() {
+    let mut world = World::new(Vec::new());
+    world.seconds(700, "incr orders;region=eu 2\r\nincr orders;region=us 1\r\n");
+    let question = Question {
+        measure: Measure::Sum,
+        per: Per::Second,
+        window: Span::from_secs(20),
+        against: None,
+        change: Change::Percent,
+        floor: None,
+    };
+    let pattern = "orders".parse().unwrap();
+    let past = |world: &World| world.engine.past(&pattern, &["region".to_owned()], 10, 10).unwrap();
+    let ask = |past: &Past, now: Timestamp| {
+        let span = Window::ending(now.align_down(Span::from_secs(20)), Span::from_secs(600));
+        let range = Range { span, step: Span::from_secs(20), now };
+        let groups = past.groups.iter();
+        groups
+            .map(|(group, ids)| {
+                let points = range.ask(&question, &past.windows, &past.facts, ids);
+                (group.clone(), points)
+            })
+            .collect::<Vec<_>>()
+    };
+    let (before, now) = (past(&world), world.now);
+    let from_rows = ask(&before, now);
+    assert_eq!(from_rows.len(), 2);
+    for ((group, points), sum) in from_rows.iter().zip([40.0, 20.0]) {
+        let expect = Observation::Value { value: sum, covered: 1.0 };
+        assert_eq!(points.len(), 30);
+        assert!(points.iter().all(|(_, seen)| *seen == expect), "{group:?}: {points:?}");
+    }
+    while world.engine.keep(world.now).unwrap() {}
+    world.engine.view(|view| assert!(!view.store.extents(0).is_empty(), "there are chunks"));
+    assert_eq!(ask(&past(&world), now), from_rows);
+    world.seconds(100, "incr orders;region=eu 9\r\n");
+    while world.engine.keep(world.now).unwrap() {}
+    assert_eq!(ask(&before, now), from_rows, "whatever has become of it since");
+    let too_many = world.engine.past(&pattern, &[], 1, 10).unwrap_err();
+    assert_eq!(too_many, TooMuch::Series { max: 1 });
 }

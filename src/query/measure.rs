@@ -13,20 +13,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{COVERED_MIN, Observation, Question, Reason};
+use super::{COVERED_MIN, Facts, Observation, Question, Reason};
 use crate::config::Measure;
 use crate::counters::cells::Kind;
 use crate::histogram::Gathering;
 use crate::rollup::{Counts, Record, SeriesId, Values};
-use crate::store::{Catalogue, ReadError, Windows, tier_for};
+use crate::store::{ReadError, Windows, tier_for};
 use crate::time::{Span, Timestamp, Window};
 
 /// A question with all that it takes to answer it.
 pub(super) struct View<'a> {
     pub(super) store: &'a Windows,
-    pub(super) catalogue: &'a Catalogue,
+    pub(super) facts: &'a dyn Facts,
     pub(super) series: &'a [SeriesId],
     pub(super) question: &'a Question,
+    /// The end of the last closed base window; what was shown before is told by records alone.
+    pub(super) now: Timestamp,
 }
 
 /// The answer for one window, before anybody asks whether it may be judged.
@@ -50,7 +52,7 @@ pub(super) struct Judged {
 
 /// All series of the view in one window.
 #[derive(Default)]
-struct Merged {
+pub(super) struct Merged {
     counters: u32,
     counts: Option<Counts>,
     /// The least base window over all counters; zero where one of them had an idle one.
@@ -65,8 +67,8 @@ struct Merged {
 }
 
 /// One series in the window, each kind of record by itself.
-#[derive(Default)]
-struct Parts {
+#[derive(Clone, Default)]
+pub(super) struct Parts {
     counts: Option<Counts>,
     values: Option<Values>,
     observed: Option<Values>,
@@ -76,21 +78,55 @@ impl View<'_> {
     /// Reads `window` from the finest tier that keeps windows for `age`. Where that is not the base,
     /// both ends move down to its step, so the length stays.
     pub(super) fn read(&self, window: Window, age: Span, instant: Timestamp) -> Reading {
+        let (tier, step) = self.tier(age);
+        self.read_stretches(tier, 1, window.align_down(step), instant)
+    }
+
+    /// The same of a window that ends now. What the tier has not closed yet is answered from its
+    /// finer parts: only the beginning moves, and the window is less than a step longer.
+    pub(super) fn read_latest(&self, window: Window, instant: Timestamp) -> Reading {
+        let (tier, step) = self.tier(window.width());
+        let start = window.start.align_down(step);
+        self.read_stretches(tier, tier + 1, Window { start, end: window.end }, instant)
+    }
+
+    /// The finest tier that keeps windows for `age`, and its step.
+    pub(super) fn tier(&self, age: Span) -> (usize, Span) {
         let tier = tier_for(self.store.tiers(), age);
-        let step = self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window);
-        let window = window.align_down(step);
-        let covered = self.store.covered(tier, window);
-        let share = covered.as_secs_f64() / window.width().as_secs_f64();
+        (tier, self.step(tier))
+    }
+
+    fn step(&self, tier: usize) -> Span {
+        self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window)
+    }
+
+    /// Reads what `tier` has closed of a window, and the rest from so many tiers in all, one finer
+    /// than the other.
+    fn read_stretches(
+        &self,
+        tier: usize,
+        tiers: usize,
+        window: Window,
+        instant: Timestamp,
+    ) -> Reading {
         if self.question.measure == Measure::Age {
             return self.age(instant);
         }
-        match self.merge(tier, window, covered, window.end == instant) {
-            Ok(mut merged) => self.measure(&mut merged, covered, share),
-            Err(error) => {
-                tell_once(&error);
-                let fault = Some(Reason::Unreadable);
-                Reading { value: None, weight: 0.0, covered: share, fault }
-            }
+        if window.width().is_zero() {
+            // It is shorter than what is kept of that time.
+            return Reading::unknown(None);
+        }
+        let mut from = window.start;
+        let stretches = (0..=tier).rev().take(tiers).map(move |tier| {
+            let end = window.end.align_down(self.step(tier)).max(from);
+            (tier, Window { start: std::mem::replace(&mut from, end), end })
+        });
+        let covered = stretches
+            .clone()
+            .fold(Span::ZERO, |sum, (tier, stretch)| sum.plus(self.store.covered(tier, stretch)));
+        match self.merge(&stretches, covered, window.end) {
+            Ok(mut merged) => self.measure(&mut merged, covered, window.width()),
+            Err(error) => unreadable(&error),
         }
     }
 
@@ -101,61 +137,66 @@ impl View<'_> {
         age: Span,
         instant: Timestamp,
     ) -> Result<Judged, Reason> {
-        let tier = tier_for(self.store.tiers(), age);
-        let step = self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window);
-        let born = self.series.iter().map(|id| self.catalogue.get(*id).born()).min();
-        if born.is_none_or(|born| window.align_down(step).start < born.align_down(step)) {
+        if self.lies_before(window, self.tier(age).1) {
             return Err(Reason::NoReference);
         }
-        self.read(window, age, instant).judged(self.question.measure).map_err(|other| match other {
-            Observation::Unjudged(reason) => reason,
-            Observation::AtLeast(_) => Reason::Gap,
-            _ => Reason::NoReference,
-        })
+        self.read(window, age, instant).reference(self.question.measure)
+    }
+
+    /// Whether a window begins before all of the series.
+    pub(super) fn lies_before(&self, window: Window, step: Span) -> bool {
+        let born = self.series.iter().map(|id| self.facts.of(*id).born()).min();
+        born.is_none_or(|born| window.align_down(step).start < born.align_down(step))
     }
 
     fn merge(
         &self,
-        tier: usize,
-        window: Window,
+        stretches: &(impl Iterator<Item = (usize, Window)> + Clone),
         covered: Span,
-        is_now: bool,
+        end: Timestamp,
     ) -> Result<Merged, ReadError> {
         let base_windows = covered.as_millis() / Span::SECOND.as_millis();
-        let mut all = Merged { counts_min: u64::MAX, ..Merged::default() };
+        let mut all = Merged::nothing();
         for id in self.series {
-            let known = self.catalogue.get(*id);
+            let known = self.facts.of(*id);
             let mut one = Parts::default();
-            self.store.read(tier, *id, window, |_, record| {
-                one.take(record);
-                if let Record::Distribution(_, spread) = record
-                    && self.question.measure.quantile().is_some()
-                {
-                    all.spread.get_or_insert_with(|| Gathering::new(*spread.layout())).add(spread);
-                }
-            })?;
-            let last = match known.kind {
-                Kind::Counter if is_now => known.last(),
-                Kind::Counter => {
-                    let before = self.store.last_before(tier, *id, window.end)?;
-                    before.as_ref().and_then(Record::last)
-                }
-                Kind::Gauge => one.values.map(|values| values.last),
-                Kind::Distribution => one.observed.map(|values| values.last),
-            };
-            if let Some(last) = last {
-                all.last_sum = Some(all.last_sum.unwrap_or(0.0) + last);
+            for (tier, stretch) in stretches.clone() {
+                self.store.read(tier, *id, stretch, |_, record| {
+                    one.take(record);
+                    if self.question.measure.quantile().is_some() {
+                        all.spread(record);
+                    }
+                })?;
             }
-            all.take(known.kind, &one, base_windows);
+            let shown = match known.kind {
+                Kind::Counter if self.question.measure != Measure::Last => None,
+                Kind::Counter if end == self.now => known.last(),
+                Kind::Counter => self.shown_before(stretches.clone(), *id, end)?,
+                Kind::Gauge | Kind::Distribution => None,
+            };
+            all.take(known.kind, &one, shown, base_windows);
         }
         Ok(all)
+    }
+
+    /// What a counter showed at `end`, from the coarsest of the tiers.
+    fn shown_before(
+        &self,
+        mut stretches: impl Iterator<Item = (usize, Window)>,
+        id: SeriesId,
+        end: Timestamp,
+    ) -> Result<Option<f64>, ReadError> {
+        let tier = stretches.next().map_or(0, |(tier, _)| tier);
+        let before = self.store.last_before(tier, id, end)?;
+        Ok(before.as_ref().and_then(Record::last))
     }
 
     #[expect(
         clippy::cast_precision_loss,
         reason = "measures are doubles; counts stay exact to 2^53"
     )]
-    fn measure(&self, all: &mut Merged, covered: Span, share: f64) -> Reading {
+    pub(super) fn measure(&self, all: &mut Merged, covered: Span, width: Span) -> Reading {
+        let share = covered.as_secs_f64() / width.as_secs_f64();
         let sums_known = share.clamp(f64::MIN_POSITIVE, 1.0);
         // Below nine tenths nothing is divided: what was seen is a lower bound as it stands.
         let divisor = if share >= COVERED_MIN { sums_known } else { 1.0 };
@@ -172,9 +213,8 @@ impl View<'_> {
         let value = match self.question.measure {
             _ if !applies => None,
             Measure::Sum => all.sum(share).filter(|_| is_known).map(|sum| counted + sum / divisor),
-            Measure::Rate => is_known.then(|| {
-                (counted + observed) / self.question.window.as_secs_f64() * self.question.per.secs()
-            }),
+            Measure::Rate => is_known
+                .then(|| (counted + observed) / width.as_secs_f64() * self.question.per.secs()),
             Measure::Count => {
                 let set = set.map_or(0, |values| values.count) as f64 / divisor;
                 let added = counts.map_or(0, |c| c.count) as f64 / divisor;
@@ -205,14 +245,24 @@ impl View<'_> {
     }
 
     fn age(&self, instant: Timestamp) -> Reading {
-        let youngest = self.series.iter().map(|id| self.catalogue.get(*id).updated()).max();
+        let youngest = self.series.iter().map(|id| self.facts.of(*id).updated()).max();
         let value = youngest.map(|updated| instant.since(updated).as_secs_f64());
         Reading { value, weight: 0.0, covered: 1.0, fault: None }
     }
 }
 
 impl Parts {
-    fn take(&mut self, record: &Record) {
+    /// The same with what came after it.
+    pub(super) fn join(&mut self, later: &Self) {
+        self.counts = match (self.counts, later.counts) {
+            (Some(a), Some(b)) => Some(a.then(b)),
+            (one, other) => one.or(other),
+        };
+        self.values = merged(self.values, later.values);
+        self.observed = merged(self.observed, later.observed);
+    }
+
+    pub(super) fn take(&mut self, record: &Record) {
         match record {
             Record::Counts(counts) => {
                 self.counts = Some(self.counts.map_or(*counts, |before| before.then(*counts)));
@@ -232,7 +282,28 @@ fn tell_once(error: &ReadError) {
 }
 
 impl Merged {
-    fn take(&mut self, kind: Kind, one: &Parts, base_windows: u64) {
+    /// No series yet.
+    pub(super) fn nothing() -> Self {
+        Self { counts_min: u64::MAX, ..Self::default() }
+    }
+
+    /// Takes in how the observations of a record were spread.
+    pub(super) fn spread(&mut self, record: &Record) {
+        if let Record::Distribution(_, spread) = record {
+            self.spread.get_or_insert_with(|| Gathering::new(*spread.layout())).add(spread);
+        }
+    }
+
+    /// Takes in one series; `shown` is what a counter showed at the end.
+    pub(super) fn take(&mut self, kind: Kind, one: &Parts, shown: Option<f64>, base_windows: u64) {
+        let last = match kind {
+            Kind::Counter => shown,
+            Kind::Gauge => one.values.map(|values| values.last),
+            Kind::Distribution => one.observed.map(|values| values.last),
+        };
+        if let Some(last) = last {
+            self.last_sum = Some(self.last_sum.unwrap_or(0.0) + last);
+        }
         match kind {
             Kind::Counter => {
                 self.counters += 1;
@@ -295,7 +366,26 @@ fn least(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     }
 }
 
+/// What cannot be read is not judged.
+pub(super) fn unreadable(error: &ReadError) -> Reading {
+    tell_once(error);
+    Reading::unknown(Some(Reason::Unreadable))
+}
+
 impl Reading {
+    fn unknown(fault: Option<Reason>) -> Self {
+        Self { value: None, weight: 0.0, covered: 0.0, fault }
+    }
+
+    /// What there is to compare with. `Err` where there is nothing.
+    pub(super) fn reference(self, measure: Measure) -> Result<Judged, Reason> {
+        self.judged(measure).map_err(|other| match other {
+            Observation::Unjudged(reason) => reason,
+            Observation::AtLeast(_) => Reason::Gap,
+            _ => Reason::NoReference,
+        })
+    }
+
     /// The observation that it amounts to.
     pub(super) fn judge(self, measure: Measure) -> Observation {
         match self.judged(measure) {

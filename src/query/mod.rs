@@ -5,15 +5,21 @@
 //! compare with. The same instant gives the same observation whenever it is asked, as long as the
 //! tier that it is read from still holds the windows. This module does not know rules.
 
+mod facts;
 mod measure;
+mod range;
 mod selection;
 
+pub use facts::{Facts, Selected};
+pub use range::Range;
 pub use selection::{Group, Selection, TooManyGroups};
 
 use crate::config::{Against, Change, Measure, Per};
 use crate::rollup::SeriesId;
-use crate::store::{Catalogue, Windows};
+use crate::store::Windows;
 use crate::time::{Span, Timestamp, Window};
+
+use measure::{Judged, Reading, View};
 
 /// What is asked of a group of series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,11 +96,11 @@ impl Question {
     pub fn ask(
         &self,
         store: &Windows,
-        catalogue: &Catalogue,
+        facts: &dyn Facts,
         series: &[SeriesId],
         instant: Timestamp,
     ) -> Observation {
-        self.ask_back(store, catalogue, series, instant, Span::ZERO)
+        self.ask_back(store, facts, series, instant, Span::ZERO)
     }
 
     /// The same of an instant that lies `back` in the past: it is read from a tier that still holds
@@ -103,7 +109,7 @@ impl Question {
     pub fn ask_back(
         &self,
         store: &Windows,
-        catalogue: &Catalogue,
+        facts: &dyn Facts,
         series: &[SeriesId],
         instant: Timestamp,
         back: Span,
@@ -111,20 +117,33 @@ impl Question {
         if series.is_empty() {
             return Observation::NeverSeen;
         }
-        let view = measure::View { store, catalogue, series, question: self };
+        let view = View { store, facts, series, question: self, now: instant + back };
         let now = Window::ending(instant, self.window);
         let Some(against) = self.against else {
-            return view.read(now, back.plus(self.window), instant).judge(self.measure);
+            let reading = if back.is_zero() {
+                view.read_latest(now, instant)
+            } else {
+                view.read(now, back.plus(self.window), instant)
+            };
+            return reading.judge(self.measure);
         };
-        let ago = match against {
+        let ago = self.ago(against);
+        let then = Window::ending(instant - ago, self.window);
+        let now = view.read(now, back.plus(self.window), instant);
+        let then = view.read_reference(then, back.plus(ago).plus(self.window), instant);
+        self.compare(now, then)
+    }
+
+    /// How far back the window lies that it is compared with.
+    fn ago(&self, against: Against) -> Span {
+        match against {
             Against::Previous => self.window,
             Against::Ago(span) => span,
-        };
-        let then = Window::ending(instant - ago, self.window);
-        let (now, then) = match (
-            view.read(now, back.plus(self.window), instant).judged(self.measure),
-            view.read_reference(then, back.plus(ago).plus(self.window), instant),
-        ) {
+        }
+    }
+
+    fn compare(&self, now: Reading, then: Result<Judged, Reason>) -> Observation {
+        let (now, then) = match (now.judged(self.measure), then) {
             // A lower bound of one side says nothing about the difference.
             (Err(Observation::AtLeast(_)), _) => return Observation::Unjudged(Reason::Gap),
             (Err(observation), _) => return observation,
@@ -137,34 +156,6 @@ impl Question {
         let value = change(self.change, now.value, then.value);
         Observation::Value { value, covered: now.covered.min(then.covered) }
     }
-}
-
-/// The most points that one line of a chart has.
-pub const POINTS_MAX: usize = 1000;
-
-/// A question at evenly spaced instants: `(first, first + step, …, last]`, at most [`POINTS_MAX`].
-/// `None` where nothing is known, or less than all. The end of `span` is taken for now.
-#[must_use]
-pub fn range(
-    question: &Question,
-    store: &Windows,
-    catalogue: &Catalogue,
-    series: &[SeriesId],
-    span: Window,
-    step: Span,
-) -> Vec<(Timestamp, Option<f64>)> {
-    let mut points = Vec::new();
-    let mut at = span.start + step;
-    while at <= span.end && points.len() < POINTS_MAX && !step.is_zero() {
-        let back = span.end.since(at);
-        let value = match question.ask_back(store, catalogue, series, at, back) {
-            Observation::Value { value, .. } if value.is_finite() => Some(value),
-            _ => None,
-        };
-        points.push((at, value));
-        at = at + step;
-    }
-    points
 }
 
 /// Percent: (now − then) ÷ then × 100; from nothing to something is +∞, from nothing to nothing 0.

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::counters::cells::{Cells, Kind};
 use crate::histogram::{Gathering, Layout};
 use crate::rollup::{Counts, Entry, Record, Rollup, RowBuilder, Values};
+use crate::store::Catalogue;
 use crate::store::{MemoryStore, Store, Windows};
 
 /// Everything since second 0; the first `up` seconds and so on are covered.
@@ -417,9 +418,108 @@ fn a_line_into_the_past_is_read_from_the_tiers_that_still_hold_it() {
     let span = Window::ending(Timestamp::from_secs(world.clock), Span::from_secs(3 * 3600));
     let question = over(Measure::Sum, 300);
     let step = Span::from_secs(600);
-    let points = range(&question, &world.store, &world.catalogue, &[id], span, step);
+    let range = Range { span, step, now: span.end };
+    let points = range.ask(&question, &world.store, &world.catalogue, &[id]);
     assert_eq!(points.len(), 18);
-    for (at, value) in points {
-        assert_eq!(value, Some(300.0), "at {at}");
+    for (at, observation) in points {
+        assert_eq!(observation, value(300.0), "at {at}");
     }
+}
+
+/// Counters, a gauge and a distribution over five minutes, with idle stretches and a gap.
+fn a_busy_world() -> (World, Vec<SeriesId>) {
+    let mut world = World::new();
+    let ids = vec![
+        world.series("a", Kind::Counter),
+        world.series("b", Kind::Counter),
+        world.series("g", Kind::Gauge),
+        world.series("d", Kind::Distribution),
+    ];
+    for at in 0..300_u32 {
+        let count = |n: u32| Record::Counts(Counts::base(n.into(), 1, Some(f64::from(at))));
+        let value = f64::from(at % 17);
+        let values = Values { sum: value, count: 1, min: value, max: value, last: value };
+        match at % 7 {
+            0 => world.second(&[(ids[0], count(at)), (ids[1], count(1))]),
+            1 | 2 => world.second(&[(ids[0], count(at % 5)), (ids[2], Record::Values(values))]),
+            3 => world.observe(ids[3], &[value, value + 3.0]),
+            _ => world.second(&[]),
+        }
+        if at == 111 {
+            world.down(13);
+        }
+    }
+    (world, ids)
+}
+
+#[test]
+fn a_range_says_at_each_point_what_the_point_says_by_itself() {
+    let (world, ids) = a_busy_world();
+    let now = Timestamp::from_secs(world.clock);
+    let mut looked = 0;
+    for (window, step) in [(1, 1), (7, 7), (30, 10), (5, 20), (60, 1), (9, 4)] {
+        for measure in Measure::ALL.map(|(_, measure)| measure) {
+            for against in [None, Some(Against::Previous)] {
+                let question = Question { against, ..over(measure, window) };
+                let span = Window { start: Timestamp::from_secs(70), end: now };
+                let range = Range { span, step: Span::from_secs(step), now };
+                for series in [&ids[..1], &ids[2..3], &ids[3..], &ids[..]] {
+                    for (at, seen) in range.ask(&question, &world.store, &world.catalogue, series) {
+                        let expect = question.ask_back(
+                            &world.store,
+                            &world.catalogue,
+                            series,
+                            at,
+                            now.since(at),
+                        );
+                        assert_eq!(seen, expect, "{question:?} {series:?} each {step} at {at}");
+                        looked += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(looked > 10_000, "{looked}");
+}
+
+#[test]
+fn what_a_counter_showed_then_is_not_what_it_shows_now() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[1, 2, 0, 0, 5]);
+    let range = Range {
+        span: Window { start: Timestamp::EPOCH, end: Timestamp::from_secs(5) },
+        step: Span::SECOND,
+        now: Timestamp::from_secs(5),
+    };
+    let points = range.ask(&over(Measure::Last, 1), &world.store, &world.catalogue, &[id]);
+    let seen: Vec<_> = points.into_iter().map(|(_, seen)| seen).collect();
+    assert_eq!(seen, [1.0, 2.0, 2.0, 2.0, 5.0].map(value));
+}
+
+#[test]
+fn the_open_window_of_a_coarse_tier_is_answered_from_its_finer_parts() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &vec![1; 4 * 3600 + 59]);
+    let asked = |secs| world.ask(&over(Measure::Sum, secs), &[id]);
+    // Three hours come from windows of ten seconds: the beginning moves to one, the end stays.
+    assert_eq!(asked(3 * 3600), value(3.0 * 3600.0 + 9.0));
+    assert_eq!(asked(4 * 3600 + 59), value(4.0 * 3600.0 + 59.0));
+    // Four days from minutes, of which there are four hours.
+    assert_eq!(asked(4 * 86_400), Observation::AtLeast(4.0 * 3600.0 + 59.0));
+    assert_eq!(asked(50 * 86_400), Observation::AtLeast(4.0 * 3600.0 + 59.0), "and from hours");
+    let rate = world.ask(&over(Measure::Rate, 3 * 3600), &[id]);
+    assert_eq!(rate, value(1.0));
+}
+
+#[test]
+fn a_window_shorter_than_what_is_kept_of_that_time_is_not_judged() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    world.count(id, &[1; 100]);
+    let at = Timestamp::from_secs(47);
+    let back = Span::from_secs(86_400);
+    let seen = over(Measure::Sum, 5).ask_back(&world.store, &world.catalogue, &[id], at, back);
+    assert_eq!(seen, Observation::Unjudged(Reason::Gap));
 }

@@ -69,6 +69,26 @@ impl Timestamp {
         }
     }
 
+    /// The instant that somebody wrote: RFC 3339, seconds since the epoch, or a length of time before
+    /// `now` as in `-1h`; `now` itself is one too.
+    ///
+    /// # Errors
+    /// [`ParseInstantError`], where it is none of these.
+    pub fn parse(text: &str, now: Self) -> Result<Self, ParseInstantError> {
+        let text = text.trim();
+        if text == "now" {
+            return Ok(now);
+        }
+        if let Some(back) = text.strip_prefix('-') {
+            return Ok(now - back.parse()?);
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().map(Self::from_secs).map_err(|_| ParseInstantError::Form);
+        }
+        let instant: jiff::Timestamp = text.parse().map_err(|_| ParseInstantError::Form)?;
+        Ok(Self(instant.as_millisecond()))
+    }
+
     /// The form for people: date, time to the second, zone abbreviation, in the system's zone.
     #[must_use]
     pub fn in_system_zone(self) -> String {
@@ -80,6 +100,17 @@ impl Timestamp {
             Err(_) => format!("{}ms", self.0),
         }
     }
+}
+
+/// Why a text is not an instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseInstantError {
+    /// Neither of the forms.
+    #[error("it is none of 2026-01-05T00:00:00Z, seconds since 1970, -1h and now")]
+    Form,
+    /// A minus sign with something else than a length of time behind it.
+    #[error("it is no length of time before now: {0}")]
+    Back(#[from] ParseSpanError),
 }
 
 impl Add<Span> for Timestamp {
@@ -114,6 +145,23 @@ mod tests {
         assert_eq!(Timestamp::from_millis(61_500).align_down(minute), Timestamp::from_secs(60));
         assert_eq!(Timestamp::from_secs(60).align_down(minute), Timestamp::from_secs(60));
         assert_eq!(Timestamp::from_millis(-1).align_down(minute), Timestamp::from_secs(-60));
+    }
+
+    #[test]
+    fn reads_instants_as_people_write_them() {
+        let now = Timestamp::from_secs(1_767_571_200);
+        let check = |text: &str, expect: Result<i64, ParseInstantError>| {
+            assert_eq!(Timestamp::parse(text, now), expect.map(Timestamp::from_secs), "{text}");
+        };
+        check("now", Ok(1_767_571_200));
+        check("-1h", Ok(1_767_567_600));
+        check("1767571201", Ok(1_767_571_201));
+        check("2026-01-05T01:00:00+01:00", Ok(1_767_571_200));
+        for wrong in ["", "yesterday", "99999999999999999999999", "2026-01-05", "1h"] {
+            check(wrong, Err(ParseInstantError::Form));
+        }
+        check("-", Err(ParseInstantError::Back(ParseSpanError::Empty)));
+        check("--1h", Err(ParseInstantError::Back(ParseSpanError::Negative)));
     }
 
     #[test]

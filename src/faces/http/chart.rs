@@ -1,9 +1,9 @@
 //! `GET /chart.svg`: a measure of some series over the last while, as a picture.
 //!
-//! What it reads, it reads under the lock that a tick wants. So it is drawn on a blocking thread, one
-//! picture at a time, and one that would look at more than [`limits::CHART_COST`] windows gets fewer
-//! points, or is refused. The names of all series are looked through besides, unless the pattern
-//! begins with a whole name.
+//! It is drawn on a blocking thread, one picture at a time, from a copy that no tick waits for; one that
+//! would look at more than [`limits::CHART_COST`] windows gets fewer points, or is refused. Under the
+//! lock that a tick wants, the names of all series are looked through, unless the pattern begins with a
+//! whole name.
 
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::super::Shared;
+use super::asked::{one_of, parse, too_much};
 use super::{Problem, blocking};
 use crate::chart::Chart;
 use crate::config::{Change, Measure, Per, Tier};
 use crate::limits;
-use crate::query::{Question, range};
+use crate::query::{Observation, Question, Range};
 use crate::rules::Active;
 use crate::series::Pattern;
 use crate::store::tier_for;
@@ -93,22 +94,27 @@ fn draw(shared: &Shared, asked: &Asked) -> Result<Chart, Problem> {
     let span = asked.from.as_deref().map_or(Ok(Span::from_secs(3600)), |from| {
         parse::<Span>(from.trim_start_matches('-'), "from")
     })?;
-    shared.engine.view(|view| {
-        let plan = match (&asked.rule, &asked.series) {
-            (Some(rule), None) => {
-                let wrong = || Problem::NotFound("there is no such rule".to_owned());
-                Plan::of_rule(view.rules.get(rule).ok_or_else(wrong)?)
-            }
-            (None, Some(series)) => Plan::of_series(series, asked)?,
-            _ => return Err(Problem::BadData("either `rule` or `series` is needed".to_owned())),
-        };
-        let series: Vec<_> = view.catalogue.matching(&plan.pattern, 0).collect();
-        let step = step(&plan.question, span, view.store.tiers(), series.len() as u64)?;
-        let end = view.closed.align_down(step);
-        let window = Window::ending(end, span);
-        let points = range(&plan.question, view.store, view.catalogue, &series, window, step);
-        Ok(Chart { title: plan.title, unit: plan.unit, points, marks: plan.marks })
-    })
+    let plan = match (&asked.rule, &asked.series) {
+        (Some(rule), None) => {
+            let wrong = || Problem::NotFound("there is no such rule".to_owned());
+            let plan = shared.engine.view(|view| view.rules.get(rule).map(Plan::of_rule));
+            plan.ok_or_else(wrong)?
+        }
+        (None, Some(series)) => Plan::of_series(series, asked)?,
+        _ => return Err(Problem::BadData("either `rule` or `series` is needed".to_owned())),
+    };
+    let past = shared.engine.past(&plan.pattern, &[], limits::MEASURE_SERIES, 1);
+    let past = past.map_err(too_much)?;
+    let series: Vec<_> = past.groups.iter().flat_map(|(_, ids)| ids).copied().collect();
+    let step = step(&plan.question, span, past.windows.tiers(), series.len() as u64)?;
+    let end = past.closed.align_down(step);
+    let range = Range { span: Window::ending(end, span), step, now: end };
+    let points = range.ask(&plan.question, &past.windows, &past.facts, &series);
+    let points = points.into_iter().map(|(at, observation)| match observation {
+        Observation::Value { value, .. } if value.is_finite() => (at, Some(value)),
+        _ => (at, None),
+    });
+    Ok(Chart { title: plan.title, unit: plan.unit, points: points.collect(), marks: plan.marks })
 }
 
 /// The time from one point to the next: as many points as the picture shows, or as can be had at
@@ -183,27 +189,6 @@ impl Plan {
             marks: Vec::new(),
         })
     }
-}
-
-fn parse<T>(text: &str, name: &str) -> Result<T, Problem>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    text.parse().map_err(|error| Problem::BadData(format!("`{name}`: {error}")))
-}
-
-fn one_of<T: Copy>(
-    text: Option<&str>,
-    all: &[(&str, T)],
-    default: T,
-    name: &str,
-) -> Result<T, Problem> {
-    let Some(text) = text else { return Ok(default) };
-    all.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<_> = all.iter().map(|(word, _)| *word).collect();
-        Problem::BadData(format!("`{name}` is one of {}", words.join(", ")))
-    })
 }
 
 #[cfg(test)]

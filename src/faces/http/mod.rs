@@ -7,7 +7,9 @@
 
 mod access;
 mod api;
+mod asked;
 mod chart;
+mod measure;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -151,6 +153,10 @@ fn router(shared: Shared) -> Router {
         .route("/check/{rule}", get(check))
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/alerts", get(api::alerts))
+        .route(
+            "/api/v1/measure",
+            get(measure::answer).with_state(measure::Desk::new(shared.clone())),
+        )
         .fallback(async || Problem::NotFound("there is nothing at this path".to_owned()))
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(from_fn(access::guard))
