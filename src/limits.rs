@@ -130,8 +130,9 @@ pub const CHART_COST: u64 = 1_000_000;
 /// The same of one answer of `/api/v1/measure`: about a second.
 pub const MEASURE_COST: u64 = 30_000_000;
 
-/// Points in one line of such an answer; Prometheus has the same bound.
-pub const MEASURE_POINTS: usize = 11_000;
+/// Points in one line of such an answer: a month of minutes fits. While they are made each takes some
+/// 300 bytes.
+pub const MEASURE_POINTS: usize = 50_000;
 
 /// Points in all its lines together, of some 25 bytes each.
 pub const MEASURE_ALL_POINTS: usize = 200_000;
@@ -148,7 +149,7 @@ pub const MEASURE_SERIES: usize = 100_000;
 
 /// Slices that a range is cut into, of some 200 bytes each: its points, and what the first of its
 /// windows reaches back.
-pub const MEASURE_SLICES: usize = 20_000;
+pub const MEASURE_SLICES: usize = 100_000;
 
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;

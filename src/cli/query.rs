@@ -26,6 +26,7 @@ const SPARKS: usize = 72;
 /// What the server answers.
 #[derive(serde::Deserialize)]
 struct Answer {
+    status: String,
     #[serde(default)]
     data: Vec<Line>,
     #[serde(default)]
@@ -74,7 +75,7 @@ fn ask(args: &QueryArgs) -> Result<String, Failure> {
     if let Some(error) = answer.error {
         return Err(Failure { code: WRONG, text: error });
     }
-    if got.code != 200 {
+    if got.code != 200 || answer.status != "success" {
         return Err(no_server(format!("{name} answered with status {}", got.code)));
     }
     if answer.data.is_empty() {

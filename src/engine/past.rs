@@ -51,11 +51,10 @@ impl Engine {
     ) -> Result<Past, TooMuch> {
         let state = self.state();
         let catalogue = &state.catalogue;
-        if catalogue.matching(pattern, 0).nth(series_max).is_some() {
+        let mut selection = Selection::new(pattern.clone(), by.to_vec(), groups_max);
+        if !selection.take_first(catalogue, series_max) {
             return Err(TooMuch::Series { max: series_max });
         }
-        let mut selection = Selection::new(pattern.clone(), by.to_vec(), groups_max);
-        selection.refresh(catalogue);
         selection.complete()?;
         let groups: Vec<_> =
             selection.groups().map(|(group, ids)| (group.clone(), ids.to_vec())).collect();

@@ -137,16 +137,15 @@ impl View<'_> {
         age: Span,
         instant: Timestamp,
     ) -> Result<Judged, Reason> {
-        if self.lies_before(window, self.tier(age).1) {
+        if lies_before(self.born(), window, self.tier(age).1) {
             return Err(Reason::NoReference);
         }
         self.read(window, age, instant).reference(self.question.measure)
     }
 
-    /// Whether a window begins before all of the series.
-    pub(super) fn lies_before(&self, window: Window, step: Span) -> bool {
-        let born = self.series.iter().map(|id| self.facts.of(*id).born()).min();
-        born.is_none_or(|born| window.align_down(step).start < born.align_down(step))
+    /// The birth of the first of the series.
+    pub(super) fn born(&self) -> Option<Timestamp> {
+        self.series.iter().map(|id| self.facts.of(*id).born()).min()
     }
 
     fn merge(
@@ -249,6 +248,11 @@ impl View<'_> {
         let value = youngest.map(|updated| instant.since(updated).as_secs_f64());
         Reading { value, weight: 0.0, covered: 1.0, fault: None }
     }
+}
+
+/// Whether a window begins before that birth, in a tier of this step.
+pub(super) fn lies_before(born: Option<Timestamp>, window: Window, step: Span) -> bool {
+    born.is_none_or(|born| window.align_down(step).start < born.align_down(step))
 }
 
 impl Parts {

@@ -4,7 +4,7 @@
 //! it, cut into slices as long as a step, and each window is put together from its slices. Where they do
 //! not, each point is read by itself, from the finest tier that holds it.
 
-use super::measure::{Merged, Parts, Reading, View, unreadable};
+use super::measure::{Merged, Parts, Reading, View, lies_before, unreadable};
 use super::{Facts, Observation, Question, Reason};
 use crate::config::Measure;
 use crate::counters::cells::Kind;
@@ -188,10 +188,10 @@ impl View<'_> {
         };
         let ago = self.question.ago(against);
         let (then, age) = (line.back(ago), age.plus(ago));
-        let step = self.tier(age).1;
+        let (step, born) = (self.tier(age).1, self.born());
         let readings = self.sweep(then, age).into_iter().zip(then.ends());
         let references = readings.map(|(reading, end)| {
-            if self.lies_before(Window::ending(end, line.width), step) {
+            if lies_before(born, Window::ending(end, line.width), step) {
                 return Err(Reason::NoReference);
             }
             reading.reference(measure)

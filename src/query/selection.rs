@@ -13,11 +13,29 @@ use crate::store::Catalogue;
 #[derive(Clone, Debug)]
 pub struct Selection {
     pattern: Pattern,
+    seen: usize,
+    found: Found,
+}
+
+#[derive(Clone, Debug)]
+struct Found {
     by: Vec<String>,
     groups_max: usize,
-    seen: usize,
     groups: BTreeMap<Group, Vec<SeriesId>>,
     refused: usize,
+}
+
+impl Found {
+    fn add(&mut self, catalogue: &Catalogue, id: SeriesId) {
+        let group = group(catalogue, id, &self.by);
+        if let Some(members) = self.groups.get_mut(&group) {
+            members.push(id);
+        } else if self.groups.len() < self.groups_max {
+            self.groups.insert(group, vec![id]);
+        } else {
+            self.refused += 1;
+        }
+    }
 }
 
 fn group(catalogue: &Catalogue, id: SeriesId, by: &[String]) -> Group {
@@ -47,7 +65,7 @@ impl Selection {
         if by.is_empty() {
             groups.insert(Vec::new(), Vec::new());
         }
-        Self { pattern, by, groups_max, seen: 0, groups, refused: 0 }
+        Self { pattern, seen: 0, found: Found { by, groups_max, groups, refused: 0 } }
     }
 
     /// Takes in the series that are new since the last call.
@@ -55,28 +73,28 @@ impl Selection {
         if self.seen == catalogue.len() {
             return;
         }
-        for id in catalogue.matching(&self.pattern, self.seen) {
-            let group = group(catalogue, id, &self.by);
-            if let Some(members) = self.groups.get_mut(&group) {
-                members.push(id);
-            } else if self.groups.len() < self.groups_max {
-                self.groups.insert(group, vec![id]);
-            } else {
-                self.refused += 1;
-            }
-        }
+        let new = catalogue.matching(&self.pattern, self.seen);
+        new.for_each(|id| self.found.add(catalogue, id));
         self.seen = catalogue.len();
+    }
+
+    /// Takes in the first `max` series that there are; whether these are all.
+    pub fn take_first(&mut self, catalogue: &Catalogue, max: usize) -> bool {
+        let mut all = catalogue.matching(&self.pattern, 0);
+        all.by_ref().take(max).for_each(|id| self.found.add(catalogue, id));
+        self.seen = catalogue.len();
+        all.next().is_none()
     }
 
     /// The tags that it is split by.
     #[must_use]
     pub fn by(&self) -> &[String] {
-        &self.by
+        &self.found.by
     }
 
     /// The groups, in order.
     pub fn groups(&self) -> impl Iterator<Item = (&Group, &[SeriesId])> {
-        self.groups.iter().map(|(group, members)| (group, members.as_slice()))
+        self.found.groups.iter().map(|(group, members)| (group, members.as_slice()))
     }
 
     /// Whether every series found its group.
@@ -84,6 +102,7 @@ impl Selection {
     /// # Errors
     /// [`TooManyGroups`] where some did not.
     pub fn complete(&self) -> Result<(), TooManyGroups> {
-        if self.refused == 0 { Ok(()) } else { Err(TooManyGroups { max: self.groups_max }) }
+        let Found { refused, groups_max: max, .. } = self.found;
+        if refused == 0 { Ok(()) } else { Err(TooManyGroups { max }) }
     }
 }

@@ -523,3 +523,23 @@ fn a_window_shorter_than_what_is_kept_of_that_time_is_not_judged() {
     let seen = over(Measure::Sum, 5).ask_back(&world.store, &world.catalogue, &[id], at, back);
     assert_eq!(seen, Observation::Unjudged(Reason::Gap));
 }
+
+#[test]
+fn what_a_range_costs_is_what_it_reads() {
+    let world = World::new();
+    let now = Timestamp::from_secs(100 * 86_400);
+    let check = |window: u64, from: u64, step: u64, series: u64, expect: u64| {
+        let span = Window::ending(now, Span::from_secs(from));
+        let range = Range { span, step: Span::from_secs(step), now };
+        let cost = range.cost(&over(Measure::Sum, window), &world.store, series);
+        assert_eq!(cost, expect, "{window} {from} {step}");
+    };
+    // A day of minutes from windows of ten seconds: read once, and put together once.
+    check(60, 86_400, 60, 1, 8640 + 1440 / 4 + 1440 + 8);
+    check(60, 86_400, 60, 900, 900 * (8640 + 1440 / 4 + 1440 + 8));
+    // Windows of five minutes: the same, and each put together from five.
+    check(300, 86_400, 60, 1, 8664 + 1440 * 5 / 4 + 1440 + 8);
+    // What does not fit is read point by point.
+    check(7, 60, 2, 1, 30 * (8 + 7));
+    check(1, 1, 1, u64::MAX, u64::MAX);
+}

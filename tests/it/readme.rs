@@ -141,6 +141,27 @@ fn what_is_to_be_typed_does_what_it_says() {
 }
 
 #[test]
+fn history_is_asked_for_as_it_says() {
+    let server = Server::start("");
+    assert_eq!(server.client().ask("incr signups 5\r\n"), "5");
+    let here = format!("TALLYD_SERVER=http://{}; export TALLYD_SERVER\n", server.http);
+    let asked = here + commands("tallyd query signups");
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = eventually("the first ten seconds", || {
+        let output = shell(dir.path(), &asked, "");
+        let text = text(&output.stdout);
+        // The course is that of ten seconds, some of which tallyd may not have seen.
+        let value = |line: &str| line.rsplit(' ').next().is_some_and(|word| word.starts_with('5'));
+        let has_all = output.status.success() && text.lines().skip(2).any(value);
+        has_all.then_some(text)
+    });
+    assert!(output.starts_with("signups  ≥ 5  ("), "an hour is not covered yet: {output}");
+    let csv = std::fs::read_to_string(dir.path().join("signups.csv")).expect("it was written");
+    assert!(csv.starts_with("time,series,value,note\n"), "{csv}");
+    assert!(csv.lines().nth(1).is_some_and(|line| line.contains(",sign*,")), "{csv}");
+}
+
+#[test]
 fn every_block_is_known_here() {
     assert_eq!(blocks("toml").len(), 3);
     let commands = blocks("sh").concat();
@@ -157,6 +178,9 @@ fn every_block_is_known_here() {
         "sleep",
         "tallyd",
         "install",
+        "tallyd",
+        "tallyd",
+        "tallyd",
         "tallyd",
     ];
     assert_eq!(commands, expect);

@@ -145,6 +145,9 @@ enum At {
 }
 
 fn plan(asked: &Asked, mut question: Question, past: &Past) -> Result<Plan, Problem> {
+    if question.measure == Measure::Age && (asked.from.is_some() || asked.to.is_some()) {
+        return Err(bad("`age` is known of now alone; ask without `from` and `to`"));
+    }
     let now = past.closed;
     let instant = |text: Option<&str>, name: &str| {
         let parsed = text.map(|text| Timestamp::parse(text, now));
@@ -160,9 +163,6 @@ fn plan(asked: &Asked, mut question: Question, past: &Past) -> Result<Plan, Prob
         affordable(one, &question, past)?;
         return Ok(Plan { question, at: At::Instant(at) });
     };
-    if question.measure == Measure::Age {
-        return Err(bad("`age` is known of now alone; ask without `from`"));
-    }
     let step = match asked.step.as_deref() {
         Some(text) => length(text, "step")?,
         None => fitting(from, to, past, &question),

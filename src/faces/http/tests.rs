@@ -83,7 +83,8 @@ async fn nobody_waits_for_the_engine_but_who_asks_it() {
     let mut waiting = JoinSet::new();
     let paths =
         ["/", "/chart.svg?rule=r", "/chart.svg?series=a", "/api/v1/rules", "/api/v1/alerts"];
-    for path in paths.into_iter().chain(["/check/r", "/metrics"]) {
+    let further = ["/check/r", "/metrics", "/api/v1/measure?series=a&from=-1h"];
+    for path in paths.into_iter().chain(further) {
         let address = addresses[0];
         waiting.spawn(async move { ask(&mut connect(address).await, path).await });
     }
@@ -131,7 +132,7 @@ async fn a_connection_that_is_kept_is_ended_after_its_time() {
 async fn every_answer_says_that_it_is_for_our_own_pages() {
     let (shared, _) = shared(&Config::default());
     let (addresses, _stop) = start(&Face::new(shared)).await;
-    for path in ["/", "/metrics", "/healthz", "/nowhere", "/chart.svg"] {
+    for path in ["/", "/metrics", "/healthz", "/nowhere", "/chart.svg", "/api/v1/measure"] {
         let head = ask(&mut connect(addresses[0]).await, path).await;
         assert!(head.contains("cross-origin-resource-policy: same-origin\r\n"), "{head}");
     }
