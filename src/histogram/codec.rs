@@ -9,6 +9,7 @@
 //! round, which makes a small number of most that people write, and units.
 
 use super::{Bucket, Layout, Sketch};
+use crate::varint::{self, Reader, unzigzag, zigzag};
 
 /// The bytes are no histogram of this layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +24,8 @@ impl Layout {
     /// Appends the layout's own form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.digits);
-        write_varint(self.low.to_bits().swap_bytes(), out);
-        write_varint(self.units, out);
+        varint::put(out, self.low.to_bits().swap_bytes());
+        varint::put(out, self.units);
     }
 
     /// Reads a layout from the beginning of `bytes`, and moves them past it.
@@ -42,11 +43,11 @@ impl Layout {
 impl Sketch {
     /// Appends the own form, without the layout.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_varint(self.buckets.len() as u64, out);
+        varint::put(out, self.buckets.len() as u64);
         let mut next = 0;
         for bucket in &self.buckets {
-            write_varint(u64::from(bucket.index - next), out);
-            write_varint(bucket.count - 1, out);
+            varint::put(out, u64::from(bucket.index - next));
+            varint::put(out, bucket.count - 1);
             next = bucket.index + 1;
         }
     }
@@ -143,33 +144,14 @@ impl Sketch {
     }
 }
 
-/// Seven bits a byte, the least first; the high bit says that more follow.
-fn write_varint(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push((number & 0x7f) as u8);
-}
-
 fn read_varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first().ok_or(Malformed)?;
-        *bytes = rest;
-        let bits = u64::from(byte & 0x7f);
-        if bits << shift >> shift != bits {
-            return Err(Malformed);
-        }
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(Malformed)
+    let mut reader = Reader::new(bytes);
+    let number = reader.number().ok_or(Malformed)?;
+    *bytes = reader.rest();
+    Ok(number)
 }
 
-/// The same of at most nine bytes, of which the ninth has eight bits.
+/// A varint of at most nine bytes, of which the ninth has eight bits: HdrHistogram's own.
 fn write_leb64(mut number: u64, out: &mut Vec<u8>) {
     for _ in 0..8 {
         if number < 0x80 {
@@ -195,12 +177,4 @@ fn read_leb64(bytes: &mut &[u8]) -> Result<u64, Malformed> {
         }
     }
     Ok(number)
-}
-
-const fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-const fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }

@@ -8,7 +8,6 @@
 
 mod record;
 pub mod row;
-pub mod varint;
 
 pub use record::{Counts, Record, Values};
 pub use row::{Entry, Row, RowBuilder};

@@ -21,11 +21,11 @@
 
 use std::sync::Arc;
 
-use super::varint::{self, Reader};
 use super::{Counts, Record, SeriesId, Values};
 use crate::config::Tier;
 use crate::histogram::{Layout, Sketch};
 use crate::time::{Span, Timestamp, Window};
+use crate::varint::{self, Reader};
 
 /// Series in one group.
 pub const GROUP: u32 = 128;

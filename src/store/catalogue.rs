@@ -11,9 +11,9 @@ use hashbrown::raw::RawTable;
 use crate::counters::cells::{CellId, Kind};
 use crate::rollup::SeriesId;
 use crate::rollup::row::GROUP;
-use crate::rollup::varint::{self, Reader};
 use crate::series::{Pattern, Series};
 use crate::time::Timestamp;
+use crate::varint::{self, Reader};
 
 /// What is known of one series apart from its name and its windows.
 #[derive(Clone, Copy, Debug)]

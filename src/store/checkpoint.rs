@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::extent::width_secs;
 use crate::config::Tier;
 use crate::rollup::Row;
-use crate::rollup::varint::{self, Reader};
 use crate::time::{Timestamp, Window};
+use crate::varint::{self, Reader};
 
 const VERSION: u64 = 1;
 

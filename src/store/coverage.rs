@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::rollup::varint::{self, Reader};
 use crate::time::{Span, Timestamp, Window};
+use crate::varint::{self, Reader};
 
 /// Stretches that are remembered; each restart or gap begins one. Older ones are forgotten, and
 /// then count as not covered.

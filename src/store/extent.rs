@@ -10,8 +10,8 @@
 //! - `m` and a name: single values.
 
 use crate::config::Tier;
-use crate::rollup::varint::{self, Reader};
 use crate::time::{Span, Timestamp, Window};
+use crate::varint::{self, Reader};
 
 /// A stretch of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

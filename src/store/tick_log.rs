@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::counters::journal::{Found, Journal, OpenError};
-use crate::rollup::varint::{self, Reader};
 use crate::rollup::{Row, SeriesId};
 use crate::time::{Span, Timestamp, Window};
+use crate::varint::{self, Reader};
 
 const MAGIC: [u8; 8] = *b"tallyTIC";
 const SERIES: u8 = 1;

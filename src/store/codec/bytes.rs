@@ -1,15 +1,8 @@
 //! Whole numbers in as few bytes as they need, and the reading of bytes that may be anything.
 
 use super::Garbled;
-
-/// Appends a number in LEB128: seven bits a byte, the lowest first, the top bit set where more follow.
-pub(in crate::store) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
-}
+pub(in crate::store) use crate::varint::put as put_varint;
+use crate::varint::{self, Reader};
 
 /// Appends bytes behind their length.
 pub(super) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -17,18 +10,17 @@ pub(super) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A difference as a number that is small when the difference is, on either side of zero (the
-/// zigzag of Protocol Buffers). Every `u64` is one of these, so differences may wrap.
+/// A difference as a number that is small when the difference is, on either side of zero. Every `u64` is
+/// one of these, so differences may wrap.
 #[inline]
 pub(super) const fn zigzag(difference: u64) -> u64 {
-    let signed = difference.cast_signed();
-    ((signed << 1) ^ (signed >> 63)).cast_unsigned()
+    varint::zigzag(difference.cast_signed())
 }
 
 /// What [`zigzag`] was given.
 #[inline]
 pub(super) const fn unzigzag(value: u64) -> u64 {
-    (value >> 1) ^ (value & 1).wrapping_neg()
+    varint::unzigzag(value).cast_unsigned()
 }
 
 /// What is left of some bytes.
@@ -49,19 +41,10 @@ impl<'a> Input<'a> {
     }
 
     pub(in crate::store) fn varint(&mut self) -> Result<u64, Garbled> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = u64::from(self.byte()?);
-            let part = byte & 0x7f;
-            if part << shift >> shift != part {
-                return Err(Garbled);
-            }
-            value |= part << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Garbled)
+        let mut reader = Reader::new(self.rest);
+        let number = reader.number().ok_or(Garbled)?;
+        self.rest = reader.rest();
+        Ok(number)
     }
 
     /// A number that is at most `max`.
