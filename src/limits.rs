@@ -154,6 +154,21 @@ pub const MEASURE_SLICES: usize = 100_000;
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
 
+/// What a part of a backup comes to before the next is begun, in bytes. A single record may be longer.
+pub const BACKUP_PART_BYTES: usize = 1024 * 1024;
+
+/// Longest part that is read, in bytes: one with all rows that wait for the disk fits.
+pub const BACKUP_PART_READ_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Parts of a backup. Of a mebibyte each: sixteen tebibytes.
+pub const BACKUP_PARTS: usize = 16 * 1024 * 1024;
+
+/// Rows that are not in the store and go into a backup, in bytes: an hour of ten thousand series.
+pub const BACKUP_ROW_BYTES: usize = 256 * 1024 * 1024;
+
+/// How long a backup may be read, in seconds: the store gives no room back meanwhile.
+pub const BACKUP_SECS: u64 = 60 * 60;
+
 /// Longest answer of a Nagios check, in bytes: what Nagios itself reads of a plugin's output.
 pub const NAGIOS_BYTES: usize = 8 * 1024;
 
@@ -166,6 +181,9 @@ const _: () = {
     assert!(LINE_BYTES <= GET_LINE_BYTES);
     assert!(GROUP_SERIES <= u8::MAX as usize, "a place in a group is one byte");
     assert!(MEASURE_POINTS <= MEASURE_ALL_POINTS && MEASURE_POINTS < MEASURE_SLICES);
+    assert!(
+        (BACKUP_ROW_BYTES as u64) < BACKUP_PART_READ_BYTES && BACKUP_PART_BYTES < BACKUP_ROW_BYTES
+    );
     assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

@@ -1,13 +1,16 @@
-//! The command line: `serve`, `check`, `query`, `config check`.
+//! The command line: `serve`, `check`, `query`, `backup`, `restore`, `config check`.
 //!
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
 
+mod backup;
 mod check;
 mod compat;
 mod config;
 mod detach;
+mod progress;
 mod query;
+mod restore;
 mod serve;
 mod server;
 
@@ -66,6 +69,26 @@ enum Command {
                       tallyd query orders --measure sum --from -1d --format csv > orders.csv"
     )]
     Query(Box<QueryArgs>),
+    /// Fetch all that a running server knows into a directory that is not there yet.
+    #[command(
+        after_help = "The backup is of one instant: every total is what windows come to. Counting goes \
+                      on meanwhile. The directory gets its name when all of it is on the disk; before, \
+                      it ends in .tmp.\n\n\
+                      It exits with 0; with 1 when it cannot be written; with 3 when the server does \
+                      not answer, or not to the end.\n\n\
+                      Example:\n  tallyd backup /var/backups/tallyd-$(date +%F)"
+    )]
+    Backup(BackupArgs),
+    /// Make a data directory of a backup, while no server works on it.
+    #[command(
+        after_help = "The whole backup is checked before anything is touched. A data directory that holds \
+                      something is left alone, or with --force gets another name, which is said.\n\n\
+                      It exits with 0; with 1 when that cannot be done; with 2 when the configuration \
+                      is wrong.\n\n\
+                      Examples:\n  tallyd restore /var/backups/tallyd-2026-01-05 --config /etc/tallyd/tallyd.toml\n  \
+                      tallyd restore tallyd-2026-01-05 --data elsewhere"
+    )]
+    Restore(RestoreArgs),
     /// Work with configuration files.
     #[command(subcommand, after_help = "Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
     Config(ConfigCommand),
@@ -134,6 +157,33 @@ struct QueryArgs {
     server: ServerArgs,
 }
 
+/// What `backup` takes.
+#[derive(Args, Debug)]
+struct BackupArgs {
+    /// Where it is put.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `restore` takes.
+#[derive(Args, Debug)]
+struct RestoreArgs {
+    /// Where the backup is.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The data directory; without it that of the configuration.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration file; built-in defaults without one.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Give a data directory that is in the way another name.
+    #[arg(long)]
+    force: bool,
+}
+
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
@@ -191,6 +241,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Restore(args)) => restore::run(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),
     }
 }

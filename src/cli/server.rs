@@ -1,4 +1,5 @@
-//! How a command speaks to a running server: one GET, with a bound on time and on the answer.
+//! How a command speaks to a running server: one GET, with a bound on time and on the answer; or on the
+//! time between two pieces of it, where it is long.
 
 use std::time::Duration;
 
@@ -21,6 +22,16 @@ pub(super) fn url(server: &str) -> Result<(reqwest::Url, String), String> {
     Ok((url, server.to_owned()))
 }
 
+/// The same of something that it answers at this path.
+pub(super) fn url_of(server: &str, path: &[&str]) -> Result<(reqwest::Url, String), String> {
+    let (mut url, server) = url(server)?;
+    url.path_segments_mut()
+        .map_err(|()| format!("`{server}` is not an http URL"))?
+        .pop_if_empty()
+        .extend(path);
+    Ok((url, server))
+}
+
 /// The answer to a GET, of which no more than so many bytes are read; `Err` says in plain words why
 /// there is none.
 pub(super) fn get(
@@ -29,35 +40,85 @@ pub(super) fn get(
     timeout: Duration,
     bytes_max: usize,
 ) -> Result<Answer, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
     let fetched =
-        runtime.block_on(async { tokio::time::timeout(timeout, fetch(url, bytes_max)).await });
+        runtime()?.block_on(async { tokio::time::timeout(timeout, fetch(url, bytes_max)).await });
     match fetched {
         Ok(answer) => answer.map_err(|error| format!("tallyd at {server} {error}")),
         Err(_) => Err(format!("tallyd at {server} did not answer within {} s", timeout.as_secs())),
     }
 }
 
-async fn fetch(url: reqwest::Url, bytes_max: usize) -> Result<Answer, String> {
+/// Hands the answer to a GET to `each` piece by piece, until that fails or all of it has come. `Err`
+/// says why there is no answer, or not all of it: also where a piece takes longer than `patience`.
+pub(super) fn stream<E>(
+    url: reqwest::Url,
+    server: &str,
+    patience: Duration,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Result<(), E>, String> {
+    let silent = |_| format!("says nothing for {} s", patience.as_secs());
+    let streamed = runtime()?.block_on(async {
+        let sent = client(url.scheme())?.get(url).send();
+        let sent = tokio::time::timeout(patience, sent).await.map_err(silent)?;
+        let mut answer = sent.map_err(|error| unreached(&error))?;
+        if !answer.status().is_success() {
+            return Err(refusal(answer).await);
+        }
+        loop {
+            let piece = tokio::time::timeout(patience, answer.chunk()).await.map_err(silent)?;
+            match piece.map_err(|error| broken(&error))? {
+                None => return Ok(Ok(())),
+                Some(bytes) => {
+                    if let Err(error) = each(&bytes) {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+        }
+    });
+    streamed.map_err(|error| format!("tallyd at {server} {error}"))
+}
+
+/// What a server said instead of what it was asked for, in its own words where it has some.
+async fn refusal(mut answer: reqwest::Response) -> String {
+    let status = answer.status().as_u16();
+    let text = answer.chunk().await.ok().flatten().unwrap_or_default();
+    let told = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    let told = told.as_ref().and_then(|told| told.get("error")?.as_str());
+    told.map_or_else(|| format!("answered with status {status}"), |told| format!("says: {told}"))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))
+}
+
+fn client(scheme: &str) -> Result<reqwest::Client, String> {
     let mut client = reqwest::Client::builder()
         .user_agent(format!("tallyd/{VERSION}"))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
-    if url.scheme() == "http" {
+    if scheme == "http" {
         // On a machine without CA certificates the client could not be built, for want of what it
         // does not need here.
         client = client.tls_certs_only([]);
     }
-    let client =
-        client.build().map_err(|error| format!("cannot be asked: {}", reason::of(&error)))?;
-    let mut answer = client
-        .get(url)
-        .send()
-        .await
-        .map_err(|error| format!("cannot be reached: {}", reason::of(&error)))?;
+    client.build().map_err(|error| format!("cannot be asked: {}", reason::of(&error)))
+}
+
+fn unreached(error: &reqwest::Error) -> String {
+    format!("cannot be reached: {}", reason::of(error))
+}
+
+fn broken(error: &reqwest::Error) -> String {
+    format!("broke off: {}", reason::of(error))
+}
+
+async fn fetch(url: reqwest::Url, bytes_max: usize) -> Result<Answer, String> {
+    let client = client(url.scheme())?;
+    let mut answer = client.get(url).send().await.map_err(|error| unreached(&error))?;
     let code = answer.status().as_u16();
     let mut body = Vec::new();
     loop {
@@ -67,7 +128,7 @@ async fn fetch(url: reqwest::Url, bytes_max: usize) -> Result<Answer, String> {
                 let text = String::from_utf8_lossy(&body).into_owned();
                 return Ok(Answer { code, text });
             }
-            Err(error) => return Err(format!("broke off: {}", reason::of(&error))),
+            Err(error) => return Err(broken(&error)),
         }
     }
 }

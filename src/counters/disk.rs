@@ -41,21 +41,27 @@ struct Unsaved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
+/// Takes the directory, which is made where there is none, until the answer is dropped.
+///
+/// # Errors
+/// [`OpenError`], where another process has it.
+pub fn lock(dir: &Path) -> Result<File, OpenError> {
+    std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+    let lock = open_file(&dir.join("lock"))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: dir.to_owned() }),
+        Err(error) => Err(OpenError::io(dir)(error.into())),
+    }
+}
+
 impl Disk {
     /// Opens the directory, which is made where there is none, with what its log of keys tells.
     ///
     /// # Errors
     /// [`OpenError`], where another process has it, or a file in it cannot be used.
     pub(super) fn open(dir: &Path) -> Result<(Self, Replay, Found), OpenError> {
-        std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
-        let lock = open_file(&dir.join("lock"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(OpenError::Locked { path: dir.to_owned() });
-            }
-            Err(error) => return Err(OpenError::io(dir)(error.into())),
-        }
+        let lock = lock(dir)?;
         let (log, replay, found) = KeyLog::open(dir)?;
         let (keys, key_bytes) = replay
             .lives()

@@ -61,6 +61,14 @@ impl ItemLog {
         write_put(key, item, |parts| self.files.append(parts))
     }
 
+    /// Notes what [`append_put`] has written of a value.
+    ///
+    /// # Errors
+    /// What the system says; nothing was noted.
+    pub(super) fn append(&self, put: &[u8]) -> io::Result<()> {
+        self.files.append(&[put])
+    }
+
     /// Notes that a value is gone.
     ///
     /// # Errors
@@ -129,6 +137,17 @@ impl AllItems<'_, '_> {
     pub(super) fn flush_at(&self, due: Timestamp) -> io::Result<()> {
         write_flush(due, |parts| self.0.append(parts))
     }
+}
+
+/// Writes what the log would have of a value.
+pub(super) fn append_put(key: &[u8], item: &Item, out: &mut Vec<u8>) {
+    // Keys are far shorter than the two bytes for their length tell.
+    let _ = write_put(key, item, |parts| {
+        for part in parts {
+            out.extend_from_slice(part);
+        }
+        Ok(())
+    });
 }
 
 fn write_put(

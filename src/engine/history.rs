@@ -401,8 +401,13 @@ impl State {
         }
     }
 
+    /// The totals of a checkpoint that is not kept yet, group by group.
+    pub(super) fn pending_totals(&self) -> Option<&BTreeMap<u32, Vec<u8>>> {
+        self.pending.as_ref().map(|pending| &pending.totals)
+    }
+
     /// What was counted in the series of a group, as far as it is in windows.
-    fn totals(&self, group: u32, counters: &Counters) -> Vec<u8> {
+    pub(super) fn totals(&self, group: u32, counters: &Counters) -> Vec<u8> {
         self.catalogue.write_totals(group, |_, known| {
             let Some(cell) = known.cell() else { return Counted::default() };
             let ((total, count), life) = (self.rollup.seen(cell), counters.life(cell));

@@ -7,6 +7,7 @@
 //! [`tick`]: Engine::tick
 
 mod apply;
+mod backup;
 mod history;
 mod increments;
 mod meta;
@@ -32,6 +33,7 @@ use crate::time::{Span, Timestamp, Window};
 use state::State;
 
 pub use apply::apply;
+pub use backup::{BackupError, Contents, Frozen, Restore, RestoreError};
 pub use history::{Found, OpenError};
 pub use increments::{Increments, incr};
 pub use past::{Past, TooMuch};

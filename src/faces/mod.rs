@@ -2,10 +2,12 @@
 //! engine.
 
 pub mod http;
+pub mod manifest;
 pub mod memcache;
 pub mod nagios;
 mod page;
 mod prometheus;
+pub mod tar;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

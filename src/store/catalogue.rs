@@ -159,6 +159,12 @@ impl Catalogue {
         id
     }
 
+    /// The series with this key, whose tags are in order.
+    #[must_use]
+    pub fn find(&self, key: &[u8]) -> Option<SeriesId> {
+        self.ids.get(self.hasher.hash_one(key), |id| self.key(*id) == key).copied()
+    }
+
     /// Puts a new series with tags behind the last one of its name.
     fn chain(&mut self, id: SeriesId) {
         let series = self.series(id);

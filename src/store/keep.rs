@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::codec::EncodeError;
+use super::copy::Copy;
 use super::extent::{Extent, group_key, group_of, read_extents, width_secs, write_extents};
 use super::group::{Group, GroupBuilder};
 use super::seal::Seal;
@@ -184,6 +185,18 @@ impl Keeper {
                 list.push(seal.extent);
             }
         }
+        self.put_values(job, &extents, &mut changes);
+        self.store.commit(&changes)?;
+        self.extents = extents;
+        self.groups = self.groups.max(job.groups);
+        for (sealed, until) in self.sealed.iter_mut().zip(&job.sealed) {
+            *sealed = (*sealed).max(*until);
+        }
+        Ok(())
+    }
+
+    /// What a job says beside its chunks, and what goes with every commit.
+    fn put_values(&self, job: &Job, extents: &[Vec<Extent>], changes: &mut Changes) {
         let put =
             |space: u8, (group, bytes): &(u32, Vec<u8>)| (group_key(space, *group), bytes.clone());
         changes.puts.extend(job.series.iter().map(|one| put(b's', one)));
@@ -192,16 +205,19 @@ impl Keeper {
             changes.puts.push((CHECKPOINT_KEY.to_vec(), checkpoint.write()));
             changes.puts.push((COVERAGE_KEY.to_vec(), coverage.write()));
         }
-        changes.puts.push((EXTENTS_KEY.to_vec(), self.written(&extents)));
+        changes.puts.push((EXTENTS_KEY.to_vec(), self.written(extents)));
         changes.puts.push((DEAD_KEY.to_vec(), write_dead(&self.dead)));
         changes.puts.push((VERSION_KEY.to_vec(), VERSION.to_le_bytes().to_vec()));
-        self.store.commit(&changes)?;
-        self.extents = extents;
-        self.groups = self.groups.max(job.groups);
-        for (sealed, until) in self.sealed.iter_mut().zip(&job.sealed) {
-            *sealed = (*sealed).max(*until);
-        }
-        Ok(())
+    }
+
+    /// All that lies here, as if a job without chunks were kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn copy(&self, job: &Job) -> Result<Copy, StoreError> {
+        let mut changes = Changes::default();
+        self.put_values(job, &self.extents, &mut changes);
+        Ok(Copy::new(self.store.snapshot()?, changes))
     }
 
     /// Tells the windows what lies here now, all but the bytes themselves.

@@ -6,6 +6,7 @@
 mod catalogue;
 pub mod checkpoint;
 pub mod codec;
+mod copy;
 mod coverage;
 mod extent;
 mod group;
@@ -18,6 +19,7 @@ mod windows;
 
 pub use catalogue::{Catalogue, Counted, Known};
 pub use checkpoint::Checkpoint;
+pub use copy::{Copy, Totals};
 pub use coverage::Coverage;
 pub use extent::Extent;
 pub use group::{Group, GroupBuilder, GroupError};

@@ -18,6 +18,7 @@ mod full_disk;
 mod harness;
 
 mod access;
+mod backup;
 mod compat;
 mod hostile;
 mod hostile_clients;

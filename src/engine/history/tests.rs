@@ -54,6 +54,38 @@ impl World {
         self.engine = Some(engine);
     }
 
+    /// Goes on with a directory that is made of a backup; what was counted after the backup's instant is
+    /// not in it.
+    fn restore(&mut self) {
+        self.tick();
+        let engine = Arc::new(self.engine.take().unwrap());
+        let frozen = engine.freeze().unwrap();
+        let before = engine.counters().get(b"a", self.now, |view| view.value.to_vec());
+        engine.counters().incr(b"a", 7, self.now);
+        engine.counters().incr(b"born.later", 7, self.now);
+        self.now = self.now + Span::SECOND;
+        engine.tick(self.now);
+        engine.write_log().unwrap();
+        engine.keep(self.now).unwrap();
+        let mut parts = Vec::new();
+        let contents = frozen.read(self.now, |part| {
+            parts.push(part);
+            true
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let mut restore =
+            crate::engine::Restore::begin(dir.path(), frozen.cells(), self.now).unwrap();
+        for part in &parts {
+            restore.take(part).unwrap();
+        }
+        assert_eq!(restore.finish().unwrap().0, contents.unwrap());
+        drop((frozen, engine));
+        self.dir = dir;
+        self.restart(0);
+        let after = self.engine().counters().get(b"a", self.now, |view| view.value.to_vec());
+        assert!(after == before || before.is_none() && after.as_deref() == Some(b"0"), "{after:?}");
+    }
+
     fn incr(&mut self, key: &'static str, delta: u64) {
         self.engine().counters().incr(key.as_bytes(), delta, self.now);
         *self.sent.entry(key).or_default() += delta;
@@ -306,6 +338,7 @@ enum Act {
     Log,
     Keep,
     Restart(u64),
+    Restore,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -317,6 +350,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => Just(Act::Log),
         3 => Just(Act::Keep),
         1 => (0..100_u64).prop_map(Act::Restart),
+        1 => Just(Act::Restore),
     ]
 }
 
@@ -335,6 +369,7 @@ proptest! {
                 Act::Log => world.engine().write_log().unwrap(),
                 Act::Keep => { world.engine().keep(world.now).unwrap(); }
                 Act::Restart(secs) => world.restart(secs),
+                Act::Restore => world.restore(),
             }
         }
         world.check();

@@ -8,11 +8,13 @@
 mod access;
 mod api;
 mod asked;
+mod backup;
 mod chart;
 mod measure;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -27,7 +29,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -109,6 +113,21 @@ impl Face {
     }
 }
 
+/// Tells of a connection that a long answer on it is being read: while it is, its time is not over.
+#[derive(Clone, Debug, Default)]
+struct Reading(Arc<AtomicU64>);
+
+impl Reading {
+    /// Notes that a piece was taken.
+    fn note(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn pieces(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// Answers one connection until it ends, or its time is over, or the process stops.
 async fn attend(
     stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -120,7 +139,12 @@ async fn attend(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECS));
-    let service = TowerToHyperService::new(router);
+    let (router, reading) = (TowerToHyperService::new(router), Reading::default());
+    let its = reading.clone();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(its.clone());
+        router.call(request)
+    });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -131,11 +155,16 @@ async fn attend(
         ended
     } else {
         connection.as_mut().graceful_shutdown();
-        let Ok(ended) = tokio::time::timeout(patience.farewell, connection).await else {
-            tracing::debug!("an HTTP connection was cut off: its answer was not read");
-            return;
-        };
-        ended
+        let mut pieces = reading.pieces();
+        loop {
+            if let Ok(ended) = tokio::time::timeout(patience.farewell, connection.as_mut()).await {
+                break ended;
+            }
+            if std::mem::replace(&mut pieces, reading.pieces()) == pieces {
+                tracing::debug!("an HTTP connection was cut off: its answer was not read");
+                return;
+            }
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
@@ -151,6 +180,7 @@ fn router(shared: Shared) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/check/{rule}", get(check))
+        .route("/api/v1/backup", get(backup::answer).with_state(backup::Desk::new(shared.clone())))
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/alerts", get(api::alerts))
         .route(
@@ -278,6 +308,7 @@ enum Problem {
     NotFound(String),
     Method,
     TooLarge,
+    Busy(String),
     Internal(String),
 }
 
@@ -295,6 +326,7 @@ impl IntoResponse for Problem {
                 let error = format!("a body has at most {} bytes", limits::HTTP_BODY_BYTES);
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
             }
+            Self::Busy(error) => (StatusCode::CONFLICT, "busy", error),
             Self::Internal(error) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", error),
         };
         let body = serde_json::json!({ "status": "error", "errorType": kind, "error": error });
