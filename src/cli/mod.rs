@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `query`, `backup`, `restore`, `config check`.
+//! The command line: `serve`, `check`, `query`, `backup`, `restore`, `config check`, `rules test`.
 //!
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
@@ -11,6 +11,7 @@ mod detach;
 mod progress;
 mod query;
 mod restore;
+mod rules;
 mod serve;
 mod server;
 
@@ -92,6 +93,9 @@ enum Command {
     /// Work with configuration files.
     #[command(subcommand, after_help = "Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
     Config(ConfigCommand),
+    /// Prove what rules do.
+    #[command(subcommand, after_help = "Example:\n  tallyd rules test orders-test.toml")]
+    Rules(RulesCommand),
 }
 
 /// What `serve` takes.
@@ -224,6 +228,30 @@ enum ConfigCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum RulesCommand {
+    /// Play the cases of a file against rules, under a clock of their own.
+    #[command(
+        after_help = "Each [[test]] says what happens to some series and what its rules, or those of a \
+                      configuration file, are to make of it. Exits with 0 when all hold; with 1 when one \
+                      does not, and says what was expected, what was, and when; with 2 when the file \
+                      itself is wrong.\n\n\
+                      A case:\n  [[test]]\n  name = \"fires after a minute, not before\"\n  \
+                      rules = \"tallyd.toml\"\n  step = \"10s\"\n  \
+                      input = [{ series = \"errors;host=a\", values = \"1x12 20x12 _x6 !x6 0x12\" }]\n  \
+                      expect = [{ at = \"3m20s\", rule = \"errors-high\", by = { host = \"a\" }, \
+                      state = \"critical\", notified = [\"oncall\"] }]\n\n\
+                      Values: a number is added to a counter (or set, with kind = \"gauge\", or observed, \
+                      with kind = \"distribution\"), _ leaves the series untouched, ! means that tallyd is \
+                      down; AxN is A, N times; A+DxN counts up by D.\n\n\
+                      Example:\n  tallyd rules test orders-test.toml"
+    )]
+    Test {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
 /// Does what was typed; the first argument is the name of the program.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -244,5 +272,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),
+        Some(Command::Rules(RulesCommand::Test { file })) => rules::test(&file),
     }
 }

@@ -21,6 +21,14 @@ const DIGITS: usize = 2;
 /// Least and greatest value of a histogram where nothing else is written: a millisecond to an hour.
 const RANGE: (f64, f64) = (1.0, 3_600_000.0);
 
+/// A distribution of which nothing more is said.
+pub(super) fn distribution(series: Pattern) -> Metric {
+    let digits = u8::try_from(DIGITS).unwrap_or(u8::MAX);
+    let layout = Layout::new(digits, RANGE.0, RANGE.1).expect("the defaults make a histogram");
+    let (unit, description) = (String::new(), String::new());
+    Metric { series, kind: MetricKind::Distribution, unit, description, layout }
+}
+
 /// Every entry of the file, in file order. One that lacks something is left out.
 pub(super) fn metrics(root: &mut Section<'_>, sink: &Sink) -> Vec<Metric> {
     let sections = root.tables("metric", "[[metric]]");

@@ -19,6 +19,7 @@ mod nearest;
 mod problem;
 mod read;
 mod rule;
+mod script;
 mod section;
 mod sink;
 mod surroundings;
@@ -30,6 +31,9 @@ mod value;
 pub use access::server_config;
 pub use model::*;
 pub use problem::{Problem, Problems};
+pub use script::{
+    Case, Expectation, Input, InputKind, Script, StateWord, Step, Steps, load_script, parse_script,
+};
 pub use surroundings::{FileRead, Surroundings};
 
 use std::io;
@@ -99,6 +103,12 @@ pub enum LoadError {
 ///
 /// See [`LoadError`].
 pub fn load(path: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, LoadError> {
+    let text = text_of(path, surroundings)?;
+    Ok(parse(&text, path, surroundings)?)
+}
+
+/// What is in a file, as far as it may be a configuration.
+fn text_of(path: &Path, surroundings: &Surroundings<'_>) -> Result<String, LoadError> {
     let here = || path.to_owned();
     let bytes = match (surroundings.file)(path, limits::CONFIG_BYTES) {
         Ok(Some(file)) => file.bytes,
@@ -108,11 +118,10 @@ pub fn load(path: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, Load
         }
         Err(error) => return Err(LoadError::Unreadable { path: here(), error }),
     };
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         LoadError::NotUtf8 { path: here(), line: 1 + valid.filter(|byte| **byte == b'\n').count() }
-    })?;
-    Ok(parse(&text, path, surroundings)?)
+    })
 }
 
 /// Checks the text of a configuration file. `origin` is its path: messages name it, and relative

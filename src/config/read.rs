@@ -45,7 +45,7 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
     let reach = tiers.iter().flatten().map(|tier| tier.keep).max();
     let metrics = metric::metrics(&mut root, reader.sink);
     let context = rule::Context {
-        contacts: &contacts.names,
+        contacts: Some(&contacts.names),
         metrics: &metrics,
         reach: reach.unwrap_or(Span::from_millis(u64::MAX)),
         somebody_by_default: !notify.default.is_empty(),
@@ -162,7 +162,7 @@ fn notify(root: &mut Section<'_>, default: Notify, contacts: &Contacts, sink: &S
         Ok(give_up)
     });
     Notify {
-        default: told.map_or(default.default, |told| references(told, &contacts.names, sink)),
+        default: told.map_or(default.default, |told| references(told, Some(&contacts.names), sink)),
         public_url,
         give_up: or(give_up, default.give_up),
     }
@@ -184,13 +184,17 @@ fn warn_of_loopback(url: &str, place: Option<Place>, outside: Option<Place>, sin
 }
 
 /// The names of contacts that are to be told; reports those that do not exist, and repetitions.
-pub(super) fn references(told: At<Vec<At<&str>>>, contacts: &Names, sink: &Sink) -> Vec<String> {
+pub(super) fn references(
+    told: At<Vec<At<&str>>>,
+    contacts: Option<&Names>,
+    sink: &Sink,
+) -> Vec<String> {
     let mut seen = BTreeMap::new();
     for name in &told.value {
         if let Some(first) = seen.insert(name.value, name.place) {
             let message = format!("{} is told twice", shown(name.value));
             sink.error(Finding::new(name.place, message).also(first, "first here"));
-        } else if !contacts.contains_key(name.value) {
+        } else if let Some(contacts) = contacts.filter(|known| !known.contains_key(name.value)) {
             sink.error(unknown_contact(name, contacts));
         }
     }

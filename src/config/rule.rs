@@ -26,7 +26,8 @@ const MISSING_STATE: [(&str, MissingState); 5] = [
 
 /// What a rule has to fit into.
 pub(super) struct Context<'a> {
-    pub(super) contacts: &'a Names,
+    /// The contacts that there are; `None`: whoever is named.
+    pub(super) contacts: Option<&'a Names>,
     /// What is said of series elsewhere in the file.
     pub(super) metrics: &'a [Metric],
     /// How long the longest tier is kept.

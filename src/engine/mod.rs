@@ -12,6 +12,7 @@ mod history;
 mod increments;
 mod meta;
 mod past;
+pub mod play;
 mod retrieve;
 mod state;
 pub mod tally;

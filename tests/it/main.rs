@@ -28,4 +28,5 @@ mod open_windows;
 mod operation;
 mod peers;
 mod readme;
+mod rule_cases;
 mod tidy;

@@ -62,6 +62,18 @@ fn the_configuration_is_good_as_it_stands() {
 }
 
 #[test]
+fn the_cases_hold() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text);
+    write("tallyd.toml", block_with("[email]")).expect("it can be written");
+    write("email-password", "correct horse\n").expect("it can be written");
+    write("errors-test.toml", block_with("[[test]]")).expect("it can be written");
+    let output = shell(dir.path(), commands("tallyd rules test"), "");
+    assert!(text(&output.stdout).ends_with("1 passed, 0 failed\n"), "{}", text(&output.stdout));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_first_rule_fires_within_seconds() {
     let rule = block_with("name = \"try\"");
     let server = Server::start(rule);
@@ -163,7 +175,7 @@ fn history_is_asked_for_as_it_says() {
 
 #[test]
 fn every_block_is_known_here() {
-    assert_eq!(blocks("toml").len(), 3);
+    assert_eq!(blocks("toml").len(), 4);
     let commands = blocks("sh").concat();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
     // The first two are what builds and runs these tests.
@@ -178,6 +190,7 @@ fn every_block_is_known_here() {
         "sleep",
         "tallyd",
         "install",
+        "tallyd",
         "tallyd",
         "tallyd",
         "tallyd",
