@@ -34,7 +34,7 @@ fn main() {
         let mut costs: Vec<f64> = (0..20)
             .map(|_| {
                 let start = cpu_ms();
-                lines = ask(&engine, pattern, &by, question, now);
+                lines = ask(&engine, pattern, &by, &question, now);
                 cpu_ms() - start
             })
             .collect();
@@ -54,17 +54,23 @@ fn main() {
 
 fn question(measure: Measure, window: Span) -> Question {
     let (per, change) = (Per::Second, Change::Percent);
-    Question { measure, per, window, against: None, change, floor: None }
+    Question { measure, per, window, against: None, zone: None, change, floor: None }
 }
 
 /// Asks for a day; how many lines there are.
-fn ask(engine: &Engine, pattern: &str, by: &[String], question: Question, now: Timestamp) -> usize {
+fn ask(
+    engine: &Engine,
+    pattern: &str,
+    by: &[String],
+    question: &Question,
+    now: Timestamp,
+) -> usize {
     let past = engine.past(&pattern.parse().unwrap(), by, 10_000, 1000).unwrap();
     let step = Span::from_secs(60);
     let range = Range { span: Window::ending(now.align_down(step), Span::DAY), step, now };
     let lines = past.groups.iter();
     lines
-        .map(|(_, ids)| range.ask(&question, &past.windows, &past.facts, ids))
+        .map(|(_, ids)| range.ask(question, &past.windows, &past.facts, ids))
         .filter(|points| points.len() == 1440)
         .count()
 }

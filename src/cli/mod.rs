@@ -139,6 +139,9 @@ struct QueryArgs {
     /// Asks for the change: previous, 1d, 1w or 2w.
     #[arg(long, value_name = "SPAN")]
     against: Option<String>,
+    /// Whose days 1d, 1w and 2w are, as in `Europe/Berlin`; those of UTC without it.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
     /// How a change is given: percent or absolute.
     #[arg(long, value_name = "FORM")]
     change: Option<String>,

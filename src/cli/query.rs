@@ -102,6 +102,7 @@ fn url(args: &QueryArgs) -> Result<(reqwest::Url, String), String> {
         ("window", args.window.as_ref()),
         ("by", args.by.as_ref()),
         ("against", args.against.as_ref()),
+        ("zone", args.zone.as_ref()),
         ("change", args.change.as_ref()),
         ("floor", args.floor.as_ref()),
         ("from", args.from.as_ref()),

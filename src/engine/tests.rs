@@ -507,6 +507,7 @@ fn the_past_is_the_same_from_rows_and_from_chunks_and_stands_still() {
         per: Per::Second,
         window: Span::from_secs(20),
         against: None,
+        zone: None,
         change: Change::Percent,
         floor: None,
     };

@@ -17,12 +17,12 @@ pub use selection::{Group, Selection, TooManyGroups};
 use crate::config::{Against, Change, Measure, Per};
 use crate::rollup::SeriesId;
 use crate::store::Windows;
-use crate::time::{Span, Timestamp, Window};
+use crate::time::{Span, Timestamp, Window, Zone};
 
 use measure::{Judged, Reading, View};
 
 /// What is asked of a group of series.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     /// The function.
     pub measure: Measure,
@@ -32,6 +32,8 @@ pub struct Question {
     pub window: Span,
     /// Compared with what; `None`: the measure itself.
     pub against: Option<Against>,
+    /// Whose days a comparison with an earlier day counts; `None`: those of UTC.
+    pub zone: Option<Zone>,
     /// How it is compared.
     pub change: Change,
     /// When both windows hold less than this, the change is not judged.
@@ -127,18 +129,33 @@ impl Question {
             };
             return reading.judge(self.measure);
         };
-        let ago = self.ago(against);
-        let then = Window::ending(instant - ago, self.window);
+        let then = Window::ending(self.then(against, instant), self.window);
         let now = view.read(now, back.plus(self.window), instant);
-        let then = view.read_reference(then, back.plus(ago).plus(self.window), instant);
+        let age = back.plus(self.reach(against)).plus(self.window);
+        let then = view.read_reference(then, age, instant);
         self.compare(now, then)
     }
 
-    /// How far back the window lies that it is compared with.
-    fn ago(&self, against: Against) -> Span {
+    /// The end of the window that one is compared with which ends at `end`. It is as long, wherever
+    /// clocks were turned.
+    fn then(&self, against: Against, end: Timestamp) -> Timestamp {
+        match (against, &self.zone) {
+            (Against::Previous, _) => end - self.window,
+            (Against::Ago(span), None) => end - span,
+            (Against::Ago(span), Some(zone)) => {
+                let days = span.as_millis() / Span::DAY.as_millis();
+                zone.days_before(end, u32::try_from(days).unwrap_or(u32::MAX))
+            }
+        }
+    }
+
+    /// How far back that window may lie. The question alone says so and no instant, so that the tier
+    /// which it is read from does not change with the clocks.
+    fn reach(&self, against: Against) -> Span {
         match against {
             Against::Previous => self.window,
-            Against::Ago(span) => span,
+            Against::Ago(span) if self.zone.is_none() => span,
+            Against::Ago(span) => span.plus(Zone::TURN),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::measure::{Merged, Parts, Reading, View, lies_before, unreadable};
 use super::{Facts, Observation, Question, Reason};
-use crate::config::Measure;
+use crate::config::{Against, Measure};
 use crate::counters::cells::Kind;
 use crate::limits;
 use crate::rollup::{Record, SeriesId};
@@ -84,8 +84,8 @@ impl Range {
     /// The width of the windows that the whole range is read from, with what it is compared with.
     #[must_use]
     pub fn width(self, question: &Question, store: &Windows) -> Span {
-        let ago = question.against.map_or(Span::ZERO, |against| question.ago(against));
-        width(store, self.age(question).plus(ago))
+        let reach = question.against.map_or(Span::ZERO, |against| question.reach(against));
+        width(store, self.age(question).plus(reach))
     }
 
     /// How long ago the first window began.
@@ -109,7 +109,10 @@ impl Range {
             && line.slices() <= limits::MEASURE_SLICES
             && [line.width, line.step].iter().all(|length| length.is_multiple_of(width))
             && line.first.align_down(width) == line.first
-            && question.against.is_none_or(|against| question.ago(against).is_multiple_of(width))
+            && question.against.is_none_or(|against| {
+                let runs = line.runs(question, against);
+                runs.iter().all(|(_, ago)| ago.is_multiple_of(width))
+            })
     }
 }
 
@@ -177,6 +180,23 @@ impl Line {
     fn back(self, ago: Span) -> Self {
         Self { first: self.first - ago, ..self }
     }
+
+    /// The points in parts, each with how far back the windows lie that its points are compared with:
+    /// one part, but where the zone turned its clocks.
+    fn runs(self, question: &Question, against: Against) -> Vec<(Self, Span)> {
+        let mut runs: Vec<(Self, Span)> = Vec::new();
+        if question.zone.is_none() {
+            return vec![(self, question.reach(against))];
+        }
+        for (at, end) in self.ends().enumerate() {
+            let ago = end.since(question.then(against, end));
+            match runs.last_mut().filter(|(_, run)| *run == ago) {
+                Some((run, _)) => run.points += 1,
+                None => runs.push((self.part(at, 1), ago)),
+            }
+        }
+        runs
+    }
 }
 
 impl View<'_> {
@@ -186,10 +206,13 @@ impl View<'_> {
         let Some(against) = self.question.against else {
             return now.into_iter().map(|reading| reading.judge(measure)).collect();
         };
-        let ago = self.question.ago(against);
-        let (then, age) = (line.back(ago), age.plus(ago));
+        let age = age.plus(self.question.reach(against));
         let (step, born) = (self.tier(age).1, self.born());
-        let readings = self.sweep(then, age).into_iter().zip(then.ends());
+        let runs = line.runs(self.question, against).into_iter();
+        let readings = runs.flat_map(|(run, ago)| {
+            let then = run.back(ago);
+            self.sweep(then, age).into_iter().zip(then.ends())
+        });
         let references = readings.map(|(reading, end)| {
             if lies_before(born, Window::ending(end, line.width), step) {
                 return Err(Reason::NoReference);

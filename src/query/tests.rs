@@ -102,6 +102,7 @@ fn over(measure: Measure, secs: u64) -> Question {
         per: Per::Second,
         window: Span::from_secs(secs),
         against: None,
+        zone: None,
         change: Change::Percent,
         floor: None,
     }
@@ -383,6 +384,92 @@ fn last_week_is_read_from_the_tier_that_still_holds_it() {
         ..over(Measure::Sum, 60)
     };
     assert_eq!(world.ask(&weekly, &[id]), value(200.0));
+}
+
+fn at(text: &str) -> i64 {
+    Timestamp::parse(text, Timestamp::EPOCH).unwrap().as_secs()
+}
+
+/// A minute of ones that ends then, a minute of threes that ends now, and what is asked about the two.
+fn a_change(then: &str, now: &str, against: Span, zone: Option<&str>) -> Observation {
+    let mut world = World::new();
+    world.clock = at(then) - 3600;
+    let id = world.series("a", Kind::Counter);
+    for (end, sum) in [(then, 1), (now, 3)] {
+        world.clock = at(end) - 60;
+        world.count(id, &[sum; 60]);
+    }
+    let question = Question {
+        against: Some(Against::Ago(against)),
+        zone: zone.map(|zone| zone.parse().unwrap()),
+        floor: Some(1.0),
+        ..over(Measure::Sum, 60)
+    };
+    world.ask(&question, &[id])
+}
+
+#[test]
+fn in_a_zone_the_same_time_of_day_is_compared_across_a_turn_of_its_clocks() {
+    let (day, week) = (Span::DAY, Span::WEEK);
+    let fortnight = week.plus(week);
+    for (zone, against, then, now) in [
+        ("America/Los_Angeles", day, "2026-03-07T09:00:00-08:00", "2026-03-08T09:00:00-07:00"),
+        ("America/Los_Angeles", week, "2026-03-03T09:00:00-08:00", "2026-03-10T09:00:00-07:00"),
+        ("America/Los_Angeles", day, "2026-10-31T09:00:00-07:00", "2026-11-01T09:00:00-08:00"),
+        (
+            "America/Los_Angeles",
+            fortnight,
+            "2026-10-24T00:00:00-07:00",
+            "2026-11-07T00:00:00-08:00",
+        ),
+        ("Europe/Berlin", day, "2026-03-28T12:00:00+01:00", "2026-03-29T12:00:00+02:00"),
+        ("Europe/Berlin", week, "2026-10-19T00:00:00+02:00", "2026-10-26T00:00:00+01:00"),
+    ] {
+        assert_eq!(a_change(then, now, against, Some(zone)), value(200.0), "{zone} at {now}");
+        let even = a_change(then, now, against, None);
+        assert!(matches!(even, Observation::Unjudged(_)), "{now}: an hour beside it is {even:?}");
+        let utc = a_change(then, now, against, Some("UTC"));
+        assert_eq!(utc, even, "days of UTC are what no zone means");
+    }
+    for zone in ["Asia/Kolkata", "UTC"] {
+        let (then, now) = ("2026-03-28T12:00:00+05:30", "2026-03-29T12:00:00+05:30");
+        assert_eq!(a_change(then, now, day, Some(zone)), value(200.0), "{zone} turns no clocks");
+    }
+}
+
+#[test]
+fn a_range_in_a_zone_says_what_its_points_say_where_clocks_are_turned() {
+    for (zone, turned, after) in [
+        ("America/Los_Angeles", "2026-11-01T00:30:00-07:00", "2026-11-02T00:30:00-08:00"),
+        ("Europe/Berlin", "2026-03-29T01:00:00+01:00", "2026-03-30T01:00:00+02:00"),
+    ] {
+        let mut world = World::new();
+        world.clock = at(turned) - 86_400;
+        let id = world.series("a", Kind::Counter);
+        for start in [turned, after] {
+            world.clock = at(start);
+            let sums: Vec<u32> = (0..5 * 3600).map(|second| 1 + second / 600).collect();
+            world.count(id, &sums);
+        }
+        let now = Timestamp::from_secs(world.clock);
+        let question = Question {
+            against: Some(Against::Ago(Span::DAY)),
+            zone: Some(zone.parse().unwrap()),
+            ..over(Measure::Sum, 600)
+        };
+        let span = Window::ending(now - Span::from_secs(3600), Span::from_secs(4 * 3600 - 600));
+        let range = Range { span, step: Span::from_secs(600), now };
+        let points = range.ask(&question, &world.store, &world.catalogue, &[id]);
+        let mut agos = std::collections::BTreeSet::new();
+        for (at, seen) in &points {
+            let back = now.since(*at);
+            let expect = question.ask_back(&world.store, &world.catalogue, &[id], *at, back);
+            assert_eq!(*seen, expect, "{zone} at {at}");
+            assert!(matches!(seen, Observation::Value { .. }), "{zone} at {at}: {seen:?}");
+            agos.insert(at.since(question.then(Against::Ago(Span::DAY), *at)).as_millis());
+        }
+        assert_eq!((points.len(), agos.len()), (23, 2), "{zone}: {agos:?}");
+    }
 }
 
 #[test]

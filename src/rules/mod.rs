@@ -111,6 +111,7 @@ impl Active {
             per: rule.per,
             window: rule.window,
             against: rule.against,
+            zone: None,
             change: rule.change,
             floor: rule.floor,
         };

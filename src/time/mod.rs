@@ -6,9 +6,11 @@
 pub mod clock;
 mod span;
 mod window;
+mod zone;
 
 pub use span::{ParseSpanError, Span};
 pub use window::Window;
+pub use zone::{NoSuchZone, Zone};
 
 use std::fmt;
 use std::ops::{Add, Sub};

@@ -155,7 +155,7 @@ impl Plan {
                 _ => format!("over {}", rule.window),
             },
             pattern: rule.series.clone(),
-            question: *active.question(),
+            question: active.question().clone(),
             marks: limits.into_iter().flatten().map(|limit| limit.value).collect(),
         }
     }
@@ -182,6 +182,7 @@ impl Plan {
                 per,
                 window,
                 against: None,
+                zone: None,
                 change: Change::Percent,
                 floor: None,
             },
@@ -199,7 +200,7 @@ mod tests {
     fn question(window: &str, against: Option<Against>) -> Question {
         let window = window.parse().unwrap();
         let (measure, per, change) = (Measure::Sum, Per::Second, Change::Percent);
-        Question { measure, per, window, against, change, floor: None }
+        Question { measure, per, window, against, zone: None, change, floor: None }
     }
 
     /// The step and the cost of a picture, or `None` where it is refused.

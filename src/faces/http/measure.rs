@@ -23,7 +23,7 @@ use crate::limits;
 use crate::query::{Group, Observation, Question, Range};
 use crate::rollup::SeriesId;
 use crate::series::Pattern;
-use crate::time::{Span, Timestamp, Window};
+use crate::time::{Span, Timestamp, Window, Zone};
 
 /// The window where none is asked for, nor a range.
 const WINDOW: Span = Span::from_secs(60);
@@ -48,6 +48,7 @@ pub(super) struct Asked {
     window: Option<String>,
     by: Option<String>,
     against: Option<String>,
+    zone: Option<String>,
     change: Option<String>,
     floor: Option<String>,
     from: Option<String>,
@@ -182,7 +183,7 @@ fn fitting(from: Timestamp, to: Timestamp, past: &Past, question: &Question) -> 
     let day = Span::DAY.as_millis() / 1000;
     let days = (span.width().as_millis() / 1000).div_ceil(day * POINTS).max(1) * day;
     let fits = |step: &Span| {
-        let question = Question { window: question.window.max(*step), ..*question };
+        let question = Question { window: question.window.max(*step), ..question.clone() };
         let width = Range { span, step: *step, now: past.closed }.width(&question, &past.windows);
         step.is_multiple_of(width) && span.width().as_millis() / step.as_millis().max(1) <= POINTS
     };
@@ -277,13 +278,14 @@ fn question(asked: &Asked) -> Result<Question, Problem> {
         None => None,
         text => Some(one_of(text, &Against::ALL, Against::Previous, "against")?),
     };
+    let zone = asked.zone.as_deref().map(|text| parse::<Zone>(text, "zone")).transpose()?;
     let change = one_of(asked.change.as_deref(), &Change::ALL, Change::Percent, "change")?;
     let floor = asked.floor.as_deref().map(|text| parse::<f64>(text, "floor")).transpose()?;
     if floor.is_some_and(|floor| !floor.is_finite() || floor < 0.0) {
         return Err(bad("`floor` is a number that is not negative"));
     }
     let window = asked.window.as_deref().map_or(Ok(WINDOW), |text| length(text, "window"))?;
-    Ok(Question { measure, per, window, against, change, floor })
+    Ok(Question { measure, per, window, against, zone, change, floor })
 }
 
 fn length(text: &str, name: &str) -> Result<Span, Problem> {
