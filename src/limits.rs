@@ -71,6 +71,10 @@ pub const TICK_QUEUE: usize = 600;
 /// What these rows take, in bytes.
 pub const TICK_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 
+/// Time that has to be seen to pass by a clock that has leapt before anything is too old by it, in
+/// seconds: as long as it takes to set a wrong clock right. So much longer old windows stay after a gap.
+pub const CLOCK_SETTLES_SECS: u64 = 15 * 60;
+
 /// Windows in one chunk of the store. Eleven hours of ten seconds: a table of frequencies is then a
 /// hundredth of a chunk, and still a few of them make up what a tier keeps.
 pub const CHUNK_SLOTS: u16 = 4096;

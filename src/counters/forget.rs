@@ -54,13 +54,14 @@ impl Counters {
 
     /// Housekeeping, once a second: a delayed flush that is due, items that have expired, and keys that
     /// are idle. Gives the cells that were freed: what is known of them was of keys that have none now.
-    /// To be called from where [`drain`](Self::drain) is called, and before it.
-    pub fn sweep(&self, now: Timestamp) -> Vec<CellId> {
+    /// What is idle is so by the clock that is `settled`: no key goes because `now` has leapt, and none
+    /// while that is not known. To be called from where [`drain`](Self::drain) is called, and before it.
+    pub fn sweep(&self, now: Timestamp, settled: Option<Timestamp>) -> Vec<CellId> {
         self.swept.store(now.as_millis(), Relaxed);
         if self.items.take_flush(now) {
             self.flush_now();
         }
         self.items.sweep(now);
-        self.free_idle(now)
+        settled.map(|settled| self.free_idle(settled)).unwrap_or_default()
     }
 }

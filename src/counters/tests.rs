@@ -108,12 +108,12 @@ fn a_delayed_flush_waits_for_its_time() {
     incr(&counters, "a", 5);
     set(&counters, "b", "text");
     counters.flush_all(later(10), NOW);
-    counters.sweep(later(9));
+    counters.sweep(later(9), Some(later(9)));
     assert_eq!(get(&counters, "a").as_deref(), Some("5"));
-    counters.sweep(later(10));
+    counters.sweep(later(10), Some(later(10)));
     assert_eq!((get(&counters, "a"), get(&counters, "b")), (None, None));
     incr(&counters, "a", 1);
-    counters.sweep(later(11));
+    counters.sweep(later(11), Some(later(11)));
     assert_eq!(get(&counters, "a").as_deref(), Some("1"));
 }
 
@@ -209,7 +209,7 @@ fn what_has_expired_is_not_there() {
     assert_eq!(get_at(&counters, "n", later(1000)).as_deref(), Some("2"), "a new life, no expiry");
     assert!(counters.touch(b"n", Some(later(20)), later(11)));
     assert_eq!(get_at(&counters, "n", later(20)), None);
-    counters.sweep(later(20));
+    counters.sweep(later(20), Some(later(20)));
     assert!(counters.items().is_empty());
 }
 
@@ -641,11 +641,11 @@ fn a_flush_that_is_to_come_outlives_the_process() {
     disk.get().flush_all(later(60), NOW);
     disk.reopen();
     assert_eq!(shown(disk.get()), [true, true], "not yet");
-    disk.get().sweep(later(60));
+    disk.get().sweep(later(60), Some(later(60)));
     assert_eq!(shown(disk.get()), [false, false]);
     fill(disk.get());
     disk.reopen();
-    disk.get().sweep(later(61));
+    disk.get().sweep(later(61), Some(later(61)));
     assert_eq!(shown(disk.get()), [true, true], "once is enough");
     // One that comes due while nobody is there.
     disk.get().flush_all(later(60), NOW);

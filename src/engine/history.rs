@@ -184,7 +184,11 @@ impl Engine {
         logged: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (job, pending) = self.state().job(logged);
+        let (job, pending, settled) = {
+            let mut state = self.state();
+            let (job, pending) = state.job(logged);
+            (job, pending, state.windows.settled(now))
+        };
         if !job.is_empty() {
             if let Err(error) = keeper.keep(&job) {
                 self.state().undo(&job, pending);
@@ -195,7 +199,7 @@ impl Engine {
                 self.forget_log(mark)?;
             }
         }
-        let did = keeper.tidy(now)?;
+        let did = keeper.tidy(settled)?;
         if did {
             self.show(keeper)?;
         }

@@ -170,7 +170,8 @@ impl Engine {
             return Ticked { behind: state.closed.since(now), ..Ticked::default() };
         }
         let gap = base.start.since(state.closed);
-        for cell in self.counters.sweep(now) {
+        let settled = state.windows.settled(now);
+        for cell in self.counters.sweep(now, settled) {
             state.forget(cell);
         }
         state.checkpoint_at(base.start, &self.counters);
@@ -179,7 +180,9 @@ impl Engine {
         let events = rules.evaluate(windows, catalogue, end);
         let changes = events.iter().map(StateChange::of).collect();
         let messages = incidents.take(events, outbox, now);
-        windows.expire(now);
+        if let Some(settled) = windows.settled(now) {
+            windows.expire(settled);
+        }
         Ticked { closed: Some(base), gap, behind: Span::ZERO, changes, messages }
     }
 

@@ -71,6 +71,23 @@ impl Coverage {
         Some(coverage)
     }
 
+    /// What a clock shows that was right when the last `length` of covered time began, or all of it where
+    /// it was less, and has gone on since as time was covered; `None` where nothing was.
+    #[must_use]
+    pub fn steady(&self, length: Span) -> Option<Timestamp> {
+        let (mut steady, mut rest) = (None, length.as_millis());
+        for stretch in self.stretches.iter().rev() {
+            let part = rest.min(stretch.width().as_millis());
+            rest -= part;
+            let since = stretch.end - Span::from_millis(part);
+            steady = Some(since + Span::from_millis(length.as_millis() - rest));
+            if rest == 0 {
+                break;
+            }
+        }
+        steady
+    }
+
     /// The end of the last stretch.
     #[must_use]
     pub fn end(&self) -> Option<Timestamp> {
@@ -108,6 +125,18 @@ mod tests {
         let read = Coverage::read(&coverage.write()).unwrap();
         assert_eq!(read.stretches, coverage.stretches);
         assert!(Coverage::read(&[1]).is_none());
+    }
+
+    #[test]
+    fn a_steady_clock_believes_a_leap_after_a_while() {
+        let mut coverage = Coverage::default();
+        assert_eq!(coverage.steady(Span::SECOND), None);
+        for (start, end) in [(0, 10), (20, 25), (1000, 1003)] {
+            coverage.add(window(start, end));
+        }
+        let steady = |secs| coverage.steady(Span::from_secs(secs)).map(Timestamp::as_secs);
+        let seen = [1, 3, 4, 8, 9, 18, 19].map(steady);
+        assert_eq!(seen, [1003, 1003, 28, 28, 18, 18, 18].map(Some));
     }
 
     #[test]

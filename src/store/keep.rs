@@ -253,8 +253,9 @@ impl Keeper {
     /// # Errors
     /// [`StoreError`]; nothing that is looked at has changed then. What is damaged is told once, and the next
     /// call goes on with something else.
-    pub fn tidy(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        if self.bury(now)? || self.remove()? {
+    pub fn tidy(&mut self, now: Option<Timestamp>) -> Result<bool, StoreError> {
+        let has_buried = now.map_or(Ok(false), |now| self.bury(now))?;
+        if has_buried || self.remove()? {
             return Ok(true);
         }
         if self.merging.is_none() {

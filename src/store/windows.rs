@@ -197,6 +197,19 @@ impl Windows {
         Ok(None)
     }
 
+    /// The clock that old things go by: `now`, but after a leap of the wall clock what it showed before,
+    /// going on second by second, until as much was covered as makes the leap believable.
+    ///
+    /// Windows are closed by the wall clock at once, and a wrong one may be set right again; what was
+    /// removed by it would not come back. So it is not the clock that is asked but the time that was
+    /// seen to pass, wherever in the calendar. Leaps that follow one another, as of a machine that sleeps
+    /// most of the time, hold nothing up for longer. `None` while no time was seen to pass.
+    #[must_use]
+    pub fn settled(&self, now: Timestamp) -> Option<Timestamp> {
+        let settling = Span::from_secs(limits::CLOCK_SETTLES_SECS);
+        Some(self.coverage.steady(settling)?.min(now))
+    }
+
     /// Forgets what is older than its tier keeps; the chunks go at the keeper's leisure.
     pub fn expire(&mut self, now: Timestamp) {
         for shelf in &mut self.shelves {

@@ -33,7 +33,7 @@ fn incr(counters: &Counters, key: &str, now: Timestamp) -> Arithmetic {
 
 /// What one tick finds: the cells that were freed, those that were drained, and the keys born.
 fn tick(counters: &Counters, now: Timestamp) -> (Vec<CellId>, Vec<Drained>, Vec<String>) {
-    let freed = counters.sweep(now);
+    let freed = counters.sweep(now, Some(now));
     let mut drained = Vec::new();
     let births = counters.drain(now, |one| drained.push(one));
     let names = births.iter().map(|(_, key)| String::from_utf8_lossy(key).into_owned()).collect();
@@ -86,7 +86,7 @@ fn what_was_not_drained_is_not_freed() {
     incr(&counters, "a", day(0));
     tick(&counters, day(0));
     incr(&counters, "a", day(0));
-    assert_eq!(counters.sweep(day(20)), []);
+    assert_eq!(counters.sweep(day(20), Some(day(20))), []);
     let (freed, drained, _) = tick(&counters, day(20));
     assert_eq!((freed.len(), drained.len(), drained[0].total), (0, 1, 2));
     assert_eq!(tick(&counters, day(40)).0.len(), 1);

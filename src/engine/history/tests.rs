@@ -10,6 +10,8 @@ use crate::protocol::{Limits, Request, Step, parse};
 use crate::time::Window;
 use proptest::prelude::*;
 
+mod clocks;
+
 const START: Timestamp = Timestamp::from_secs(1_767_571_200);
 const KEYS: [&str; 4] = ["a", "b;x=1", "c", "d"];
 
@@ -118,7 +120,7 @@ impl World {
     fn stored(&self, tier: usize, key: &str) -> u64 {
         let state = self.engine().state();
         let Some(id) = state.catalogue.matching(&key.parse().unwrap(), 0).next() else { return 0 };
-        let all = Window { start: Timestamp::EPOCH, end: self.now + Span::WEEK };
+        let all = Window { start: Timestamp::EPOCH, end: self.now.max(state.closed) + Span::WEEK };
         let mut stored = 0;
         let sum = |record: &Record| match record {
             Record::Counts(counts) => counts.sum,

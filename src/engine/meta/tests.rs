@@ -70,7 +70,7 @@ impl Talk {
     fn wait(&mut self, secs: u64) {
         for _ in 0..secs {
             self.now = self.now + Span::SECOND;
-            self.counters.sweep(self.now);
+            self.counters.sweep(self.now, Some(self.now));
             self.counters.drain(self.now, |_| ());
         }
     }

@@ -49,7 +49,7 @@ fn what_cannot_become_one_stays_and_holds_nothing_else_up() {
     let now = Timestamp::from_secs(1440);
     let mut errors = Vec::new();
     loop {
-        match keeper.tidy(now) {
+        match keeper.tidy(Some(now)) {
             Ok(false) => break,
             Ok(true) => {}
             Err(error) => errors.push(error.to_string()),
@@ -76,6 +76,6 @@ fn what_cannot_become_one_stays_and_holds_nothing_else_up() {
     }
 
     // Once they are too old there is nothing to remember.
-    while keeper.tidy(Timestamp::from_secs(1440 + 7200)).unwrap() {}
+    while keeper.tidy(Some(Timestamp::from_secs(1440 + 7200))).unwrap() {}
     assert_eq!((keeper.unmergeable(), keeper.extents[0].len()), (0, 0));
 }
