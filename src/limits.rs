@@ -50,6 +50,10 @@ pub const STATS_PREFIXES: usize = 10_000;
 /// Answer to `stats cachedump`, in bytes; memcached's own limit.
 pub const CACHEDUMP_BYTES: usize = 2 * 1024 * 1024;
 
+/// Longest answer about rules that `tallyd rules` reads, in bytes: 10,000 rules with ten instances each have
+/// half of that.
+pub const RULES_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
 /// Longest case of a file of rule tests, in seconds: 400 days.
 pub const SCRIPT_SECS: u64 = 400 * 24 * 60 * 60;
 

@@ -70,8 +70,8 @@ pub(crate) fn home() -> anyhow::Result<TempDir> {
 pub(crate) fn tallyd(lanes: &Lanes) -> anyhow::Result<Program> {
     let (memcached, http, home) = (free_port()?, free_port()?, home()?);
     let mut config = format!(
-        "[server]\nlisten = [\"127.0.0.1:{memcached}\"]\nhttp = [\"127.0.0.1:{http}\"]\ndata_dir = {:?}\n",
-        home.path().join("data")
+        "[server]\nlisten = [\"127.0.0.1:{memcached}\"]\nhttp = [\"127.0.0.1:{http}\"]\ndata_dir = \"{}\"\n",
+        home.path().join("data").display()
     );
     for lane in &lanes.list {
         let (number, port) = (lane.number, lane.port);

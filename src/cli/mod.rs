@@ -93,8 +93,11 @@ enum Command {
     /// Work with configuration files.
     #[command(subcommand, after_help = "Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
     Config(ConfigCommand),
-    /// Prove what rules do.
-    #[command(subcommand, after_help = "Example:\n  tallyd rules test orders-test.toml")]
+    /// See how rules stand, and prove what they do.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tallyd rules list\n  tallyd rules test orders-test.toml"
+    )]
     Rules(RulesCommand),
 }
 
@@ -233,6 +236,24 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum RulesCommand {
+    /// Print the rules of a running server with their states, a line each.
+    #[command(after_help = "Exits with 0; with 3 when the server does not answer.\n\n\
+                            Example:\n  tallyd rules list")]
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Print one rule with all its instances.
+    #[command(
+        after_help = "Exits with 0; with 1 when there is no such rule; with 3 when the server does not \
+                      answer.\n\nExample:\n  tallyd rules show errors-high"
+    )]
+    Show {
+        /// The name of the rule.
+        rule: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Play the cases of a file against rules, under a clock of their own.
     #[command(
         after_help = "Each [[test]] says what happens to some series and what its rules, or those of a \
@@ -275,6 +296,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),
-        Some(Command::Rules(RulesCommand::Test { file })) => rules::test(&file),
+        Some(Command::Rules(command)) => match command {
+            RulesCommand::List { server } => rules::list(&server),
+            RulesCommand::Show { rule, server } => rules::show(&rule, &server),
+            RulesCommand::Test { file } => rules::test(&file),
+        },
     }
 }

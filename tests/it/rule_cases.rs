@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::harness::{Server, binary, eventually, text};
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules")
 }
 
 fn play(file: &Path) -> (Option<i32>, String) {
-    let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+    let mut tallyd = Command::new(binary());
     let Output { status, stdout, stderr } =
         tallyd.args(["rules", "test"]).arg(file).output().expect("it runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it is text");
@@ -74,4 +76,43 @@ fn a_file_that_is_wrong_is_told_apart() {
     let (code, said) = play(Path::new("no-such-file.toml"));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("there is no file no-such-file.toml"), "{said}");
+}
+
+#[test]
+fn rules_of_a_running_server_are_listed_and_shown() {
+    let server = Server::start(
+        "[[rule]]\nname = \"high\"\nseries = \"errors\"\nby = [\"host\"]\nmeasure = \"sum\"\nwindow = \"1h\"\n\
+         critical = { above = 3 }\nsummary = \"Too many\"\n",
+    );
+    let ask = |arguments: &[&str]| {
+        let mut tallyd = Command::new(binary());
+        tallyd
+            .args(["rules"])
+            .args(arguments)
+            .env("TALLYD_SERVER", format!("http://{}", server.http));
+        let Output { status, stdout, stderr } = tallyd.output().expect("it runs");
+        (status.code(), text(&stdout) + &text(&stderr))
+    };
+    let (code, said) = ask(&["list"]);
+    assert_eq!(
+        (code, said.lines().nth(1)),
+        (Some(0), Some("high  ok                0  –")),
+        "{said}"
+    );
+    assert_eq!(server.client().ask("incr errors;host=a 5\r\n"), "5");
+    assert_eq!(server.client().ask("incr errors;host=b 1\r\n"), "1");
+    let said = eventually("critical", || {
+        let (_, said) = ask(&["list"]);
+        said.contains("critical").then_some(said)
+    });
+    let line = said.lines().nth(1).expect("a rule");
+    assert!(line.starts_with("high  critical     1 of 2  at least 5 in 1h"), "{said}");
+    let (code, said) = ask(&["show", "high"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.starts_with("high: critical\n  measures  sum(errors) over 1h: critical above 3\n"),
+        "{said}"
+    );
+    assert!(said.contains("\n  high{host=b}: ok since "), "{said}");
+    assert_eq!(ask(&["show", "hihg"]).0, Some(1));
 }

@@ -4,7 +4,7 @@
 //! Prometheus has one, so a rule's own labels are empty and each alert says its `severity`; what
 //! Prometheus has no field for (level, worst value, missing data) stands in `instances`.
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
@@ -16,12 +16,20 @@ use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State as RuleState};
 use crate::time::Timestamp;
 
-/// `GET /api/v1/rules`
-pub(super) async fn rules(State(shared): State<Shared>) -> Response {
+/// `GET /api/v1/rules`; with `rule_name[]`, which may stand there several times, of these alone.
+pub(super) async fn rules(
+    State(shared): State<Shared>,
+    Query(asked): Query<Vec<(String, String)>>,
+) -> Response {
     blocking(move || {
+        let names: Vec<_> =
+            asked.iter().filter(|(key, _)| key == "rule_name[]").map(|(_, name)| name).collect();
         success(&shared.engine.view(|view| {
             let evaluated = view.rules.evaluated().map(Timestamp::rfc3339).unwrap_or_default();
-            let rules: Vec<_> = view.rules.iter().map(|active| rule(active, &evaluated)).collect();
+            let is_asked =
+                |active: &&Active| names.is_empty() || names.contains(&&active.rule().name);
+            let rules = view.rules.iter().filter(is_asked);
+            let rules: Vec<_> = rules.map(|active| rule(active, &evaluated)).collect();
             json!({ "groups": [{
                 "name": "tallyd",
                 "file": "",

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::config;
+use super::super::config;
 use crate::config::{Case, LoadError, Script, Surroundings, load_script};
 use crate::engine::play::{Failure, play};
 
@@ -14,7 +14,7 @@ const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 
 /// Plays the cases of `file`.
-pub(super) fn test(file: &Path) -> ExitCode {
+pub(in crate::cli) fn test(file: &Path) -> ExitCode {
     match load_script(file, &Surroundings::of_process()) {
         Ok(script) => run(file, &script),
         Err(LoadError::Missing { .. }) => {

@@ -1,0 +1,7 @@
+//! `tallyd rules`: what rules are, how they stand, and what they would do.
+
+mod list;
+mod test;
+
+pub(super) use list::{list, show};
+pub(super) use test::test;
