@@ -5,10 +5,12 @@
 
 pub mod clock;
 mod span;
+mod weekly;
 mod window;
 mod zone;
 
 pub use span::{ParseSpanError, Span};
+pub use weekly::{ParseStretchError, Stretch, Weekly};
 pub use window::Window;
 pub use zone::{NoSuchZone, Zone};
 
@@ -59,6 +61,16 @@ impl Timestamp {
     pub fn align_down(self, step: Span) -> Self {
         let step = step.as_millis_i64().max(1);
         Self(self.0.div_euclid(step).saturating_mul(step))
+    }
+
+    /// The calendar's form of it; the calendar's first or last instant where it lies beyond.
+    fn to_jiff(self) -> jiff::Timestamp {
+        let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(end)
+    }
+
+    fn from_jiff(instant: jiff::Timestamp) -> Self {
+        Self(instant.as_millisecond())
     }
 
     /// The calendar form in UTC with millisecond precision left out when it is zero, as RFC 3339

@@ -97,6 +97,12 @@ impl Span {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// What is left of `self` without `other`; nothing where that is the longer one.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The standard library's form, for timers.
     #[must_use]
     pub const fn to_std(self) -> Duration {
