@@ -34,13 +34,13 @@ pub(super) struct View<'a> {
 /// The answer for one window, before anybody asks whether it may be judged.
 pub(super) struct Reading {
     /// `None` where nothing was set.
-    value: Option<f64>,
+    pub(super) value: Option<f64>,
     /// What the floor is compared with.
-    weight: f64,
+    pub(super) weight: f64,
     /// The share of the window that is known, 0 to 1.
-    covered: f64,
+    pub(super) covered: f64,
     /// Why the value, if any, says nothing.
-    fault: Option<Reason>,
+    pub(super) fault: Option<Reason>,
 }
 
 /// A reading that may be judged.
@@ -377,7 +377,7 @@ pub(super) fn unreadable(error: &ReadError) -> Reading {
 }
 
 impl Reading {
-    fn unknown(fault: Option<Reason>) -> Self {
+    pub(super) fn unknown(fault: Option<Reason>) -> Self {
         Self { value: None, weight: 0.0, covered: 0.0, fault }
     }
 

@@ -9,10 +9,12 @@ mod facts;
 mod measure;
 mod range;
 mod selection;
+mod share;
 
 pub use facts::{Facts, Selected};
 pub use range::Range;
 pub use selection::{Group, Selection, TooManyGroups};
+pub use share::Side;
 
 use crate::config::{Against, Change, Measure, Per};
 use crate::rollup::SeriesId;
@@ -73,6 +75,10 @@ pub enum Reason {
     WrongKind,
     /// What is kept of the window cannot be read.
     Unreadable,
+    /// What it is divided by is zero.
+    NothingToDivideBy,
+    /// Whoever asks does so in the hours of a schedule alone.
+    OffSchedule,
 }
 
 impl Reason {
@@ -85,6 +91,8 @@ impl Reason {
             Self::BelowFloor => "too little happened to compare",
             Self::WrongKind => "this measure means nothing for this kind of series",
             Self::Unreadable => "the history on the disk cannot be read",
+            Self::NothingToDivideBy => "what it is divided by is zero",
+            Self::OffSchedule => "its schedule is not active now",
         }
     }
 }

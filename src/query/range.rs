@@ -74,6 +74,13 @@ impl Range {
         series.saturating_mul(each).saturating_mul(sides)
     }
 
+    /// The instants.
+    pub fn ends(self) -> impl Iterator<Item = Timestamp> {
+        let step = self.step.as_millis();
+        let after = move |at: usize| Span::from_millis(step.saturating_mul(at as u64));
+        (1..=self.points()).map(move |at| self.span.start + after(at))
+    }
+
     /// How many instants there are.
     #[must_use]
     pub fn points(self) -> usize {

@@ -97,6 +97,12 @@ impl Selection {
         self.found.groups.iter().map(|(group, members)| (group, members.as_slice()))
     }
 
+    /// The series of one group; none where there is no such group.
+    #[must_use]
+    pub fn members(&self, group: &Group) -> &[SeriesId] {
+        self.found.groups.get(group).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether every series found its group.
     ///
     /// # Errors
