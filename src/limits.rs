@@ -92,6 +92,27 @@ pub const GROUP_SERIES: usize = 128;
 /// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
 pub const RULE_INSTANCES: usize = 1000;
 
+/// Rules that one rule depends on.
+pub const RULE_DEPENDS: usize = 32;
+
+/// `[[rule.when]]` entries of one rule.
+pub const RULE_WHENS: usize = 16;
+
+/// Evaluations that `of` looks back over: they are kept as bits of one number.
+pub const OF_LAST: u8 = 64;
+
+/// Changes of state that `flapping` may allow; so many instants are kept of an instance at most.
+pub const FLAP_CHANGES: u8 = 50;
+
+/// `[[schedule]]` entries in one configuration.
+pub const SCHEDULES: usize = 1000;
+
+/// Stretches of one schedule.
+pub const SCHEDULE_TIMES: usize = 100;
+
+/// Dates that one schedule leaves out.
+pub const SCHEDULE_DATES: usize = 366;
+
 /// `[[metric]]` entries in one configuration. A new key is held against each of them, once.
 pub const METRICS: usize = 1000;
 

@@ -10,6 +10,7 @@
 
 mod access;
 mod contact;
+mod depends;
 mod email;
 mod excerpt;
 mod later;
@@ -19,12 +20,14 @@ mod nearest;
 mod problem;
 mod read;
 mod rule;
+mod schedule;
 mod script;
 mod section;
 mod sink;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod threshold;
 mod tier;
 mod value;
 

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::histogram::Layout;
 use crate::limits;
 use crate::series::Pattern;
-use crate::time::Span;
+use crate::time::{Span, Timestamp, Weekly, Zone};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,9 @@ pub struct Config {
     pub tiers: Vec<Tier>,
     /// `[[metric]]`, in file order: the first that matches a key is the one that holds.
     pub metrics: Vec<Metric>,
-    /// `[[rule]]`, in file order; names are unique.
+    /// `[[schedule]]`, in file order; names are unique.
+    pub schedules: Vec<Arc<Schedule>>,
+    /// `[[rule]]`, in file order; names are unique, and none depends on itself.
     pub rules: Vec<Rule>,
     /// `[[contact]]`, in file order; names are unique.
     pub contacts: Vec<Contact>,
@@ -254,23 +257,45 @@ pub struct Rule {
     pub per: Per,
     /// Over how long it is measured; a positive multiple of one second.
     pub window: Span,
+    /// The series whose same measure it is divided by; `None`: it is not divided.
+    pub over: Option<Pattern>,
     /// Compared with what; `None`: the measure itself is judged.
     pub against: Option<Against>,
     /// How it is compared.
     pub change: Change,
     /// When both windows hold less than this, a change is not judged.
     pub floor: Option<f64>,
+    /// From one evaluation to the next; a positive multiple of one second.
+    pub every: Span,
     /// Threshold of the warning state.
     pub warning: Option<Threshold>,
     /// Threshold of the critical state. At least one of the two is there.
     pub critical: Option<Threshold>,
+    /// Thresholds that take the place of both while their schedule is active, the first that is.
+    pub when: Vec<When>,
+    /// When it is evaluated at all; `None`: always.
+    pub schedule: Option<Arc<Schedule>>,
     /// What to make of missing data; `None`: not written out, so the default applies and a series
     /// that was never seen is ok.
     pub missing: Option<Missing>,
+    /// From how many changes of state on it is told as flapping; `None`: never.
+    pub flapping: Option<Flapping>,
+    /// Rules that keep this one quiet while they are critical.
+    pub depends_on: Vec<String>,
     /// Contacts; `None`: the default ones; empty: nobody.
     pub notify: Option<Vec<String>>,
     /// Link to what to do.
     pub runbook: Option<String>,
+}
+
+impl Rule {
+    /// The zone whose days a comparison with an earlier day counts: that of its schedule, or of the first of
+    /// its `when`s.
+    #[must_use]
+    pub fn zone(&self) -> Option<&Zone> {
+        let whens = self.when.iter().map(|when| &when.schedule);
+        self.schedule.iter().chain(whens).map(|schedule| schedule.hours.zone()).next()
+    }
 }
 
 /// A function over the windows of a series.
@@ -442,8 +467,62 @@ pub struct Threshold {
     pub clear: f64,
     /// How long the value must be beyond before it fires.
     pub hold: Span,
+    /// On how many of the last evaluations it must be beyond, instead of `hold`.
+    pub of: Option<OfLast>,
     /// How long it must be recovered before it ends.
     pub clear_hold: Span,
+}
+
+/// So many of the last evaluations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfLast {
+    /// How many; at least one.
+    pub needed: u8,
+    /// Of how many; at least `needed`, and at most [`limits::OF_LAST`].
+    pub among: u8,
+}
+
+/// Thresholds for the hours of a schedule. They stand for the rule's own, both of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct When {
+    /// The hours.
+    pub schedule: Arc<Schedule>,
+    /// Threshold of the warning state.
+    pub warning: Option<Threshold>,
+    /// Threshold of the critical state. At least one of the two is there.
+    pub critical: Option<Threshold>,
+}
+
+/// Hours of the week, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// Unique.
+    pub name: String,
+    /// The hours.
+    pub hours: Weekly,
+}
+
+impl Schedule {
+    /// Whether `instant` lies in it.
+    #[must_use]
+    pub fn is_active(&self, instant: Timestamp) -> bool {
+        self.hours.is_active(instant)
+    }
+}
+
+/// When a rule is said to flap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flapping {
+    /// More changes of state than this, at most [`limits::FLAP_CHANGES`].
+    pub changes: u8,
+    /// In less than this.
+    pub within: Span,
+}
+
+impl Default for Flapping {
+    fn default() -> Self {
+        Self { changes: 5, within: Span::from_secs(600) }
+    }
 }
 
 /// On which side of its value a threshold fires.
@@ -632,6 +711,7 @@ impl Default for Config {
                 .map(|(window, keep)| Tier { window: known(window), keep: known(keep) })
                 .to_vec(),
             metrics: Vec::new(),
+            schedules: Vec::new(),
             rules: Vec::new(),
             contacts: Vec::new(),
             email: Email {

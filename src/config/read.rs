@@ -11,7 +11,7 @@ use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::{FileRead, Surroundings};
-use super::{access, contact, email, metric, rule, tier, value};
+use super::{access, contact, email, metric, rule, schedule, tier, value};
 use crate::limits;
 use crate::reason;
 use crate::time::Span;
@@ -44,8 +44,10 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
     // Tiers that are wrong have been reported; how far they reach is anybody's guess.
     let reach = tiers.iter().flatten().map(|tier| tier.keep).max();
     let metrics = metric::metrics(&mut root, reader.sink);
+    let schedules = schedule::schedules(&mut root, reader.sink);
     let context = rule::Context {
         contacts: Some(&contacts.names),
+        schedules: &schedules,
         metrics: &metrics,
         reach: reach.unwrap_or(Span::from_millis(u64::MAX)),
         somebody_by_default: !notify.default.is_empty(),
@@ -58,6 +60,7 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         store: store(&mut root, default.store),
         tiers: tiers.unwrap_or_default(),
         rules: rule::rules(&mut root, &context),
+        schedules: schedules.list,
         metrics,
         contacts: contacts.list,
         email,

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use super::depends::{self, Depends};
 use super::metric;
 use super::model::{
-    Against, Change, Measure, Metric, MetricKind, Missing, MissingState, Per, Rule, Side, Threshold,
+    Against, Change, Flapping, Measure, Metric, MetricKind, Missing, MissingState, Per, Rule,
 };
 use super::read::{Names, references, unique};
-use super::section::{At, Place, Section, or, values};
+use super::schedule::Schedules;
+use super::section::{At, Place, Section, Switch, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
+use super::threshold::{Around, Thresholds, of_last, thresholds, whens};
 use super::value;
 use crate::limits;
 use crate::series::Pattern;
-use crate::time::Span;
+use crate::time::{Span, Zone};
 
 const BY_TAGS_MAX: usize = 8;
 
@@ -28,6 +31,7 @@ const MISSING_STATE: [(&str, MissingState); 5] = [
 pub(super) struct Context<'a> {
     /// The contacts that there are; `None`: whoever is named.
     pub(super) contacts: Option<&'a Names>,
+    pub(super) schedules: &'a Schedules,
     /// What is said of series elsewhere in the file.
     pub(super) metrics: &'a [Metric],
     /// How long the longest tier is kept.
@@ -46,6 +50,7 @@ pub(super) fn rules(root: &mut Section<'_>, context: &Context<'_>) -> Vec<Rule> 
         sink.error(Finding::new(extra.place(), message));
     }
     let (mut names, mut list, mut telling_nobody) = (Vec::new(), Vec::new(), Vec::new());
+    let mut depends: Vec<Depends<'_>> = Vec::new();
     for mut section in sections {
         section.require("name");
         let name = section.text("name", value::name);
@@ -54,10 +59,13 @@ pub(super) fn rules(root: &mut Section<'_>, context: &Context<'_>) -> Vec<Rule> 
             telling_nobody.push(place);
         }
         let text = name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
-        list.extend(rule(&mut section, text, context));
+        let depends_on = depends_on(&mut section, sink);
+        list.extend(rule(&mut section, text.clone(), &depends_on, context));
+        depends.push((text, depends_on));
         names.extend(name);
     }
-    unique(names, "rule", sink);
+    let names = unique(names, "rule", sink);
+    depends::check(&depends, &names, sink);
     warn_of_silence(&telling_nobody, sink);
     list
 }
@@ -73,7 +81,12 @@ fn warn_of_silence(telling_nobody: &[Place], sink: &Sink) {
     sink.warn(Finding::new(*first, message).help(help));
 }
 
-fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Option<Rule> {
+fn rule(
+    section: &mut Section<'_>,
+    name: String,
+    depends_on: &[At<&str>],
+    context: &Context<'_>,
+) -> Option<Rule> {
     let sink = context.sink;
     section.require("series");
     section.require("measure");
@@ -81,15 +94,25 @@ fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Optio
     let series = section.text("series", value::pattern);
     let by = by(section, sink);
     let measure = section.one_of("measure", &Measure::ALL);
-    if let (Some(series), Some(measure)) = (&series, measure) {
-        check_kind(series, measure, context);
+    let over = over(section, measure, sink);
+    if let Some(measure) = measure {
+        series.iter().chain(&over).for_each(|series| check_kind(series, measure, context));
     }
     let per = per(section, measure);
     let window = window(section, measure, sink);
     let comparison = comparison(section, measure, sink);
-    check_reach(section, window, &comparison, context);
-    let (warning, critical) = thresholds(section, sink);
+    let every = every(section);
+    let is_every_written = section.key_place("every").is_some();
+    let of = of_last(section, is_every_written, sink);
+    let around = Around { of, is_every_written, sink };
+    let Thresholds { warning, critical } = thresholds(section, "a rule", &around);
+    let named = section.text("schedule", value::any);
+    let schedule = context.schedules.named(named.as_ref(), sink);
+    let when = whens(section, context.schedules, &around);
+    let has_zone = schedule.is_some() || !when.is_empty();
+    check_reach(section, window, &comparison, has_zone, context);
     let missing = missing(section);
+    let flapping = flapping(section);
     let told = section.list("notify", value::any);
     let notify = told.map(|told| references(told, context.contacts, sink));
     section.hide_credentials("runbook");
@@ -102,15 +125,65 @@ fn rule(section: &mut Section<'_>, name: String, context: &Context<'_>) -> Optio
         measure: known(measure)?,
         per,
         window: window.value,
+        over: known(over),
         against: comparison.against.map(|against| against.value),
         change: comparison.change,
         floor: comparison.floor,
+        every,
         warning,
         critical,
+        when,
+        schedule,
         missing,
+        flapping,
+        depends_on: depends_on.iter().map(|name| name.value.to_owned()).collect(),
         notify,
         runbook: known(runbook),
     })
+}
+
+/// The series that the measure is divided by.
+fn over(
+    section: &mut Section<'_>,
+    measure: Option<At<Measure>>,
+    sink: &Sink,
+) -> Option<At<Pattern>> {
+    let over = section.text("over", value::pattern);
+    if let (Some(over), Some(At { value: Measure::Age, place })) = (&over, measure) {
+        let message = "a share of an age means nothing";
+        sink.error(Finding::new(over.place, message).also(place, "seconds since the last update"));
+    }
+    over
+}
+
+/// Rules are evaluated where base windows end, so as often as that at most.
+fn every(section: &mut Section<'_>) -> Span {
+    let every = section.text("every", |text| {
+        let every = value::span(text)?;
+        if !(Span::SECOND..=Span::DAY).contains(&every) || !every.is_multiple_of(Span::SECOND) {
+            let fault = Fault::new("`every` is out of range");
+            return Err(fault.label("must be a whole number of seconds, 1s to 1d"));
+        }
+        Ok(every)
+    });
+    or(every, Span::SECOND)
+}
+
+/// The rules whose critical state keeps this one quiet.
+fn depends_on<'a>(section: &mut Section<'a>, sink: &Sink) -> Vec<At<&'a str>> {
+    let Some(list) = section.list("depends_on", value::any) else { return Vec::new() };
+    if let Some(extra) = list.value.get(limits::RULE_DEPENDS) {
+        let message = format!("`depends_on` names more than {} rules", limits::RULE_DEPENDS);
+        sink.error(Finding::new(extra.place, message));
+    }
+    let mut seen = BTreeMap::new();
+    for name in &list.value {
+        if let Some(first) = seen.insert(name.value, name.place) {
+            let message = format!("{} is written twice", shown(name.value));
+            sink.error(Finding::new(name.place, message).also(first, "first here"));
+        }
+    }
+    list.value
 }
 
 /// Reports a measure that means nothing for series of the kind that the file says these are.
@@ -216,12 +289,15 @@ fn check_reach(
     section: &Section<'_>,
     window: At<Span>,
     comparison: &Comparison,
+    has_zone: bool,
     context: &Context<'_>,
 ) {
+    // A day may be longer than 24 hours where clocks are turned.
+    let turn = if has_zone { Zone::TURN } else { Span::ZERO };
     let (back, against) = match comparison.against {
         None => (Span::ZERO, window.place),
         Some(At { value: Against::Previous, place }) => (window.value, place),
-        Some(At { value: Against::Ago(span), place }) => (span, place),
+        Some(At { value: Against::Ago(span), place }) => (span.plus(turn), place),
     };
     let needed = window.value.plus(back);
     if needed <= context.reach {
@@ -237,75 +313,33 @@ fn check_reach(
     context.sink.error(finding.help("lengthen `keep` of the last [[tier]]"));
 }
 
-fn thresholds(section: &mut Section<'_>, sink: &Sink) -> (Option<Threshold>, Option<Threshold>) {
-    let warning = section.table("warning", "`warning`").map(|table| threshold(table, sink));
-    let critical = section.table("critical", "`critical`").map(|table| threshold(table, sink));
-    if section.key_place("warning").is_none() && section.key_place("critical").is_none() {
-        let message = "a rule needs `warning` or `critical`";
-        let finding = Finding::new(section.place(), message).absence();
-        sink.error(finding.help("write for example: critical = { above = 100, clear = 80 }"));
-    }
-    let (warning, critical) = (warning.flatten(), critical.flatten());
-    if let (Some(warning), Some(critical)) = (&warning, &critical)
-        && warning.value.side == critical.value.side
-        && is_beyond(warning.value.side, warning.value.value, critical.value.value)
-    {
-        let message = "critical is milder than warning, so warning is never seen alone";
-        sink.warn(Finding::new(critical.place, message).also(warning.place, "warning is here"));
-    }
-    (known(warning), known(critical))
-}
-
-/// Whether `value` lies strictly on the bad side of `limit`.
-fn is_beyond(side: Side, value: f64, limit: f64) -> bool {
-    match side {
-        Side::Above => value > limit,
-        Side::Below => value < limit,
-    }
-}
-
-/// A threshold at the place of its value.
-fn threshold(mut section: Section<'_>, sink: &Sink) -> Option<At<Threshold>> {
-    let above = section.number("above");
-    let below = section.number("below");
-    let clear = section.number("clear");
-    let hold = or(section.text("for", value::span), Span::ZERO);
-    let clear_hold = or(section.text("clear_for", value::span), Span::ZERO);
-    let (side, limit) = match (section.key_place("above"), section.key_place("below")) {
-        (Some(above), Some(below)) => {
-            let message = "a threshold is either `above` or `below`";
-            let help = "two rules can watch both sides";
-            sink.error(Finding::new(below, message).also(above, "and here").help(help));
-            return None;
-        }
-        (None, None) => {
-            let message = "a threshold needs `above` or `below`";
-            sink.error(Finding::new(section.place(), message).absence());
-            return None;
-        }
-        (Some(_), None) => (Side::Above, above?),
-        (None, Some(_)) => (Side::Below, below?),
-    };
-    if let Some(clear) = clear.filter(|clear| is_beyond(side, clear.value, limit.value)) {
-        let sides = match side {
-            Side::Above => "must be at or below it",
-            Side::Below => "must be at or above it",
-        };
-        let message = "`clear` lies on the wrong side of the threshold";
-        sink.error(
-            Finding::new(clear.place, message).label(sides).also(limit.place, "the threshold"),
-        );
-    }
-    let clear = or(clear, limit.value);
-    let value = Threshold { side, value: limit.value, clear, hold, clear_hold };
-    Some(At { value, place: limit.place })
-}
-
 fn missing(section: &mut Section<'_>) -> Option<Missing> {
     let mut section = section.table("missing", "`missing`")?;
     let default = Missing::default();
     Some(Missing {
         after: or(section.text("after", value::span), default.after),
         state: or(section.one_of("state", &MISSING_STATE), default.state),
+    })
+}
+
+fn flapping(section: &mut Section<'_>) -> Option<Flapping> {
+    let default = Flapping::default();
+    let mut section = match section.switch("flapping", "`flapping`") {
+        Some(Switch::Off) => return None,
+        None => return Some(default),
+        Some(Switch::On(section)) => section,
+    };
+    let within = section.text("within", |text| {
+        let within = value::span(text)?;
+        if within.is_zero() || within > Span::DAY {
+            return Err(Fault::new("`within` is out of range").label("must be at most 1d"));
+        }
+        Ok(within)
+    });
+    let changes = section.integer("changes", 1..=usize::from(limits::FLAP_CHANGES));
+    let changes = changes.and_then(|changes| u8::try_from(changes.value).ok());
+    Some(Flapping {
+        changes: changes.unwrap_or(default.changes),
+        within: or(within, default.within),
     })
 }

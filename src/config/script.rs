@@ -18,7 +18,7 @@ use super::read::{Reader, unique};
 use super::section::{At, Place, Section, or};
 use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::Surroundings;
-use super::{LoadError, Problems, metric, rule, text_of, value};
+use super::{LoadError, Problems, metric, rule, schedule, text_of, value};
 use crate::limits;
 use crate::series::{Pattern, Series};
 use crate::time::{Span, Timestamp};
@@ -243,14 +243,17 @@ fn inline_rules(section: &mut Section<'_>, reader: &Reader<'_>) -> Config {
     }
     config.metrics = metric::metrics(section, reader.sink);
     let reach = config.tiers.iter().map(|tier| tier.keep).max();
+    let schedules = schedule::schedules(section, reader.sink);
     let context = rule::Context {
         contacts: None,
+        schedules: &schedules,
         metrics: &config.metrics,
         reach: reach.unwrap_or_default(),
         somebody_by_default: true,
         sink: reader.sink,
     };
     config.rules = rule::rules(section, &context);
+    config.schedules = schedules.list;
     // Whoever is named listens, and nothing is sent.
     let told = config.rules.iter().flat_map(|rule| rule.notify.iter().flatten());
     let told: BTreeSet<&String> = told.collect();

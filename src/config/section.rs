@@ -38,6 +38,14 @@ pub(super) struct At<T> {
     pub(super) place: Place,
 }
 
+/// Something that can be switched off.
+pub(super) enum Switch<T> {
+    /// It is `false`.
+    Off,
+    /// It is there.
+    On(T),
+}
+
 /// One table of the file while it is read.
 pub(super) struct Section<'a> {
     /// As messages name it: `[server]`, `[[rule]]`; empty for the file as a whole.
@@ -227,6 +235,27 @@ impl<'a> Section<'a> {
             return self.wrong_type(key, value, "a table");
         };
         Some(Section::new(title, value.span().into(), table, self.sink))
+    }
+
+    /// A table inside this one, or `false` for none of it.
+    pub(super) fn switch(
+        &mut self,
+        key: &'static str,
+        title: &'static str,
+    ) -> Option<Switch<Section<'a>>> {
+        let entry = self.entries.iter_mut().find(|entry| entry.key == key);
+        match entry {
+            Some(entry) if entry.value.get_ref().is_bool() => {
+                entry.taken = true;
+                self.asked.push(key);
+                if entry.value.get_ref().as_bool() == Some(true) {
+                    let message = format!("`{key}` is either `false` or a table");
+                    self.sink.error(Finding::new(entry.value.span().into(), message));
+                }
+                Some(Switch::Off)
+            }
+            _ => self.table(key, title).map(Switch::On),
+        }
     }
 
     /// The tables of a list, in file order.

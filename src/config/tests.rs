@@ -130,7 +130,8 @@ fn the_examples_of_the_sample_are_good() {
     let loaded = read(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     let config = loaded.config;
-    assert_eq!((config.rules.len(), config.contacts.len()), (2, 2));
+    assert_eq!((config.rules.len(), config.contacts.len()), (3, 2));
+    assert_eq!((config.schedules.len(), config.rules[2].when.len()), (2, 1));
     assert_eq!(config.email.password.unwrap().expose(), PLANTED);
     assert_eq!(config.rules[0].by, ["region"]);
     assert_eq!(config.rules[1].against, Some(Against::Ago(Span::WEEK)));
@@ -153,10 +154,14 @@ fn the_sample_shows_every_key() {
         })
     };
     let keys = sink.keys();
-    assert_eq!(keys.len(), 14, "sections: {:?}", keys.keys());
+    assert_eq!(keys.len(), 17, "sections: {:?}", keys.keys());
     for (title, keys) in keys {
         for key in keys {
-            let is_header = title.is_empty() && text.contains(&format!("[{key}]"));
+            let header = match title.trim_matches(['[', ']']) {
+                "" => format!("[{key}]"),
+                title => format!("[{title}.{key}]"),
+            };
+            let is_header = text.contains(&header);
             assert!(is_header || has_key(key), "the sample does not show `{key}` of {title}");
         }
     }
@@ -241,24 +246,14 @@ critical = { abov = 5, below = 1, off = 3 }
 #[test]
 fn what_this_version_lacks_is_refused_with_the_reason() {
     let text = r#"[server]
-[[schedule]]
-name = "peak"
 [[rule]]
 name = "r"
 series = "s"
 measure = "sum"
-schedule = "peak"
 repeat = "4h"
-every = "10s"
-of = [3, 5]
-over = "requests"
-flapping = false
-depends_on = []
 escalate = []
 notify = []
-critical = { above = 1, of = [3, 5] }
-[[rule.when]]
-schedule = "night"
+critical = { above = 1 }
 [[contact]]
 name = "c"
 webhook = "http://127.0.0.1/"
@@ -281,7 +276,7 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 20, "{messages}");
+    assert_eq!(messages.lines().count(), 11, "{messages}");
 }
 
 #[test]
@@ -601,6 +596,7 @@ fn a_threshold_clears_where_it_fires_unless_it_says_otherwise() {
         value,
         clear: value,
         hold: Span::ZERO,
+        of: None,
         clear_hold: Span::ZERO,
     };
     assert_eq!(config.rules[0].critical, Some(expect(Side::Above, 16.0)));
@@ -657,6 +653,104 @@ fn comparisons_need_a_floor_and_fit_what_is_kept() {
         compare(&format!("measure = 'sum'\nagainst = '1w'\nfloor = 1\n{small}")),
         @"7: this rule looks 7d1m back, and nothing is kept so long (the longest tier keeps 1w)"
     );
+}
+
+#[test]
+fn every_mistake_in_rules_is_told_at_once() {
+    assert_snapshot!(check(include_str!("tests/mistakes.toml")));
+}
+
+#[test]
+fn schedules_are_hours_in_a_zone() {
+    let schedule = |lines: &str| messages(&format!("[[schedule]]\nname = 's'\n{lines}"));
+    assert_snapshot!(schedule("times = ['Mon-Fri 08:00-20:00', '22:00-06:00', 'Sat']\nzone = 'Europe/Berlin'"), @"");
+    assert_snapshot!(schedule(""), @r"
+    1: `times` is missing in this [[schedule]]
+    1: `zone` is missing in this [[schedule]]
+    ");
+    assert_snapshot!(schedule("times = []\nzone = 'UTC'"), @"3: a schedule without `times` is never active");
+    assert_snapshot!(
+        schedule("times = ['Mon']\nzone = 'UTC'\nexcept = ['2026-02-29', '25.12.2026', '2026-12-25', '2026-12-25']"),
+        @r"
+    5: `2026-02-29` is not a date
+    5: `25.12.2026` is not a date
+    5: 2026-12-25 is written twice [5: first here]
+    "
+    );
+    for zone in ["", "Mars/Olympus", "../../etc/passwd", "Etc/Unknown"] {
+        assert!(
+            schedule(&format!("times = ['Mon']\nzone = '{zone}'")).contains("is not a time zone")
+        );
+    }
+    let many = format!("times = [{}]\nzone = 'UTC'", "'Mon',".repeat(101));
+    assert_snapshot!(schedule(&many), @"3: `times` has more than 100 entries");
+}
+
+#[test]
+fn rules_may_depend_on_each_other_but_not_in_a_circle() {
+    let rules = |all: &[(&str, &str)]| {
+        let rule = |(name, on): &(&str, &str)| {
+            let needed = "series = 's'\nmeasure = 'sum'\nwarning = { above = 1 }\nnotify = []";
+            format!("[[rule]]\nname = '{name}'\n{needed}\ndepends_on = {on}\n")
+        };
+        messages(&all.iter().map(rule).collect::<Vec<_>>().concat())
+    };
+    assert_snapshot!(rules(&[("a", "['b', 'c']"), ("b", "['c']"), ("c", "[]")]), @"");
+    assert_snapshot!(rules(&[("a", "['a']")]), @"7: `a` depends on itself (a → a)");
+    assert_snapshot!(
+        rules(&[("a", "['b']"), ("b", "['c']"), ("c", "['b', 'a']")]),
+        @r"
+    21: `b` depends on itself (b → c → b)
+    21: `a` depends on itself (a → b → c → a)
+    "
+    );
+    assert_snapshot!(rules(&[("a", "['b', 'b']"), ("b", "[]")]), @"7: `b` is written twice [7: first here]");
+    let chain: Vec<_> = (0..5000).map(|i| (format!("r{i}"), format!("['r{}']", i + 1))).collect();
+    let chain: Vec<_> = chain.iter().map(|(name, on)| (name.as_str(), on.as_str())).collect();
+    assert_snapshot!(rules(&chain), @"35000: there is no rule `r5000`");
+}
+
+#[test]
+fn evaluations_that_count_are_so_many_of_no_more_than_64() {
+    let of = |of: &str| {
+        let text = format!("measure = 'sum'\nevery = '10s'\nwarning = {{ above = 1, of = {of} }}");
+        messages(&rule(&text))
+    };
+    for good in ["[1, 1]", "[3, 5]", "[64, 64]", "[3.0, 5]"] {
+        assert_eq!(of(good), "", "{good}");
+    }
+    for (wrong, label) in [
+        ("[5, 3]", "there are no 5 among 3"),
+        ("[0, 3]", "two whole numbers from 1 to 64: so many of the last"),
+        ("[3, 65]", "two whole numbers from 1 to 64: so many of the last"),
+        ("[1.5, 2]", "two whole numbers from 1 to 64: so many of the last"),
+        ("[3]", "two whole numbers from 1 to 64: so many of the last"),
+    ] {
+        assert_eq!(of(wrong), format!("7: `of` must be two numbers, like [3, 5] ({label})\n"));
+    }
+    let text = "measure = 'sum'\nevery = '10s'\nof = [2, 3]\n\
+                warning = { above = 1 }\ncritical = { above = 2, for = '1m' }";
+    let rule = &read(&rule(text)).unwrap().config.rules[0];
+    assert_eq!(rule.warning.unwrap().of, Some(OfLast { needed: 2, among: 3 }));
+    assert_eq!((rule.critical.unwrap().of, rule.every), (None, Span::from_secs(10)));
+}
+
+#[test]
+fn flapping_can_be_switched_off() {
+    let flapping = |line: &str| {
+        let text = rule(&format!("measure = 'sum'\nwarning = {{ above = 1 }}\n{line}"));
+        read(&text).map(|loaded| loaded.config.rules[0].flapping)
+    };
+    let expect = |changes, secs| Some(Flapping { changes, within: Span::from_secs(secs) });
+    assert_eq!(flapping("").unwrap(), expect(5, 600));
+    assert_eq!(flapping("flapping = { changes = 3 }").unwrap(), expect(3, 600));
+    assert_eq!(flapping("flapping = { within = '1h' }").unwrap(), expect(5, 3600));
+    assert_eq!(flapping("flapping = false").unwrap(), None);
+    for wrong in
+        ["true", "{ changes = 0 }", "{ changes = 51 }", "{ within = '0s' }", "{ within = '2d' }"]
+    {
+        assert!(flapping(&format!("flapping = {wrong}")).is_err(), "{wrong}");
+    }
 }
 
 #[test]

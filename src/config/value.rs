@@ -1,4 +1,4 @@
-//! What single texts mean: durations, sizes, addresses, names, URLs, relays.
+//! What single texts mean: durations, hours, zones, sizes, addresses, names, URLs, relays.
 //!
 //! Each reader is a plain function from a text to its meaning or a fault. None knows where the text
 //! stands; those that may meet a secret never repeat the text in their message.
@@ -6,14 +6,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jiff::civil::Date;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
 use super::model::{Listen, Relay, RelaySecurity};
+use super::nearest::nearest;
 use super::sink::{Fault, shown};
 use crate::limits;
 use crate::series::Pattern;
-use crate::time::Span;
+use crate::time::{Span, Stretch, Zone};
 
 /// Names go into URLs and into Nagios service descriptions.
 const NAME_CHARS_MAX: usize = 100;
@@ -39,6 +41,37 @@ pub(super) fn span(text: &str) -> Result<Span, Fault> {
         Fault::new(format!("{} is not a duration", shown(text)))
             .label(error.to_string())
             .help("write it like \"30s\", \"5m\", \"1h30m\" or \"7d\"")
+    })
+}
+
+/// `Mon-Fri 08:00-20:00`.
+pub(super) fn stretch(text: &str) -> Result<Stretch, Fault> {
+    text.parse().map_err(|error: crate::time::ParseStretchError| {
+        Fault::new(format!("{} does not say which hours of the week", shown(text)))
+            .label(error.to_string())
+            .help("write it like \"Mon-Fri 08:00-20:00\" or \"Fri,Sat 22:00-02:00\"")
+    })
+}
+
+/// `America/Los_Angeles`.
+pub(super) fn zone(text: &str) -> Result<Zone, Fault> {
+    text.parse().map_err(|_| {
+        let names: Vec<_> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let help = match nearest(text, names.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => {
+                "write it like \"America/Los_Angeles\", \"Europe/Berlin\" or \"UTC\"".to_owned()
+            }
+        };
+        Fault::new(format!("{} is not a time zone", shown(text))).help(help)
+    })
+}
+
+/// `2026-12-25`.
+pub(super) fn date(text: &str) -> Result<Date, Fault> {
+    let form = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    text.parse().ok().filter(|_| form).ok_or_else(|| {
+        Fault::new(format!("{} is not a date", shown(text))).help("write it like \"2026-12-25\"")
     })
 }
 
@@ -133,7 +166,9 @@ pub(super) fn line(text: &str) -> Result<String, Fault> {
 pub(super) fn pattern(text: &str) -> Result<Pattern, Fault> {
     text.parse().map_err(|error: crate::series::PatternError| {
         let reason = error.to_string();
-        Fault::new(format!("{} does not say which series are meant", shown(text))).label(reason)
+        Fault::new(format!("{} does not say which series are meant", shown(text)))
+            .label(reason)
+            .help("write a name, a glob like \"web.*.errors\", or either with tags: name{region=\"eu\"}")
     })
 }
 

@@ -26,7 +26,7 @@ use crate::counters::{Counters, Options};
 use crate::notify::message::title;
 use crate::notify::{Delivery, DeliveryId, Message, Outbox, Outcome, Verdict};
 use crate::rollup::SeriesId;
-use crate::rules::{Event, Level, Rules};
+use crate::rules::{Event, Level, Rules, Transition};
 use crate::series::Series;
 use crate::store::{Catalogue, Keeper, Known, MemoryStore, TickLog, Windows};
 use crate::time::{Span, Timestamp, Window};
@@ -178,7 +178,7 @@ impl Engine {
         state.close(&self.counters, base, now, is_over);
         let State { rules, windows, catalogue, incidents, outbox, .. } = &mut *state;
         let events = rules.evaluate(windows, catalogue, end);
-        let changes = events.iter().map(StateChange::of).collect();
+        let changes = events.iter().filter_map(StateChange::of).collect();
         let messages = incidents.take(events, outbox, now);
         if let Some(settled) = windows.settled(now) {
             windows.expire(settled);
@@ -248,13 +248,11 @@ impl Engine {
 }
 
 impl StateChange {
-    fn of(event: &Event) -> Self {
-        Self {
-            title: title(&event.rule.name, &event.labels()),
-            from: event.transition.from,
-            to: event.transition.to,
-            value: event.transition.value,
-        }
+    /// `None` where the state did not change, and there is something else to tell of it.
+    fn of(event: &Event) -> Option<Self> {
+        let Transition { from, to, value, .. } = event.transition;
+        let title = title(&event.rule.name, &event.labels());
+        (from != to).then_some(Self { title, from, to, value })
     }
 }
 

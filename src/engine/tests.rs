@@ -10,6 +10,8 @@ use crate::query::{Observation, Question, Range};
 use crate::rollup::Record;
 use crate::rules::Level;
 
+mod rules;
+
 /// A config of rules written as a file would.
 fn config(rules: Vec<Rule>) -> Config {
     let oncall = Contact {
@@ -130,6 +132,7 @@ fn drop_rule(floor: f64) -> Rule {
             value: -45.0,
             clear: -10.0,
             hold: Span::ZERO,
+            of: None,
             clear_hold: Span::ZERO,
         }),
         ..errors_high()
@@ -402,6 +405,7 @@ fn slow() -> Rule {
         value: above,
         clear: above,
         hold: Span::ZERO,
+        of: None,
         clear_hold: Span::ZERO,
     };
     Rule {

@@ -99,8 +99,9 @@ fn describe(active: &Active, state: &State) -> String {
         Level::Ok | Level::Unknown => None,
     };
     let pending = state.pending().map(|level| format!("{} pending", level.word()));
+    let flapping = state.flaps.is_flapping.then(|| "flapping".to_owned());
     let since = (state.level != Level::Ok).then(|| format!("since {}", state.since));
-    [Some(seen), why, pending, since].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    [Some(seen), why, pending, flapping, since].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn summarize(active: &Active, instances: &[(&Group, &State)]) -> String {

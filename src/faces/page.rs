@@ -92,9 +92,13 @@ fn rule(active: &Active, has_picture: bool) -> Markup {
         @if !rule.summary.is_empty() { p { (rule.summary) } }
         @if let Some(error) = active.error() { p .unknown { (error) } }
         p .faint {
-            (rule.measure.name()) " of " code { (rule.series) } " over " (rule.window)
+            (rule.measure.name()) " of " code { (rule.series) }
+            @if let Some(over) = &rule.over { " ÷ " code { (over) } }
+            " over " (rule.window)
             @if let Some(limit) = rule.warning { " · warning " (threshold(&limit)) }
             @if let Some(limit) = rule.critical { " · critical " (threshold(&limit)) }
+            @if let Some(schedule) = &rule.schedule { " · in the hours of " (schedule.name) }
+            @if active.is_quiet() { " · quiet, for " (rule.depends_on.join(", ")) }
             @if let Some(runbook) = &rule.runbook {
                 " · " a href=(runbook) rel="noreferrer" { "runbook" }
             }
@@ -120,6 +124,7 @@ fn instance(active: &Active, name: &str, state: &State) -> Markup {
             td { (name) }
             td { (observation(rule, state.observation)) }
             td .faint {
+                @if state.flaps.is_flapping { "flapping " }
                 @if let Some(level) = state.pending() { (level.word()) " pending" }
                 @else if state.level != Level::Ok {
                     "since " (state.since.in_system_zone())

@@ -17,7 +17,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::fingerprint;
-use super::message::{Message, Notice, NoticeKind};
+use super::message::{Message, Notice};
 use super::words;
 
 /// Alerts in one body. What is beyond is counted in `truncatedAlerts`; receivers know that field.
@@ -91,7 +91,7 @@ impl<'a> Body<'a> {
 
 impl Alert {
     fn of(message: &Message, notice: &Notice) -> Self {
-        let is_over = notice.kind == NoticeKind::Recovered;
+        let is_over = notice.kind.is_over();
         let mut labels = identity(message, notice);
         let fingerprint =
             fingerprint::of(labels.iter().flat_map(|(name, value)| [&**name, &**value]));

@@ -2,7 +2,9 @@
 //!
 //! An incident opens when an instance leaves ok and closes when it returns. Beginning, worsening and
 //! recovery are told; an improvement that is no recovery is not. A recovery goes to everyone who was
-//! told of the problem. All that one evaluation brings for one contact is one message. A message for which
+//! told of the problem. While a state flaps its incident stays open: that it flaps is told, then nothing until
+//! it has been still, or critical for too long. While a rule is critical on which this one depends, only the
+//! end of what was told before is. All that one evaluation brings for one contact is one message. A message for which
 //! the outbox has no room was told to nobody: the next change is held against what each contact knows.
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use super::outbox::{Outbox, Recipient};
 use crate::config::{Config, Contact};
 use crate::query::{Group, Observation};
 use crate::rules::state::worse;
-use crate::rules::{Event, Level, Policy, Transition};
+use crate::rules::{Cause, Event, Level, Policy, Transition};
 use crate::time::Timestamp;
 
 /// Open incidents, and who is told of them.
@@ -36,8 +38,23 @@ struct Incident {
     opened: Timestamp,
     began: Option<f64>,
     worst: Option<f64>,
-    /// Everyone who was told, and the worst level that each was told.
+    /// The worst level so far.
+    reached: Level,
+    /// Everyone who was told, and the worst level that each was told since; ok for who was told last that it
+    /// flaps.
     told: BTreeMap<String, Level>,
+}
+
+/// An incident, and what a contact knows of it.
+type Known = (Key, Level);
+
+/// What an event comes to.
+struct Telling {
+    key: Key,
+    notice: Notice,
+    audience: Vec<String>,
+    /// What the audience knows then.
+    known: Level,
 }
 
 impl Incidents {
@@ -62,18 +79,17 @@ impl Incidents {
         outbox: &mut Outbox,
         now: Timestamp,
     ) -> Vec<Arc<Message>> {
-        let mut by_contact: BTreeMap<String, (Vec<Key>, Vec<Notice>)> = BTreeMap::new();
+        let mut by_contact: BTreeMap<String, (Vec<Known>, Vec<Notice>)> = BTreeMap::new();
         for event in events {
-            let Some((key, notice, audience)) = self.note(event, now) else { continue };
-            for contact in audience {
-                let (keys, notices) = by_contact.entry(contact).or_default();
-                keys.push(key.clone());
-                notices.push(notice.clone());
+            let Some(telling) = self.note(event, now) else { continue };
+            for contact in telling.audience {
+                let (known, notices) = by_contact.entry(contact).or_default();
+                known.push((telling.key.clone(), telling.known));
+                notices.push(telling.notice.clone());
             }
         }
         let mut messages = Vec::new();
-        for (contact, (keys, mut notices)) in by_contact {
-            let levels: Vec<_> = notices.iter().map(|notice| notice.level).collect();
+        for (contact, (known, mut notices)) in by_contact {
             notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
             let message = Arc::new(Message {
                 id: self.next_id('m', now).to_string(),
@@ -90,8 +106,8 @@ impl Incidents {
             if !is_queued {
                 continue;
             }
-            for (key, level) in keys.iter().zip(levels) {
-                if let Some(incident) = self.open.get_mut(key) {
+            for (key, level) in known {
+                if let Some(incident) = self.open.get_mut(&key) {
                     incident.told.insert(message.contact.clone(), level);
                 }
             }
@@ -107,13 +123,13 @@ impl Incidents {
     }
 
     /// The incident of an event and whom to tell; `None` where nobody is told.
-    fn note(&mut self, event: Event, now: Timestamp) -> Option<(Key, Notice, Vec<String>)> {
+    fn note(&mut self, event: Event, now: Timestamp) -> Option<Telling> {
         let labels = event.labels();
-        let Event { rule, group, transition, state, problem } = event;
-        let Transition { from, to, at, value, worst, .. } = transition;
+        let Event { rule, group, transition, state, problem, is_quiet } = event;
+        let Transition { cause, from, to, at, value, .. } = transition;
         let key = (rule.name.clone(), group);
-        let is_over = to == Level::Ok;
-        let contacts = rule.notify.as_ref().unwrap_or(&self.default).clone();
+        let may_be_over = !matches!(cause, Cause::Flapping | Cause::Flaps);
+        let is_over = to == Level::Ok && may_be_over;
         let is_new = !self.open.contains_key(&key);
         if is_new && is_over {
             return None;
@@ -122,34 +138,35 @@ impl Incidents {
             let id = self.next_id('i', now);
             self.open.insert(key.clone(), Incident::new(id, at, value));
         }
+        let contacts = rule.notify.as_ref().unwrap_or(&self.default);
         let incident = self.open.get_mut(&key)?;
-        let policy = Policy::of(&rule);
-        // What the state before came to, then what this one begins with.
-        incident.worst = worse(&policy, from, incident.worst, worst);
-        let audience = if is_over {
-            incident.told.keys().cloned().collect()
-        } else {
-            incident.worst = worse(&policy, to, incident.worst, value);
-            contacts.into_iter().filter(|contact| to > incident.known_to(contact)).collect()
-        };
+        incident.grow(&Policy::of(&rule), &transition);
+        let audience = incident.audience(cause, to, contacts, is_over, is_quiet);
         let told = incident.told.values().copied().max().unwrap_or(Level::Ok);
+        // Who was told last that it flaps knows no state.
+        let was = if told == Level::Ok { incident.reached } else { told };
         let (covered, is_at_least) = match state.observation {
             Observation::Value { covered, .. } => (covered, false),
             Observation::AtLeast(_) => (1.0, true),
             _ => (1.0, false),
         };
+        let kind = match cause {
+            Cause::ScheduleEnded => NoticeKind::ScheduleEnded,
+            _ if is_over => NoticeKind::Recovered,
+            Cause::Flapping | Cause::Flaps => NoticeKind::Flapping,
+            Cause::Settled => NoticeKind::Settled,
+            _ if told == Level::Ok => NoticeKind::Firing,
+            _ => NoticeKind::Worse,
+        };
+        let is_flapping = kind == NoticeKind::Flapping;
         let notice = Notice {
             incident: Arc::clone(&incident.id),
             opened: incident.opened,
-            kind: match (is_over, told == Level::Ok) {
-                (true, _) => NoticeKind::Recovered,
-                (false, true) => NoticeKind::Firing,
-                (false, false) => NoticeKind::Worse,
-            },
+            kind,
             rule,
             labels,
-            from: if is_over { told } else { from },
-            level: to,
+            from: if is_over { was } else { from },
+            level: if is_flapping { incident.reached } else { to },
             since: at,
             began: incident.began,
             worst: incident.worst,
@@ -161,7 +178,8 @@ impl Incidents {
         if is_over {
             self.open.remove(&key);
         }
-        Some((key, notice, audience))
+        let known = if is_flapping { Level::Ok } else { to };
+        (!audience.is_empty()).then_some(Telling { key, notice, audience, known })
     }
 
     fn next_id(&mut self, kind: char, now: Timestamp) -> Arc<str> {
@@ -172,7 +190,40 @@ impl Incidents {
 
 impl Incident {
     fn new(id: Arc<str>, opened: Timestamp, began: Option<f64>) -> Self {
-        Self { id, opened, began, worst: began, told: BTreeMap::new() }
+        Self { id, opened, began, worst: began, reached: Level::Ok, told: BTreeMap::new() }
+    }
+
+    /// Takes in how bad it was and is.
+    fn grow(&mut self, policy: &Policy, transition: &Transition) {
+        let Transition { from, to, value, worst, .. } = *transition;
+        // What the state before came to, then what this one begins with.
+        self.worst = worse(policy, from, self.worst, worst);
+        if to != Level::Ok {
+            self.worst = worse(policy, to, self.worst, value);
+        }
+        self.reached = self.reached.max(from).max(to);
+    }
+
+    /// Who hears of a change.
+    fn audience(
+        &self,
+        cause: Cause,
+        to: Level,
+        contacts: &[String],
+        is_over: bool,
+        is_quiet: bool,
+    ) -> Vec<String> {
+        let all = || {
+            let others = contacts.iter().filter(|contact| !self.told.contains_key(*contact));
+            self.told.keys().chain(others).cloned().collect()
+        };
+        match cause {
+            Cause::Flaps => Vec::new(),
+            _ if is_over => self.told.keys().cloned().collect(),
+            _ if is_quiet => Vec::new(),
+            Cause::Flapping | Cause::Settled => all(),
+            _ => contacts.iter().filter(|contact| to > self.known_to(contact)).cloned().collect(),
+        }
     }
 
     /// The worst level that a contact was told; ok where it was told nothing.
@@ -189,6 +240,8 @@ fn recipients(contact: &Contact) -> Vec<Recipient> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::limits;
     use crate::notify::tests::rule;
@@ -218,13 +271,22 @@ mod tests {
         Event {
             rule: Arc::new(crate::config::Rule { notify, ..rule(name) }),
             group: Vec::new(),
-            transition: Transition { from, to, at, value, worst: Some(30.0), since },
+            transition: Transition {
+                cause: Cause::Changed,
+                from,
+                to,
+                at,
+                value,
+                worst: Some(30.0),
+                since,
+            },
             state: State {
                 observation: Observation::Unjudged(Reason::Gap),
                 level: to,
                 ..State::new(at)
             },
             problem: None,
+            is_quiet: false,
         }
     }
 
@@ -265,6 +327,148 @@ mod tests {
         assert_eq!(
             play(None, &[Critical, Warning, Critical, Unknown, Ok]),
             ["1 oncall Firing critical", "5 oncall Recovered ok"]
+        );
+    }
+
+    /// Who is told what by transitions of one rule, a second each: cause, from, to, quiet.
+    fn tell(steps: &[(Cause, Level, Level, bool)]) -> Vec<String> {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let mut told = Vec::new();
+        for (secs, (cause, from, to, is_quiet)) in (1..).zip(steps) {
+            let mut event = event("r", None, secs, *from, *to);
+            event.transition.cause = *cause;
+            event.is_quiet = *is_quiet;
+            for message in incidents.take(vec![event], &mut outbox, Timestamp::from_secs(secs)) {
+                let notice = &message.notices[0];
+                let (from, to) = (notice.from.word(), notice.level.word());
+                told.push(format!("{secs} {:?} {from} {to}", notice.kind));
+            }
+        }
+        told.push(format!("{} open", incidents.open()));
+        told
+    }
+
+    #[test]
+    fn what_flaps_is_one_incident_that_ends_once_it_is_still() {
+        use Cause::{Changed, Flapping, Flaps, Insists, Settled};
+        let check = |steps: &[(Cause, Level, Level)], expect: &[&str]| {
+            let steps = steps.iter().map(|(cause, from, to)| (*cause, *from, *to, false));
+            assert_eq!(tell(&steps.collect::<Vec<_>>()), expect);
+        };
+        let fires = (Changed, Ok, Critical);
+        check(
+            &[fires, (Flapping, Critical, Ok), (Flaps, Ok, Warning), (Settled, Warning, Warning)],
+            &[
+                "1 Firing ok critical",
+                "2 Flapping critical critical",
+                "4 Settled warning warning",
+                "1 open",
+            ],
+        );
+        check(
+            &[
+                fires,
+                (Flapping, Critical, Ok),
+                (Flaps, Ok, Critical),
+                (Flaps, Critical, Ok),
+                (Settled, Ok, Ok),
+            ],
+            &[
+                "1 Firing ok critical",
+                "2 Flapping critical critical",
+                "5 Recovered critical ok",
+                "0 open",
+            ],
+        );
+        let insists = (Insists, Critical, Critical);
+        check(
+            &[
+                (Flapping, Critical, Ok),
+                (Flaps, Ok, Critical),
+                insists,
+                insists,
+                (Settled, Critical, Critical),
+            ],
+            &[
+                "1 Flapping critical critical",
+                "3 Firing critical critical",
+                "5 Settled critical critical",
+                "1 open",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_schedule_closes_what_was_told_and_says_so() {
+        let ended = |from| (Cause::ScheduleEnded, from, Ok, false);
+        assert_eq!(
+            tell(&[(Cause::Changed, Ok, Critical, false), ended(Critical)]),
+            ["1 Firing ok critical", "2 ScheduleEnded critical ok", "0 open"]
+        );
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        for (secs, cause, from, to) in
+            [(60, Cause::Changed, Ok, Critical), (3660, Cause::ScheduleEnded, Critical, Ok)]
+        {
+            let mut event = event("r", None, secs, from, to);
+            (event.transition.cause, event.transition.value) = (cause, None);
+            let peak = crate::config::Schedule {
+                name: "peak".to_owned(),
+                hours: crate::time::Weekly::new(
+                    Vec::new(),
+                    "UTC".parse().unwrap(),
+                    BTreeSet::new(),
+                ),
+            };
+            event.rule =
+                Arc::new(crate::config::Rule { schedule: Some(Arc::new(peak)), ..rule("r") });
+            let messages = incidents.take(vec![event], &mut outbox, Timestamp::from_secs(secs));
+            let mail = crate::notify::mail::compose(&messages[0], Timestamp::rfc3339);
+            if cause == Cause::ScheduleEnded {
+                insta::assert_snapshot!(format!("{}\n\n{}", mail.subject, mail.text));
+            }
+        }
+    }
+
+    #[test]
+    fn that_it_flaps_is_told_in_words() {
+        let mut incidents = incidents();
+        let mut outbox = Outbox::new(Span::DAY);
+        let mut event = event("r", None, 1, Critical, Ok);
+        event.transition.cause = Cause::Flapping;
+        let messages = incidents.take(vec![event], &mut outbox, Timestamp::from_secs(1));
+        let mail = crate::notify::mail::compose(&messages[0], Timestamp::rfc3339);
+        insta::assert_snapshot!(format!("{}\n\n{}", mail.subject, mail.text));
+    }
+
+    #[test]
+    fn while_a_rule_is_quiet_only_the_end_of_what_was_told_is() {
+        use Cause::{Announced, Changed};
+        assert_eq!(
+            tell(&[
+                (Changed, Ok, Warning, false),
+                (Changed, Warning, Critical, true),
+                (Changed, Critical, Ok, true)
+            ]),
+            ["1 Firing ok warning", "3 Recovered warning ok", "0 open"]
+        );
+        assert_eq!(
+            tell(&[(Changed, Ok, Critical, true), (Changed, Critical, Ok, true)]),
+            ["0 open"]
+        );
+        assert_eq!(
+            tell(&[
+                (Changed, Ok, Critical, true),
+                (Announced, Critical, Critical, false),
+                (Changed, Critical, Ok, true)
+            ]),
+            ["2 Firing critical critical", "3 Recovered critical ok", "0 open"]
+        );
+        assert_eq!(
+            tell(&[(Changed, Ok, Warning, false), (Announced, Warning, Warning, false)]),
+            ["1 Firing ok warning", "1 open"],
+            "who knows it is not told again"
         );
     }
 

@@ -97,17 +97,18 @@ impl Section {
     fn of(notice: &Notice, at: Timestamp, when: &dyn Fn(Timestamp) -> String) -> Self {
         let amount = |value| wording::value(&notice.rule, value);
         let mut rows = Vec::new();
-        if notice.value.is_some() || notice.kind != NoticeKind::Recovered {
+        if notice.value.is_some() || !notice.kind.is_over() {
             rows.push(("Value now", words::value(notice)));
         }
         rows.extend(notice.began.map(|value| ("When it began", amount(value))));
         rows.extend(notice.worst.map(|value| ("Worst", amount(value))));
         rows.extend(words::scaled(notice).map(|text| ("Note", text.to_owned())));
         rows.push(("Threshold", words::threshold(notice)));
-        if notice.kind == NoticeKind::Recovered {
+        if notice.kind.is_over() {
             let lasted = words::duration(notice.since.since(notice.opened));
             rows.push(("Lasted", format!("{lasted}, since {}", when(notice.opened))));
-            rows.push(("Recovered", moment(notice.since, at, when)));
+            let ended = if notice.kind == NoticeKind::Recovered { "Recovered" } else { "Ended" };
+            rows.push((ended, moment(notice.since, at, when)));
         } else {
             if notice.opened < notice.since {
                 rows.push(("Incident since", moment(notice.opened, at, when)));

@@ -63,8 +63,22 @@ pub enum NoticeKind {
     Firing,
     /// It got worse.
     Worse,
+    /// It changes too often for each change to be told; the state is the worst of them.
+    Flapping,
+    /// It changes no more, and is still not well.
+    Settled,
     /// It ended.
     Recovered,
+    /// The rule is not watched any more, since the hours of its schedule are over.
+    ScheduleEnded,
+}
+
+impl NoticeKind {
+    /// Whether it ends the incident.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Recovered | Self::ScheduleEnded)
+    }
 }
 
 impl Message {
@@ -74,10 +88,10 @@ impl Message {
         self.notices.iter().map(|notice| notice.level).max().unwrap_or_default()
     }
 
-    /// Whether every notice is of a recovery.
+    /// Whether every notice ends its incident.
     #[must_use]
     pub fn is_all_recovered(&self) -> bool {
-        self.notices.iter().all(|notice| notice.kind == NoticeKind::Recovered)
+        self.notices.iter().all(|notice| notice.kind.is_over())
     }
 }
 

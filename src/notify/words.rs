@@ -4,6 +4,8 @@
 //! each is made one printable line before it stands between words of ours.
 
 use super::message::{Notice, NoticeKind};
+use crate::config::Flapping;
+use crate::rules::state::flaps::INSIST_AFTER;
 use crate::rules::{Level, wording};
 use crate::time::Span;
 
@@ -17,12 +19,14 @@ pub(super) fn title(notice: &Notice) -> String {
 /// The value now: `17 in 5s`. A recovery may have none where data never came back.
 pub(super) fn value(notice: &Notice) -> String {
     match (notice.value, notice.kind) {
+        (_, NoticeKind::Flapping) => "flapping".to_owned(),
         (Some(value), _) if notice.is_at_least => {
             format!("at least {}", wording::value(&notice.rule, value))
         }
         (Some(value), _) => wording::value(&notice.rule, value),
         (None, _) if notice.problem.is_some() => "not judged".to_owned(),
         (None, NoticeKind::Recovered) => "recovered".to_owned(),
+        (None, NoticeKind::ScheduleEnded) => "not watched now".to_owned(),
         (None, _) => "no data".to_owned(),
     }
 }
@@ -38,6 +42,20 @@ pub(super) fn happened(notice: &Notice) -> String {
             let lasted = duration(notice.since.since(notice.opened));
             format!("It has recovered. It was {from}, and lasted {lasted}.")
         }
+        (NoticeKind::ScheduleEnded, _) => {
+            let lasted = duration(notice.since.since(notice.opened));
+            let schedule = notice.rule.schedule.as_ref();
+            let schedule = schedule.map_or(String::new(), |hours| format!(" {}", hours.name));
+            format!(
+                "The hours of its schedule{schedule} are over, so it is not watched any more. It was \
+                 {from}, and lasted {lasted} until then. What holds when they begin again is told anew."
+            )
+        }
+        (NoticeKind::Flapping, _) => flapping(notice),
+        (NoticeKind::Settled, Level::Unknown) => {
+            "It has ceased to flap: data stopped coming, so nobody knows how it is.".to_owned()
+        }
+        (NoticeKind::Settled, level) => format!("It has ceased to flap: it is {}.", state(level)),
         (NoticeKind::Firing, Level::Unknown) => {
             "Data stopped coming, so nobody knows how it is.".to_owned()
         }
@@ -52,6 +70,24 @@ pub(super) fn happened(notice: &Notice) -> String {
     }
 }
 
+/// What flaps, and when it will be heard of again.
+fn flapping(notice: &Notice) -> String {
+    let rule = &notice.rule;
+    let Flapping { changes, within } = rule.flapping.unwrap_or_default();
+    let hold = rule.critical.map_or(Span::ZERO, |threshold| threshold.hold);
+    let still = duration(within);
+    let insists = duration(INSIST_AFTER.max(hold));
+    let but = if rule.critical.is_some() {
+        format!(" Should it be critical for {insists} without a break, that is told even so.")
+    } else {
+        String::new()
+    };
+    format!(
+        "It is flapping: its state changed more than {changes} times in {still}. Nothing more is told \
+         until it has been still for {still}; then its state is, whatever it is.{but}"
+    )
+}
+
 fn state(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",
@@ -64,7 +100,7 @@ fn state(level: Level) -> &'static str {
 /// The threshold that the notice is about, or every one of the rule where it is about none, as with
 /// missing data: `critical above 10, until at most 5`.
 pub(super) fn threshold(notice: &Notice) -> String {
-    let about = if notice.kind == NoticeKind::Recovered { notice.from } else { notice.level };
+    let about = if notice.kind.is_over() { notice.from } else { notice.level };
     let rule = &notice.rule;
     let all: Vec<_> = [(Level::Critical, &rule.critical), (Level::Warning, &rule.warning)]
         .into_iter()

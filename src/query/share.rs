@@ -55,8 +55,8 @@ impl Question {
             };
             return reading.judge(self.measure);
         };
-        let ago = self.ago(against);
-        let (then, then_age) = (Window::ending(instant - ago, self.window), age.plus(ago));
+        let then = Window::ending(self.then(against, instant), self.window);
+        let then_age = age.plus(self.reach(against));
         let reference = share(&|view| {
             if lies_before(view.born(), then, view.tier(then_age).1) {
                 return Reading::unknown(Some(Reason::NoReference));

@@ -1,45 +1,60 @@
-//! Rules at work: each instance's state, stepped at every close of a base window.
+//! Rules at work: each instance's state, stepped at the close of base windows.
 //!
 //! A rule is data (`config::Rule`), its state machine a pure function ([`state`]); this module
-//! connects the two with a question and keeps one state per instance. It does not know who is told.
+//! connects the two with a question and keeps one state per instance. A rule is evaluated at the first
+//! close at or after each multiple of its `every`, by the thresholds that hold then. It does not know who is
+//! told, but says of an event when a rule that this one depends on keeps it quiet.
 
 pub mod state;
 pub mod wording;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
-use crate::config::Rule;
+use crate::config::{Rule, Schedule};
 use crate::limits;
-use crate::query::{Group, Observation, Question, Reason, Selection, TooManyGroups};
+use crate::query::{Group, Observation, Question, Reason, Selection, Side, TooManyGroups};
+use crate::series::Pattern;
 use crate::store::{Catalogue, Windows};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
-pub use state::{Level, Policy, State, Transition};
+pub use state::{Cause, Level, Policy, State, Transition};
 
 /// All rules, in the order of the file.
 #[derive(Debug)]
 pub struct Rules {
     active: Vec<Active>,
+    /// Of each rule, the places of those that it depends on.
+    depends_on: Vec<Vec<usize>>,
     evaluated: Option<Timestamp>,
 }
 
 /// One rule with the states of its instances.
 #[derive(Debug)]
 pub struct Active {
+    /// With the thresholds that hold now.
     rule: Arc<Rule>,
     policy: Policy,
+    /// The rule with its own thresholds.
+    base: Arc<Rule>,
+    /// The rule with those of each `when`, in the hours of its schedule.
+    whens: Vec<(Arc<Schedule>, Arc<Rule>)>,
     question: Question,
     selection: Selection,
+    /// What the measure is divided by, split by the same tags.
+    over: Option<Selection>,
     states: BTreeMap<Group, State>,
     /// The state of the rule itself: unknown since it has a problem.
     own: State,
+    evaluated: Option<Timestamp>,
+    is_quiet: bool,
 }
 
 /// A change of state of one instance, with all that a message needs.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The rule.
+    /// The rule, with the thresholds that held.
     pub rule: Arc<Rule>,
     /// The values of its `by` tags.
     pub group: Group,
@@ -49,6 +64,9 @@ pub struct Event {
     pub state: State,
     /// What is wrong with the rule itself, where the event is about that and no instance.
     pub problem: Option<String>,
+    /// Nobody is to hear of a problem now: a rule is critical on which this one depends, or was not evaluated
+    /// yet. What still holds when that is over is announced then.
+    pub is_quiet: bool,
 }
 
 impl Event {
@@ -66,12 +84,18 @@ impl Rules {
     /// which is ok since `now`, others have none yet.
     #[must_use]
     pub fn new(rules: &[Rule], now: Timestamp) -> Self {
-        let active = rules.iter().map(|rule| Active::new(rule, now)).collect();
-        Self { active, evaluated: None }
+        let place = |name: &String| rules.iter().position(|rule| rule.name == *name);
+        let depends_on = |rule: &Rule| rule.depends_on.iter().filter_map(place).collect();
+        Self {
+            active: rules.iter().map(|rule| Active::new(rule, now)).collect(),
+            depends_on: rules.iter().map(depends_on).collect(),
+            evaluated: None,
+        }
     }
 
-    /// Evaluates every rule at `instant`, the end of the base window that was just closed. Events
-    /// come in the order of the file, instances in the order of their tags.
+    /// Evaluates every rule that is due at `instant`, the end of the base window that was just closed.
+    /// Events come in the order of the file, instances in the order of their tags; behind them what can be
+    /// told again.
     pub fn evaluate(
         &mut self,
         store: &Windows,
@@ -80,10 +104,30 @@ impl Rules {
     ) -> Vec<Event> {
         let mut events = Vec::new();
         for active in &mut self.active {
-            active.evaluate(store, catalogue, instant, &mut events);
+            if active.is_due(instant) {
+                active.evaluate(store, catalogue, instant, &mut events);
+            }
         }
+        self.quieten(instant, &mut events);
         self.evaluated = Some(instant);
         events
+    }
+
+    /// Marks what may not be told now, and announces what may again. All rules are evaluated by then, so
+    /// their order in the file does not matter.
+    fn quieten(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let mut verdicts = vec![None; self.active.len()];
+        for (at, depends_on) in self.depends_on.iter().enumerate() {
+            let silences = |on: &usize| {
+                let verdict = verdicts.get_mut(*on)?;
+                Some(*verdict.get_or_insert_with(|| self.active.get(*on).is_some_and(silences)))
+            };
+            let is_quiet = !depends_on.is_empty()
+                && depends_on.iter().filter_map(silences).any(|silences| silences);
+            if let Some(active) = self.active.get_mut(at) {
+                active.quieten(is_quiet, now, events);
+            }
+        }
     }
 
     /// When rules were last evaluated.
@@ -104,6 +148,12 @@ impl Rules {
     }
 }
 
+/// Whether a rule keeps those quiet that depend on it. One that was not evaluated since the start may turn
+/// out critical.
+fn silences(active: &Active) -> bool {
+    active.evaluated.is_none() || active.level() == Level::Critical
+}
+
 impl Active {
     fn new(rule: &Rule, now: Timestamp) -> Self {
         let question = Question {
@@ -111,7 +161,7 @@ impl Active {
             per: rule.per,
             window: rule.window,
             against: rule.against,
-            zone: None,
+            zone: rule.zone().cloned(),
             change: rule.change,
             floor: rule.floor,
         };
@@ -119,9 +169,63 @@ impl Active {
         let selection = Selection::new(rule.series.clone(), by, limits::RULE_INSTANCES);
         let states =
             selection.groups().map(|(group, _)| (group.clone(), State::new(now))).collect();
-        let policy = Policy::of(rule);
-        let own = State::new(now);
-        Self { policy, question, selection, states, own, rule: Arc::new(rule.clone()) }
+        let select =
+            |over: &Pattern| Selection::new(over.clone(), rule.by.clone(), limits::RULE_INSTANCES);
+        let base = Arc::new(rule.clone());
+        let whens = rule.when.iter().map(|when| {
+            let (warning, critical) = (when.warning, when.critical);
+            (Arc::clone(&when.schedule), Arc::new(Rule { warning, critical, ..rule.clone() }))
+        });
+        Self {
+            policy: Policy::of(rule),
+            question,
+            selection,
+            over: rule.over.as_ref().map(select),
+            states,
+            own: State::new(now),
+            rule: Arc::clone(&base),
+            base,
+            whens: whens.collect(),
+            evaluated: None,
+            is_quiet: !rule.depends_on.is_empty(),
+        }
+    }
+
+    /// Whether a multiple of `every` has passed since the last evaluation. Before the first one it has to be
+    /// `instant` itself.
+    fn is_due(&self, instant: Timestamp) -> bool {
+        let last = self.evaluated.unwrap_or(instant - Span::SECOND);
+        instant.align_down(self.base.every) > last
+    }
+
+    /// Takes the thresholds that hold at `now`.
+    fn turn_to(&mut self, now: Timestamp) {
+        let when = self.whens.iter().find(|(schedule, _)| schedule.is_active(now));
+        let rule = when.map_or(&self.base, |(_, rule)| rule);
+        if !Arc::ptr_eq(rule, &self.rule) {
+            self.rule = Arc::clone(rule);
+            self.policy = Policy::of(rule);
+        }
+    }
+
+    /// Notes whether it is quiet, marks the events that it has among these, and adds what could not be told
+    /// before.
+    fn quieten(&mut self, is_quiet: bool, now: Timestamp, events: &mut Vec<Event>) {
+        let ends = self.is_quiet && !is_quiet;
+        self.is_quiet = is_quiet;
+        if is_quiet {
+            let tags = self.rule.by.len();
+            let own = |event: &&mut Event| event.rule.name == self.rule.name;
+            let instances = events.iter_mut().filter(own).filter(|event| event.group.len() == tags);
+            instances.for_each(|event| event.is_quiet = true);
+        } else if ends {
+            events.extend(self.states.iter().filter_map(|(group, state)| {
+                let transition = state.announcement(now)?;
+                let (rule, group) = (Arc::clone(&self.rule), group.clone());
+                let state = state.clone();
+                Some(Event { rule, group, transition, state, problem: None, is_quiet })
+            }));
+        }
     }
 
     fn evaluate(
@@ -131,18 +235,35 @@ impl Active {
         instant: Timestamp,
         events: &mut Vec<Event>,
     ) {
+        self.evaluated = Some(instant);
+        self.turn_to(instant);
+        let is_off = self.rule.schedule.as_ref().is_some_and(|hours| !hours.is_active(instant));
         self.selection.refresh(catalogue);
+        self.over.iter_mut().for_each(|over| over.refresh(catalogue));
         for (group, series) in self.selection.groups() {
-            let observation = self.question.ask(store, catalogue, series, instant);
             if !self.states.contains_key(group) {
                 self.states.insert(group.clone(), State::new(instant));
             }
             let Some(state) = self.states.get_mut(group) else { continue };
-            let (next, transition) = state::step(&self.policy, state, observation, instant);
+            let (next, transition) = if is_off {
+                state::rest(state, instant)
+            } else {
+                let side = |series| Side { series, facts: catalogue };
+                let observation = match &self.over {
+                    Some(over) => {
+                        let (part, whole) = (side(series), side(over.members(group)));
+                        self.question.ask_share(store, part, whole, instant, Span::ZERO)
+                    }
+                    None => self.question.ask(store, catalogue, series, instant),
+                };
+                state::step(&self.policy, state, observation, instant)
+            };
             *state = next;
             if let Some(transition) = transition {
                 let (rule, group) = (Arc::clone(&self.rule), group.clone());
-                events.push(Event { rule, group, transition, state: next, problem: None });
+                let state = state.clone();
+                let is_quiet = false;
+                events.push(Event { rule, group, transition, state, problem: None, is_quiet });
             }
         }
         events.extend(self.judge_itself(instant));
@@ -157,17 +278,25 @@ impl Active {
             return None;
         }
         self.own = State { level: to, ..State::new(now) };
-        let transition = Transition { from, to, at: now, value: None, worst: None, since };
+        let cause = Cause::Changed;
+        let transition = Transition { cause, from, to, at: now, value: None, worst: None, since };
         // One value more than there are tags: no instance has such a group.
         let group = vec![String::new(); self.rule.by.len() + 1];
         let rule = Arc::clone(&self.rule);
-        Some(Event { rule, group, transition, state: self.own, problem })
+        let (state, is_quiet) = (self.own.clone(), false);
+        Some(Event { rule, group, transition, state, problem, is_quiet })
     }
 
-    /// The rule as it was written.
+    /// The rule as it was written, but for the thresholds: they are those that hold now.
     #[must_use]
     pub fn rule(&self) -> &Arc<Rule> {
         &self.rule
+    }
+
+    /// Whether a rule that it depends on keeps it quiet.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// What it asks of its series.
@@ -198,8 +327,10 @@ impl Active {
     /// What is wrong with the rule itself, for people.
     #[must_use]
     pub fn error(&self) -> Option<String> {
-        if let Err(error @ TooManyGroups { .. }) = self.selection.complete() {
-            return Some(error.to_string());
+        for selection in iter::once(&self.selection).chain(&self.over) {
+            if let Err(error @ TooManyGroups { .. }) = selection.complete() {
+                return Some(error.to_string());
+            }
         }
         let wrong_kind = Observation::Unjudged(Reason::WrongKind);
         self.states.values().any(|state| state.observation == wrong_kind).then(|| {

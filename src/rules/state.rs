@@ -4,11 +4,22 @@
 //! Warning and critical are judged apart, each by a gate with hysteresis of its own, and the worse
 //! one is the state. A timer does not measure the clock: it adds up the time between evaluations
 //! that said something. So it stands still while nothing can be said, and while tallyd is down, and
-//! never runs out by itself.
+//! never runs out by itself. The evaluations that `of` counts are the same: those that said something,
+//! since the gate last opened or closed.
+//!
+//! Each evaluation is judged by the thresholds that hold at its instant. Where others take their place,
+//! gates and timers go on: what fires ends at the new `clear`, and a condition that holds by the old
+//! threshold and then by the new one has held without a break. A gate whose threshold is not there any more
+//! is closed by the next evaluation that says something.
 
-use crate::config::{Missing, MissingState, Rule, Side, Threshold};
-use crate::query::Observation;
+pub mod codec;
+pub mod flaps;
+
+use crate::config::{Flapping, Missing, MissingState, Rule, Side, Threshold};
+use crate::query::{Observation, Reason};
 use crate::time::{Span, Timestamp};
+
+use flaps::{Evaluation, Flaps};
 
 /// How bad it is, from good to bad. Unknown is worse than a warning: somebody has to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,14 +70,16 @@ pub struct Policy {
     pub missing: Option<Missing>,
     /// Time from one evaluation to the next.
     pub every: Span,
+    /// From how many changes on each one is told no more.
+    pub flapping: Option<Flapping>,
 }
 
 impl Policy {
-    /// The policy of a rule that is evaluated at each close of a base window.
+    /// The policy of a rule.
     #[must_use]
     pub fn of(rule: &Rule) -> Self {
-        let Rule { warning, critical, missing, .. } = rule;
-        Self { warning: *warning, critical: *critical, missing: *missing, every: Span::SECOND }
+        let Rule { warning, critical, missing, every, flapping, .. } = *rule;
+        Self { warning, critical, missing, every, flapping }
     }
 
     /// The threshold of a level.
@@ -87,10 +100,13 @@ pub struct Gate {
     pub firing: bool,
     /// For how long the condition that would change `firing` has held; `None` while it does not.
     pub held: Option<Span>,
+    /// Where `of` decides: a bit for each of the last evaluations, the last one lowest, set where it was
+    /// beyond the threshold. Those alone are in it that said something since the gate last closed.
+    pub beyond: u64,
 }
 
 /// All that is remembered of one instance.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The state.
     pub level: Level,
@@ -110,6 +126,8 @@ pub struct State {
     pub critical: Gate,
     /// For how long data has been missing; `None` while it is not.
     pub missing: Option<Span>,
+    /// How often the state changed of late.
+    pub flaps: Flaps,
 }
 
 impl State {
@@ -126,13 +144,34 @@ impl State {
             warning: Gate::default(),
             critical: Gate::default(),
             missing: None,
+            flaps: Flaps::default(),
         }
     }
 
-    /// The worst level whose timer runs towards firing.
+    /// Whether it is not judged because the rule's schedule is not active.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.observation == Observation::Unjudged(Reason::OffSchedule)
+    }
+
+    /// What is to be told once telling is possible again: that it flaps, or how bad it is. `None` where all
+    /// is well, and where the change is of this very moment.
+    #[must_use]
+    pub fn announcement(&self, now: Timestamp) -> Option<Transition> {
+        let cause = match (self.flaps.is_flapping, self.level) {
+            (true, _) => Cause::Flapping,
+            (false, Level::Ok) => return None,
+            (false, _) => Cause::Announced,
+        };
+        let State { level: from, value, worst, since, .. } = *self;
+        let transition = Transition { cause, from, to: from, at: now, value, worst, since };
+        (since < now).then_some(transition)
+    }
+
+    /// The worst level whose timer runs towards firing, or which some of the last evaluations ask for.
     #[must_use]
     pub fn pending(&self) -> Option<Level> {
-        let waits = |gate: Gate| !gate.firing && gate.held.is_some();
+        let waits = |gate: Gate| !gate.firing && (gate.held.is_some() || gate.beyond != 0);
         match (waits(self.critical), waits(self.warning)) {
             (true, _) if self.level < Level::Critical => Some(Level::Critical),
             (_, true) if self.level < Level::Warning => Some(Level::Warning),
@@ -141,12 +180,34 @@ impl State {
     }
 }
 
-/// A change of state.
+/// Why there is a transition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// The state changed.
+    #[default]
+    Changed,
+    /// It changed, and with that too often of late: this is told instead of the change.
+    Flapping,
+    /// It changed while it flaps, which is told to nobody.
+    Flaps,
+    /// It did not change, but has been critical for so long that this is told though it flaps.
+    Insists,
+    /// It did not change for so long that it flaps no more: the state is told, whatever it is.
+    Settled,
+    /// The hours of the rule's schedule are over, and with them what was open.
+    ScheduleEnded,
+    /// It did not change; it could not be told before, because a rule was critical on which this one depends.
+    Announced,
+}
+
+/// A change of state, or something else about it that may have to be told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transition {
+    /// What it is.
+    pub cause: Cause,
     /// The state before.
     pub from: Level,
-    /// The state from now on.
+    /// The state from now on; the same where it did not change.
     pub to: Level,
     /// When.
     pub at: Timestamp,
@@ -166,7 +227,7 @@ pub fn step(
     observation: Observation,
     now: Timestamp,
 ) -> (State, Option<Transition>) {
-    let mut next = State { observation, ..*state };
+    let mut next = State { observation, ..state.clone() };
     match observation {
         Observation::Value { value, .. } => {
             next.missing = None;
@@ -201,32 +262,63 @@ pub fn step(
         _ if next.warning.firing => Level::Warning,
         _ => Level::Ok,
     };
+    let has_changed = level != state.level;
+    let cause = next.flaps.step(
+        policy.flapping,
+        &Evaluation {
+            every: policy.every,
+            has_changed,
+            level,
+            is_judged: !matches!(observation, Observation::Unjudged(_)),
+            hold: policy.critical.map_or(Span::ZERO, |threshold| threshold.hold),
+        },
+    );
     let value = if is_lost { None } else { next.value };
-    if level == state.level {
-        next.worst = worse(policy, level, state.worst, value);
-        return (next, None);
-    }
-    let transition = Transition {
-        from: state.level,
+    let State { level: from, since, worst, .. } = *state;
+    let transition = cause.map(|cause| Transition {
+        cause,
+        from,
         to: level,
         at: now,
         value,
-        worst: state.worst,
-        since: state.since,
+        worst: if has_changed { worst } else { worse(policy, level, worst, value) },
+        since,
+    });
+    if has_changed {
+        next = State { level, since: now, began: value, worst: value, ..next };
+    } else {
+        next.worst = worse(policy, level, worst, value);
+    }
+    (next, transition)
+}
+
+/// An evaluation outside the hours of the rule's schedule. Nothing is judged, and nothing of what was
+/// before is remembered: what holds when the schedule begins again fires anew.
+#[must_use]
+pub fn rest(state: &State, now: Timestamp) -> (State, Option<Transition>) {
+    let State { level: from, since, worst, .. } = *state;
+    let observation = Observation::Unjudged(Reason::OffSchedule);
+    let is_open = from != Level::Ok || state.flaps.is_flapping;
+    let off_since = if from == Level::Ok { since } else { now };
+    let transition = Transition {
+        cause: Cause::ScheduleEnded,
+        from,
+        to: Level::Ok,
+        at: now,
+        value: None,
+        worst,
+        since,
     };
-    next = State { level, since: now, began: value, worst: value, ..next };
-    (next, Some(transition))
+    (State { observation, ..State::new(off_since) }, is_open.then_some(transition))
 }
 
 /// A value against a threshold.
 fn judge(threshold: Option<Threshold>, every: Span, gate: Gate, value: f64) -> Gate {
-    let Some(threshold) = threshold else { return Gate::default() };
-    let (holds, needed) = if gate.firing {
-        (threshold.is_recovered(value), threshold.clear_hold)
-    } else {
-        (threshold.is_beyond(value), threshold.hold)
-    };
-    advance(gate, holds, every, needed)
+    match threshold {
+        Some(t) if gate.firing => advance(gate, t.is_recovered(value), every, t.clear_hold),
+        Some(t) => towards_firing(&t, every, gate, t.is_beyond(value)),
+        None => Gate::default(),
+    }
 }
 
 /// A lower bound against a threshold: it can be beyond `above`, and it can rule a recovery from it
@@ -237,10 +329,23 @@ fn judge_bound(threshold: Option<Threshold>, every: Span, gate: Gate, bound: f64
             Gate { held: None, ..gate }
         }
         Some(t) if t.side == Side::Above && !gate.firing && t.is_beyond(bound) => {
-            advance(gate, true, every, t.hold)
+            towards_firing(&t, every, gate, true)
         }
         Some(_) => gate,
         None => Gate::default(),
+    }
+}
+
+fn towards_firing(threshold: &Threshold, every: Span, gate: Gate, is_beyond: bool) -> Gate {
+    let Some(of) = threshold.of else {
+        return advance(Gate { beyond: 0, ..gate }, is_beyond, every, threshold.hold);
+    };
+    let last = u64::MAX >> u64::BITS.saturating_sub(of.among.into()).min(u64::BITS - 1);
+    let beyond = (gate.beyond << 1 | u64::from(is_beyond)) & last;
+    if is_beyond && beyond.count_ones() >= of.needed.into() {
+        Gate { firing: true, ..Gate::default() }
+    } else {
+        Gate { firing: false, held: None, beyond }
     }
 }
 
@@ -250,7 +355,7 @@ fn advance(gate: Gate, holds: bool, every: Span, needed: Span) -> Gate {
     }
     let held = gate.held.map_or(Span::ZERO, |held| held.plus(every));
     if held >= needed {
-        Gate { firing: !gate.firing, held: None }
+        Gate { firing: !gate.firing, ..Gate::default() }
     } else {
         Gate { held: Some(held), ..gate }
     }

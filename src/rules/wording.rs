@@ -1,6 +1,6 @@
 //! Values, observations and thresholds in words, the same in mails, checks and on pages.
 
-use crate::config::{Against, Change, Measure, Rule, Side, Threshold};
+use crate::config::{Against, Change, Measure, OfLast, Rule, Side, Threshold};
 use crate::query::Observation;
 use crate::time::Span;
 
@@ -34,7 +34,8 @@ pub fn number(value: f64) -> String {
     if value < 0.0 { format!("−{text}") } else { text }
 }
 
-/// A value of a rule's measure with its unit: `12.4 per minute`, `−61 % against last week`.
+/// A value of a rule's measure with its unit: `12.4 per minute`, `−61 % against last week`, `0.05 of
+/// requests over 5m`.
 #[must_use]
 pub fn value(rule: &Rule, value: f64) -> String {
     let amount = number(value);
@@ -44,6 +45,9 @@ pub fn value(rule: &Rule, value: f64) -> String {
         return format!("{sign}{amount}{unit} against {}", reference(against, rule.window));
     }
     let window = rule.window;
+    if let Some(over) = &rule.over {
+        return format!("{amount} of {over} over {window}");
+    }
     match rule.measure {
         Measure::Rate => format!("{amount} per {}", rule.per.name()),
         Measure::Sum => format!("{amount} in {window}"),
@@ -83,7 +87,7 @@ fn reference(against: Against, window: Span) -> String {
     }
 }
 
-/// A threshold: `above 10 for 1m, until at most 5 for 5m`.
+/// A threshold: `above 10 for 1m, until at most 5 for 5m`, `above 10 in 3 of 5 evaluations`.
 #[must_use]
 pub fn threshold(threshold: &Threshold) -> String {
     let hold = |span: Span| if span.is_zero() { String::new() } else { format!(" for {span}") };
@@ -92,7 +96,11 @@ pub fn threshold(threshold: &Threshold) -> String {
         Side::Above => ("above", "at most"),
         Side::Below => ("below", "at least"),
     };
-    let mut text = format!("{fires} {}{}", number(*value), hold(threshold.hold));
+    let lasts = match threshold.of {
+        Some(OfLast { needed, among }) => format!(" in {needed} of {among} evaluations"),
+        None => hold(threshold.hold),
+    };
+    let mut text = format!("{fires} {}{lasts}", number(*value));
     if clear.total_cmp(value).is_ne() || !threshold.clear_hold.is_zero() {
         let until = format!(", until {clears} {}{}", number(*clear), hold(threshold.clear_hold));
         text.push_str(&until);
@@ -129,6 +137,7 @@ mod tests {
             value: 10.0,
             clear: 10.0,
             hold: Span::ZERO,
+            of: None,
             clear_hold: Span::ZERO,
         };
         assert_eq!(threshold(&plain), "above 10");
@@ -137,5 +146,7 @@ mod tests {
         let below =
             Threshold { side: Side::Below, clear: 15.5, clear_hold: Span::from_secs(300), ..plain };
         assert_eq!(threshold(&below), "below 10, until at least 15.5 for 5m");
+        let often = Threshold { of: Some(OfLast { needed: 3, among: 5 }), ..plain };
+        assert_eq!(threshold(&often), "above 10 in 3 of 5 evaluations");
     }
 }

@@ -10,9 +10,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::Date;
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use jiff::tz::{AmbiguousOffset, Offset};
 
-use super::Timestamp;
+use super::{Timestamp, Zone};
 
 /// The days of the week, as they are written.
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -56,20 +56,20 @@ pub enum ParseStretchError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weekly {
     stretches: Vec<Stretch>,
-    zone: TimeZone,
+    zone: Zone,
     except: BTreeSet<Date>,
 }
 
 impl Weekly {
     /// The hours that any of the stretches has, but for those that begin on one of the dates.
     #[must_use]
-    pub fn new(stretches: Vec<Stretch>, zone: TimeZone, except: BTreeSet<Date>) -> Self {
+    pub fn new(stretches: Vec<Stretch>, zone: Zone, except: BTreeSet<Date>) -> Self {
         Self { stretches, zone, except }
     }
 
     /// The zone of its clock.
     #[must_use]
-    pub fn zone(&self) -> &TimeZone {
+    pub fn zone(&self) -> &Zone {
         &self.zone
     }
 
@@ -82,7 +82,7 @@ impl Weekly {
     /// Whether `instant` lies in it.
     #[must_use]
     pub fn is_active(&self, instant: Timestamp) -> bool {
-        let local = self.zone.to_datetime(instant.to_jiff());
+        let local = self.zone.clocks().to_datetime(instant.to_jiff());
         let minute = minute_of_day(local.hour(), local.minute());
         let today = local.date();
         let yesterday = today.yesterday().unwrap_or(today);
@@ -98,7 +98,7 @@ impl Weekly {
     #[must_use]
     pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let is_active = self.is_active(after);
-        let today = self.zone.to_datetime(after.to_jiff()).date();
+        let today = self.zone.clocks().to_datetime(after.to_jiff()).date();
         let minutes = self.minutes();
         let special = self.except.range(plus_days(today, -1)..).copied();
         // Where a search finds nothing, the week has no change in it, until a date that is left out.
@@ -128,7 +128,7 @@ impl Weekly {
         }
         let begin = instants.iter().min().copied().unwrap_or_default();
         let end = instants.iter().max().copied().unwrap_or_default();
-        let shifts = self.zone.following(begin.to_jiff());
+        let shifts = self.zone.clocks().following(begin.to_jiff());
         let shifts = shifts.map(|shift| Timestamp::from_jiff(shift.timestamp()));
         instants.extend(shifts.take_while(|shift| *shift < end));
         instants
@@ -139,7 +139,7 @@ impl Weekly {
         let hour = i8::try_from(minute / 60).unwrap_or_default();
         let local = date.at(hour, i8::try_from(minute % 60).unwrap_or_default(), 0, 0);
         let at = |offset: Offset| offset.to_timestamp(local).ok().map(Timestamp::from_jiff);
-        match self.zone.to_ambiguous_timestamp(local).offset() {
+        match self.zone.clocks().to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => [at(offset), None],
             AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => {
                 [at(before), at(after)]

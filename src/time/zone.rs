@@ -22,6 +22,11 @@ pub struct Zone(TimeZone);
 pub struct NoSuchZone(String);
 
 impl Zone {
+    /// What the clocks show, for the calendar's own arithmetic.
+    pub(super) fn clocks(&self) -> &TimeZone {
+        &self.0
+    }
+
     /// No zone turns its clocks further than this between two days: Troll does by two hours. Where a
     /// place changes its date (Samoa left out a day in 2011), more has to be looked at than is promised.
     pub const TURN: Span = Span::from_secs(2 * 60 * 60);

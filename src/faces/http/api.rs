@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Shared;
 use super::blocking;
+use crate::config::{Rule, Schedule};
 use crate::query::Group;
 use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State as RuleState};
@@ -25,11 +26,12 @@ pub(super) async fn rules(
         let names: Vec<_> =
             asked.iter().filter(|(key, _)| key == "rule_name[]").map(|(_, name)| name).collect();
         success(&shared.engine.view(|view| {
-            let evaluated = view.rules.evaluated().map(Timestamp::rfc3339).unwrap_or_default();
+            let last = view.rules.evaluated();
             let is_asked =
                 |active: &&Active| names.is_empty() || names.contains(&&active.rule().name);
             let rules = view.rules.iter().filter(is_asked);
-            let rules: Vec<_> = rules.map(|active| rule(active, &evaluated)).collect();
+            let rules: Vec<_> = rules.map(|active| rule(active, last)).collect();
+            let evaluated = last.map(Timestamp::rfc3339).unwrap_or_default();
             json!({ "groups": [{
                 "name": "tallyd",
                 "file": "",
@@ -58,7 +60,7 @@ fn success(data: &Value) -> Response {
     super::json(StatusCode::OK, &json!({ "status": "success", "data": data }))
 }
 
-fn rule(active: &Active, evaluated: &str) -> Value {
+fn rule(active: &Active, evaluated: Option<Timestamp>) -> Value {
     let rule = active.rule();
     let alerts = active_alerts(active);
     let is = |state: &str| alerts.iter().any(|alert| alert.get("state") == Some(&state.into()));
@@ -83,14 +85,26 @@ fn rule(active: &Active, evaluated: &str) -> Value {
         "state": state,
         "health": if active.error().is_some() { "err" } else { "ok" },
         "evaluationTime": 0,
-        "lastEvaluation": evaluated,
+        "lastEvaluation": evaluated.map(Timestamp::rfc3339).unwrap_or_default(),
         "level": active.level().word(),
+        "quiet": active.is_quiet(),
+        "schedule": rule.schedule.as_ref().map(|schedule| hours(schedule, evaluated)),
         "instances": instances,
     });
     if let (Some(error), Some(object)) = (active.error(), value.as_object_mut()) {
         object.insert("lastError".to_owned(), error.into());
     }
     value
+}
+
+/// The hours that a rule is bound to: whether they are now, and until when that stays.
+fn hours(schedule: &Schedule, evaluated: Option<Timestamp>) -> Value {
+    let now = evaluated.unwrap_or_default();
+    json!({
+        "name": schedule.name,
+        "active": schedule.is_active(now),
+        "until": schedule.hours.next_change(now).map(Timestamp::rfc3339),
+    })
 }
 
 /// What is measured and when it fires, in words: it is not a query that Prometheus could run.
@@ -101,7 +115,10 @@ fn query(active: &Active) -> String {
     };
     let limits: Vec<_> =
         limit("critical", rule.critical).chain(limit("warning", rule.warning)).collect();
-    format!("{}({}) over {}: {}", rule.measure.name(), rule.series, rule.window, limits.join("; "))
+    let Rule { measure, series, window, .. } = &**rule;
+    let over = rule.over.as_ref().map(|over| format!(" / {}({over})", measure.name()));
+    let over = over.unwrap_or_default();
+    format!("{}({series}){over} over {window}: {}", measure.name(), limits.join("; "))
 }
 
 fn annotations(active: &Active) -> Value {
@@ -145,6 +162,7 @@ fn instance(active: &Active, group: &Group, state: &RuleState) -> Value {
         "labels": labels(active, group),
         "level": state.level.word(),
         "pending": state.pending().map(Level::word),
+        "flapping": state.flaps.is_flapping,
         "since": state.since.rfc3339(),
         "began": finite(state.began),
         "worst": finite(state.worst),

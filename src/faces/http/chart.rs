@@ -18,8 +18,10 @@ use super::asked::{one_of, parse, too_much};
 use super::{Problem, blocking};
 use crate::chart::Chart;
 use crate::config::{Change, Measure, Per, Tier};
+use crate::engine::Past;
 use crate::limits;
-use crate::query::{Observation, Question, Range};
+use crate::query::{Observation, Question, Range, Side};
+use crate::rollup::SeriesId;
 use crate::rules::Active;
 use crate::series::Pattern;
 use crate::store::tier_for;
@@ -86,6 +88,8 @@ struct Plan {
     title: String,
     unit: String,
     pattern: Pattern,
+    /// What the measure is divided by.
+    over: Option<Pattern>,
     question: Question,
     marks: Vec<f64>,
 }
@@ -103,18 +107,44 @@ fn draw(shared: &Shared, asked: &Asked) -> Result<Chart, Problem> {
         (None, Some(series)) => Plan::of_series(series, asked)?,
         _ => return Err(Problem::BadData("either `rule` or `series` is needed".to_owned())),
     };
-    let past = shared.engine.past(&plan.pattern, &[], limits::MEASURE_SERIES, 1);
-    let past = past.map_err(too_much)?;
-    let series: Vec<_> = past.groups.iter().flat_map(|(_, ids)| ids).copied().collect();
-    let step = step(&plan.question, span, past.windows.tiers(), series.len() as u64)?;
-    let end = past.closed.align_down(step);
+    let part = Gathered::of(shared, &plan.pattern)?;
+    let whole = plan.over.as_ref().map(|over| Gathered::of(shared, over)).transpose()?;
+    let windows = &part.past.windows;
+    let series = part.series.len() + whole.as_ref().map_or(0, |whole| whole.series.len());
+    let step = step(&plan.question, span, windows.tiers(), series as u64)?;
+    let end = part.past.closed.align_down(step);
     let range = Range { span: Window::ending(end, span), step, now: end };
-    let points = range.ask(&plan.question, &past.windows, &past.facts, &series);
+    let points = match &whole {
+        None => range.ask(&plan.question, windows, &part.past.facts, &part.series),
+        Some(whole) => {
+            let (part, whole) = (part.side(), whole.side());
+            let ask = |at| plan.question.ask_share(windows, part, whole, at, end.since(at));
+            range.ends().map(|at| (at, ask(at))).collect()
+        }
+    };
     let points = points.into_iter().map(|(at, observation)| match observation {
         Observation::Value { value, .. } if value.is_finite() => (at, Some(value)),
         _ => (at, None),
     });
     Ok(Chart { title: plan.title, unit: plan.unit, points: points.collect(), marks: plan.marks })
+}
+
+/// Some series together, with a copy of what is known of them.
+struct Gathered {
+    past: Past,
+    series: Vec<SeriesId>,
+}
+
+impl Gathered {
+    fn of(shared: &Shared, pattern: &Pattern) -> Result<Self, Problem> {
+        let past = shared.engine.past(pattern, &[], limits::MEASURE_SERIES, 1).map_err(too_much)?;
+        let series = past.groups.iter().flat_map(|(_, ids)| ids).copied().collect();
+        Ok(Self { past, series })
+    }
+
+    fn side(&self) -> Side<'_> {
+        Side { series: &self.series, facts: &self.past.facts }
+    }
 }
 
 /// The time from one point to the next: as many points as the picture shows, or as can be had at
@@ -148,13 +178,20 @@ impl Plan {
         let rule = active.rule();
         let limits = [rule.warning, rule.critical];
         Self {
-            title: format!("{}: {} of {}", rule.name, rule.measure.name(), rule.series),
+            title: match &rule.over {
+                Some(over) => {
+                    format!("{}: {} of {} ÷ {over}", rule.name, rule.measure.name(), rule.series)
+                }
+                None => format!("{}: {} of {}", rule.name, rule.measure.name(), rule.series),
+            },
             unit: match (rule.against, rule.change, rule.measure) {
                 (Some(_), Change::Percent, _) => "% change".to_owned(),
+                _ if rule.over.is_some() => format!("over {}", rule.window),
                 (None, _, Measure::Rate) => format!("per {}", rule.per.name()),
                 _ => format!("over {}", rule.window),
             },
             pattern: rule.series.clone(),
+            over: rule.over.clone(),
             question: active.question().clone(),
             marks: limits.into_iter().flatten().map(|limit| limit.value).collect(),
         }
@@ -187,6 +224,7 @@ impl Plan {
                 floor: None,
             },
             pattern,
+            over: None,
             marks: Vec::new(),
         })
     }

@@ -1,6 +1,7 @@
 //! Bodies as receivers get them.
 
 use super::*;
+use crate::notify::NoticeKind;
 use crate::notify::tests::{notice, rule};
 use crate::rules::Level;
 use crate::time::Timestamp;

@@ -3,22 +3,27 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::OfLast;
 use crate::query::Reason;
 
 const EVERY: Span = Span::SECOND;
 
 fn above(value: f64, clear: f64, hold: u64, clear_hold: u64) -> Threshold {
     let (hold, clear_hold) = (Span::from_secs(hold), Span::from_secs(clear_hold));
-    Threshold { side: Side::Above, value, clear, hold, clear_hold }
+    Threshold { side: Side::Above, value, clear, hold, of: None, clear_hold }
 }
 
 fn below(value: f64, clear: f64) -> Threshold {
     let (hold, clear_hold) = (Span::ZERO, Span::ZERO);
-    Threshold { side: Side::Below, value, clear, hold, clear_hold }
+    Threshold { side: Side::Below, value, clear, hold, of: None, clear_hold }
 }
 
 fn critical(threshold: Threshold) -> Policy {
-    Policy { warning: None, critical: Some(threshold), missing: None, every: EVERY }
+    Policy { warning: None, critical: Some(threshold), missing: None, every: EVERY, flapping: None }
+}
+
+fn of(needed: u8, among: u8, threshold: Threshold) -> Threshold {
+    Threshold { of: Some(OfLast { needed, among }), ..threshold }
 }
 
 fn is(value: f64) -> Observation {
@@ -31,7 +36,7 @@ fn play(policy: &Policy, observations: &[Observation]) -> String {
     let mut trace = String::new();
     for (at, observation) in (0..).zip(observations) {
         let (next, transition) = step(policy, &state, *observation, Timestamp::from_secs(at));
-        assert_eq!(transition.is_some(), next.level != state.level);
+        assert_eq!(transition.is_some(), next.level != state.level, "none of them flaps");
         state = next;
         trace.push(match state.level {
             Level::Ok => '.',
@@ -169,26 +174,247 @@ fn pending_is_the_worst_level_that_waits() {
     assert_eq!(after(1.0).pending(), None);
 }
 
+#[test]
+fn of_the_last_evaluations_so_many_fire_whatever_lies_between() {
+    let policy = critical(of(3, 5, above(10.0, 5.0, 0, 0)));
+    let play = |seen: &[f64]| play(&policy, &values(seen));
+    assert_eq!(play(&[11.0, 11.0, 11.0]), "..C", "three of three are three of five");
+    assert_eq!(play(&[11.0, 1.0, 11.0, 1.0, 11.0]), "....C");
+    assert_eq!(play(&[11.0, 1.0, 1.0, 11.0, 1.0, 11.0, 11.0]), "......C");
+    assert_eq!(play(&[11.0, 11.0, 1.0, 1.0, 1.0, 11.0, 11.0]), ".......", "two have gone by then");
+    assert_eq!(
+        play(&[11.0, 11.0, 11.0, 5.0, 11.0, 11.0, 11.0]),
+        "..C...C",
+        "what was before it ended does not count again"
+    );
+}
+
+#[test]
+fn of_counts_what_said_something() {
+    let policy = critical(of(2, 3, above(10.0, 5.0, 0, 0)));
+    let gap = Observation::Unjudged(Reason::Gap);
+    let (lost, bound) = (Observation::Missing, Observation::AtLeast);
+    assert_eq!(play(&policy, &[is(11.0), gap, gap, gap, is(11.0)]), "....C");
+    assert_eq!(play(&policy, &[is(11.0), lost, lost, lost, is(11.0)]), "....C");
+    assert_eq!(
+        play(&policy, &[is(11.0), bound(3.0), bound(3.0), bound(3.0), bound(12.0)]),
+        "....C"
+    );
+    assert_eq!(play(&policy, &[is(11.0), is(1.0), is(1.0), gap, is(11.0)]), ".....");
+}
+
+#[test]
+fn what_some_evaluations_ask_for_is_pending() {
+    let policy = critical(of(2, 3, above(10.0, 5.0, 0, 0)));
+    let mut state = State::new(Timestamp::EPOCH);
+    let pending: Vec<_> = [11.0, 1.0, 1.0, 1.0, 11.0, 11.0]
+        .map(|value| {
+            state = step(&policy, &state, is(value), Timestamp::EPOCH).0;
+            state.pending().is_some()
+        })
+        .to_vec();
+    assert_eq!(pending, [true, true, true, false, true, false]);
+}
+
+/// Plays values under thresholds that change: each value with the policy that holds then.
+fn play_each(seen: &[(&Policy, f64)]) -> String {
+    let mut state = State::new(Timestamp::EPOCH);
+    let letters = seen.iter().map(|(policy, value)| {
+        state = step(policy, &state, is(*value), Timestamp::EPOCH).0;
+        state.level.word().chars().next().unwrap()
+    });
+    letters.collect()
+}
+
+#[test]
+fn other_thresholds_judge_from_their_first_evaluation_on() {
+    let day = critical(below(10.0, 10.0));
+    let night = critical(below(5.0, 8.0));
+    assert_eq!(play_each(&[(&day, 7.0), (&night, 9.0)]), "co", "recovered by the new `clear`");
+    assert_eq!(play_each(&[(&day, 7.0), (&night, 7.0), (&night, 8.0)]), "cco", "between, it stays");
+    assert_eq!(play_each(&[(&night, 7.0), (&day, 7.0)]), "oc");
+    let slow = critical(above(10.0, 10.0, 3, 0));
+    let slower = critical(above(20.0, 20.0, 3, 0));
+    let held = [(&slow, 30.0), (&slow, 30.0), (&slower, 30.0), (&slower, 30.0)];
+    assert_eq!(play_each(&held), "oooc", "what holds by both has held without a break");
+    let broken = [(&slow, 15.0), (&slow, 15.0), (&slower, 15.0), (&slow, 15.0), (&slow, 15.0)];
+    assert_eq!(play_each(&broken), "ooooo");
+    let both = Policy { warning: Some(above(5.0, 5.0, 0, 0)), ..slow };
+    assert_eq!(play_each(&[(&both, 7.0), (&slow, 7.0)]), "wo", "no warning is left to be one");
+}
+
+#[test]
+fn a_schedule_that_ends_closes_and_what_holds_when_it_begins_fires_anew() {
+    let policy = Policy { flapping: Some(Flapping::default()), ..critical(above(10.0, 5.0, 1, 0)) };
+    let at = Timestamp::from_secs;
+    let mut state = State::new(at(0));
+    for secs in 0..2 {
+        state = step(&policy, &state, is(11.0), at(secs)).0;
+    }
+    assert_eq!(state.level, Level::Critical);
+    let (off, told) = rest(&state, at(2));
+    let told = told.unwrap();
+    assert_eq!(
+        (told.cause, told.from, told.to),
+        (Cause::ScheduleEnded, Level::Critical, Level::Ok)
+    );
+    assert_eq!((off.level, off.since, off.is_off()), (Level::Ok, at(2), true));
+    let (off, told) = rest(&off, at(3));
+    assert_eq!((told, off.since), (None, at(2)), "once");
+    let (on, told) = step(&policy, &off, is(11.0), at(4));
+    assert_eq!((on.level, on.pending(), told), (Level::Ok, Some(Level::Critical), None));
+    let (on, told) = step(&policy, &on, is(11.0), at(5));
+    assert_eq!((on.level, told.unwrap().cause), (Level::Critical, Cause::Changed));
+    let quiet = rest(&State::new(at(0)), at(9)).0;
+    assert_eq!(quiet.since, at(0), "it was well before, and is");
+}
+
+/// What comes of values one second apart under `flapping`: each transition with its second.
+fn flaps(policy: &Policy, seen: &[(usize, f64)]) -> Vec<String> {
+    let mut state = State::new(Timestamp::EPOCH);
+    let all = seen.iter().flat_map(|(times, value)| std::iter::repeat_n(*value, *times));
+    let told = (0..).zip(all).filter_map(|(at, value)| {
+        let (next, transition) = step(policy, &state, is(value), Timestamp::from_secs(at));
+        state = next;
+        transition.map(|told| format!("{at} {:?} {}", told.cause, told.to.word()))
+    });
+    told.collect()
+}
+
+#[test]
+fn more_than_five_changes_in_ten_minutes_are_flapping() {
+    let flapping = Some(Flapping::default());
+    let policy = Policy { flapping, ..critical(above(10.0, 5.0, 0, 0)) };
+    let up_and_down = [(60, 1.0), (60, 11.0), (60, 1.0), (60, 11.0), (60, 1.0), (60, 11.0)];
+    let changed = [
+        "60 Changed critical",
+        "120 Changed ok",
+        "180 Changed critical",
+        "240 Changed ok",
+        "300 Changed critical",
+    ];
+    let check = |more: &[(usize, f64)], expect: &[&str]| {
+        let told = flaps(&policy, &[&up_and_down[..], more].concat());
+        assert_eq!(told, [&changed[..], expect].concat());
+    };
+    check(&[(700, 1.0)], &["360 Flapping ok", "960 Settled ok"]);
+    check(
+        &[(60, 1.0), (30, 11.0), (700, 1.0)],
+        &["360 Flapping ok", "420 Flaps critical", "450 Flaps ok", "1050 Settled ok"],
+    );
+    // Critical for two minutes is told even so, and once; the true state is told in the end.
+    check(
+        &[(60, 1.0), (700, 11.0)],
+        &["360 Flapping ok", "420 Flaps critical", "540 Insists critical", "1020 Settled critical"],
+    );
+    // After that it is as before.
+    check(
+        &[(620, 1.0), (10, 11.0)],
+        &["360 Flapping ok", "960 Settled ok", "980 Changed critical"],
+    );
+    // The sixth change comes ten minutes after the first.
+    let told = flaps(&policy, &[&up_and_down[..], &[(10, 11.0)], &[(1, 1.0)]].concat());
+    assert!(told.last().unwrap().contains("Flapping"));
+    let told = flaps(&policy, &[&up_and_down[..], &[(300, 11.0)], &[(1, 1.0)]].concat());
+    assert!(told.last().unwrap().contains("660 Changed ok"), "half-open, like a window: {told:?}");
+}
+
+#[test]
+fn flapping_insists_after_for_where_that_is_longer_and_not_on_what_nobody_sees() {
+    let flapping = Some(Flapping { changes: 1, within: Span::from_secs(1000) });
+    let policy = Policy { flapping, ..critical(above(10.0, 5.0, 200, 0)) };
+    let told = flaps(&policy, &[(201, 11.0), (1, 1.0), (600, 11.0)]);
+    assert_eq!(
+        told,
+        ["200 Changed critical", "201 Flapping ok", "402 Flaps critical", "602 Insists critical"]
+    );
+    let policy = Policy { flapping, ..critical(above(10.0, 5.0, 0, 0)) };
+    let mut state = State::new(Timestamp::EPOCH);
+    for value in [11.0, 1.0, 11.0] {
+        state = step(&policy, &state, is(value), Timestamp::EPOCH).0;
+    }
+    let gap = Observation::Unjudged(Reason::Gap);
+    let (mut insists, mut settles) = (None, None);
+    for at in 1.. {
+        let (next, told) = step(&policy, &state, gap, Timestamp::EPOCH);
+        state = next;
+        match told.map(|told| told.cause) {
+            Some(Cause::Insists) => insists = Some(at),
+            Some(Cause::Settled) => settles = Some(at),
+            _ => {}
+        }
+        if settles.is_some() {
+            break;
+        }
+    }
+    assert_eq!((insists, settles), (None, Some(1000)), "the state is still all the same");
+}
+
+#[test]
+fn without_flapping_every_change_is_one() {
+    let policy = critical(above(10.0, 5.0, 0, 0));
+    let told = flaps(&policy, &[(1, 11.0), (1, 1.0)].repeat(50));
+    assert!(told.len() == 100 && told.iter().all(|told| told.contains("Changed")));
+}
+
 // The model: it keeps all that was ever seen, and at each step looks back over it.
+
+/// One evaluation; `None` outside the hours of the schedule.
+type Seen = (Policy, Option<Observation>);
 
 #[derive(Default)]
 struct Model {
-    seen: Vec<Observation>,
+    seen: Vec<Seen>,
     fired: [bool; 2],
     /// Per gate, where in `seen` its last change or the last loss to `ok` was.
     changed: [usize; 2],
+    /// Where in `seen` the schedule was inactive last, and behind that.
+    on_since: usize,
+    /// The level after each of `seen`.
+    levels: Vec<Level>,
+    is_flapping: bool,
+    /// Where in `seen` it insisted last.
+    insisted: usize,
 }
 
+/// What a condition came to in one evaluation, by its own policy: the threshold it was judged by, and
+/// whether it held.
+type Verdict = (Threshold, bool);
+
 impl Model {
-    fn step(&mut self, policy: &Policy, observation: Observation) -> Level {
-        self.seen.push(observation);
-        for (gate, threshold) in [policy.warning, policy.critical].into_iter().enumerate() {
-            if let Some(threshold) = threshold {
-                self.gate(gate, &threshold);
-            }
+    fn step(&mut self, seen: Seen) -> (Level, Option<Cause>) {
+        let before = self.levels.last().copied().unwrap_or_default();
+        self.seen.push(seen);
+        let Some(_) = seen.1 else {
+            let is_open = before != Level::Ok || self.is_flapping;
+            let levels = vec![Level::Ok; self.seen.len()];
+            let on_since = self.seen.len();
+            let changed = [on_since; 2];
+            *self = Self {
+                seen: std::mem::take(&mut self.seen),
+                levels,
+                on_since,
+                changed,
+                ..Self::default()
+            };
+            return (Level::Ok, is_open.then_some(Cause::ScheduleEnded));
+        };
+        let level = self.level(&seen.0);
+        self.levels.push(level);
+        let has_changed = level != before;
+        let cause = match seen.0.flapping {
+            Some(flapping) => self.flapping(&seen.0, flapping, has_changed),
+            None => has_changed.then_some(Cause::Changed),
+        };
+        (level, cause)
+    }
+
+    fn level(&mut self, policy: &Policy) -> Level {
+        for gate in 0..2 {
+            self.gate(gate);
         }
         let missing = policy.missing.unwrap_or_default();
-        if self.lost_for(policy).is_some_and(|secs| secs * 1000 >= missing.after.as_millis()) {
+        if self.lost_for().is_some_and(|secs| secs * 1000 >= missing.after.as_millis()) {
             match missing.state {
                 MissingState::Unknown => return Level::Unknown,
                 MissingState::Warning => return Level::Warning,
@@ -207,42 +433,123 @@ impl Model {
         }
     }
 
-    /// How many observations in a row, back from the last one and not past the gate's last change,
-    /// satisfy the condition. What says nothing is left out.
-    fn gate(&mut self, gate: usize, threshold: &Threshold) {
-        let above = threshold.side == Side::Above;
+    /// How the last evaluations, back from the last one and not past the gate's last change, satisfy the
+    /// condition. What says nothing is left out.
+    fn gate(&mut self, gate: usize) {
         let fired = self.fired[gate];
-        let verdict = |observation: &Observation| match *observation {
-            Observation::Value { value, .. } if fired => Some(threshold.is_recovered(value)),
-            Observation::Value { value, .. } => Some(threshold.is_beyond(value)),
-            Observation::AtLeast(bound) if above && fired && bound > threshold.clear => Some(false),
-            Observation::AtLeast(bound) if above && !fired && bound > threshold.value => Some(true),
-            _ => None,
-        };
-        let since = &self.seen[self.changed[gate]..];
-        if since.last().and_then(verdict).is_none() {
+        let threshold = |policy: &Policy| [policy.warning, policy.critical][gate];
+        let (policy, observation) = self.seen[self.seen.len() - 1];
+        if threshold(&policy).is_none() {
+            let says =
+                matches!(observation, Some(Observation::Value { .. } | Observation::AtLeast(_)));
+            if says {
+                self.fired[gate] = false;
+                self.changed[gate] = self.seen.len();
+            }
             return;
         }
-        let run = since.iter().rev().filter_map(verdict).take_while(|held| *held).count() as u64;
-        let needed = if fired { threshold.clear_hold } else { threshold.hold };
-        if run > 0 && (run - 1) * 1000 >= needed.as_millis() {
+        let verdict = |(policy, observation): &Seen| -> Option<Verdict> {
+            let t = threshold(policy)?;
+            let above = t.side == Side::Above;
+            let holds = match (*observation)? {
+                Observation::Value { value, .. } if fired => t.is_recovered(value),
+                Observation::Value { value, .. } => t.is_beyond(value),
+                Observation::AtLeast(bound) if above && fired && bound > t.clear => false,
+                Observation::AtLeast(bound) if above && !fired && bound > t.value => true,
+                _ => return None,
+            };
+            Some((t, holds))
+        };
+        let since = &self.seen[self.changed[gate]..];
+        let verdicts: Vec<Verdict> = since.iter().rev().filter_map(verdict).collect();
+        let (Some((now, holds)), true) =
+            (verdicts.first(), since.last().and_then(verdict).is_some())
+        else {
+            return;
+        };
+        let is_over = if let Some(of) = now.of.filter(|_| !fired) {
+            // The bits that other thresholds with `of` have left are among them.
+            let bits = verdicts.iter().take_while(|(t, _)| t.of.is_some());
+            let last = remembered(bits.map(|(t, held)| (t.of.unwrap().among, *held)));
+            let count = last.iter().take(of.among.into()).filter(|held| **held).count();
+            *holds && count >= of.needed.into()
+        } else {
+            let same = |(t, held): &&Verdict| *held && (fired || t.of.is_none());
+            let run = verdicts.iter().take_while(same).count() as u64;
+            let needed = if fired { now.clear_hold } else { now.hold };
+            run > 0 && (run - 1) * 1000 >= needed.as_millis()
+        };
+        if is_over {
             self.fired[gate] = !fired;
             self.changed[gate] = self.seen.len();
         }
     }
 
     /// Seconds for which data has been missing, back from the last observation.
-    fn lost_for(&self, policy: &Policy) -> Option<u64> {
-        let verdict = |observation: &Observation| match observation {
+    fn lost_for(&self) -> Option<u64> {
+        let verdict = |(policy, observation): &Seen| match (*observation)? {
             Observation::Value { .. } | Observation::AtLeast(_) => Some(false),
             Observation::Missing => Some(true),
             Observation::NeverSeen => policy.missing.map(|_| true),
             Observation::Unjudged(_) => None,
         };
-        let run =
-            self.seen.iter().rev().filter_map(verdict).take_while(|lost| *lost).count() as u64;
+        let since = &self.seen[self.on_since..];
+        let run = since.iter().rev().filter_map(verdict).take_while(|lost| *lost).count() as u64;
         run.checked_sub(1)
     }
+
+    fn flapping(
+        &mut self,
+        policy: &Policy,
+        flapping: Flapping,
+        has_changed: bool,
+    ) -> Option<Cause> {
+        let last = self.levels.len() - 1;
+        let within = usize::try_from(flapping.within.as_millis() / 1000).unwrap();
+        let level_before = |at: usize| if at == 0 { Level::Ok } else { self.levels[at - 1] };
+        let is_change = |at: &usize| self.levels[*at] != level_before(*at);
+        let recent =
+            (self.on_since..=last).filter(is_change).filter(|at| last - at < within).count();
+        if has_changed {
+            let cause = match (self.is_flapping, recent > usize::from(flapping.changes)) {
+                (true, _) => Cause::Flaps,
+                (false, true) => Cause::Flapping,
+                (false, false) => Cause::Changed,
+            };
+            self.is_flapping |= cause == Cause::Flapping;
+            return Some(cause);
+        }
+        if self.is_flapping && recent == 0 {
+            self.is_flapping = false;
+            return Some(Cause::Settled);
+        }
+        let began = (0..=last).rev().find(is_change).unwrap_or(0);
+        let judged = |(_, seen): &&Seen| !matches!(seen, Some(Observation::Unjudged(_)));
+        let critical = self.seen[began + 1..].iter().filter(judged).count();
+        let hold = policy.critical.map_or(0, |threshold| threshold.hold.as_millis() / 1000);
+        let is_critical = self.levels[last] == Level::Critical;
+        let must = critical as u64 >= hold.max(120) && is_critical && self.insisted <= began;
+        if self.is_flapping && must {
+            self.insisted = last;
+            return Some(Cause::Insists);
+        }
+        None
+    }
+}
+
+/// What is left of evaluations, the last first, of which each remembers no more than its own threshold
+/// looks back over.
+fn remembered(last_first: impl Iterator<Item = (u8, bool)>) -> Vec<bool> {
+    let mut least = usize::MAX;
+    let mut kept = Vec::new();
+    for (age, (among, held)) in last_first.enumerate() {
+        least = least.min(age + usize::from(among));
+        if age >= least {
+            break;
+        }
+        kept.push(held);
+    }
+    kept
 }
 
 fn observation() -> impl Strategy<Value = Observation> {
@@ -255,13 +562,18 @@ fn observation() -> impl Strategy<Value = Observation> {
     ]
 }
 
+fn of_last() -> impl Strategy<Value = OfLast> {
+    (1..5_u8, 0..4_u8).prop_map(|(needed, more)| OfLast { needed, among: needed + more })
+}
+
 fn threshold() -> impl Strategy<Value = Threshold> {
-    (any::<bool>(), 0..10_i32, 0..4_i32, 0..4_u64, 0..4_u64).prop_map(
-        |(is_above, value, gap, hold, clear_hold)| {
+    (any::<bool>(), 0..10_i32, 0..4_i32, 0..4_u64, 0..4_u64, prop::option::of(of_last())).prop_map(
+        |(is_above, value, gap, hold, clear_hold, of)| {
             let (side, gap) = if is_above { (Side::Above, -gap) } else { (Side::Below, gap) };
             let (hold, clear_hold) = (Span::from_secs(hold), Span::from_secs(clear_hold));
+            let hold = if of.is_some() { Span::ZERO } else { hold };
             let (value, clear) = (f64::from(value), f64::from(value + gap));
-            Threshold { side, value, clear, hold, clear_hold }
+            Threshold { side, value, clear, hold, of, clear_hold }
         },
     )
 }
@@ -277,25 +589,59 @@ fn missing() -> impl Strategy<Value = Missing> {
     (0..4_u64, state).prop_map(|(after, state)| Missing { after: Span::from_secs(after), state })
 }
 
+fn flapping() -> impl Strategy<Value = Flapping> {
+    (1..4_u8, 1..300_u64)
+        .prop_map(|(changes, within)| Flapping { changes, within: Span::from_secs(within) })
+}
+
+/// A rule's policies: the thresholds change, the rest is one.
+fn policies() -> impl Strategy<Value = Vec<Policy>> {
+    let pair = (prop::option::of(threshold()), prop::option::of(threshold()));
+    let pairs = prop::collection::vec(pair, 1..4);
+    (pairs, prop::option::of(missing()), prop::option::of(flapping())).prop_map(
+        |(pairs, missing, flapping)| {
+            let policy =
+                |(warning, critical)| Policy { warning, critical, missing, every: EVERY, flapping };
+            pairs.into_iter().map(policy).collect()
+        },
+    )
+}
+
+/// Runs of one observation under one of the policies; long ones, so that something settles.
+fn run() -> impl Strategy<Value = (usize, Option<Observation>, usize)> {
+    let times = prop_oneof![12 => 1..4_usize, 1 => 100..320_usize];
+    let seen = prop_oneof![30 => observation().prop_map(Some), 1 => Just(None)];
+    (prop_oneof![4 => Just(0_usize), 1 => 0..9_usize], seen, times)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
     fn behaves_like_the_model(
-        warning in prop::option::of(threshold()),
-        critical in prop::option::of(threshold()),
-        missing in prop::option::of(missing()),
-        seen in prop::collection::vec(observation(), 1..60),
+        policies in policies(),
+        runs in prop::collection::vec(run(), 1..60),
     ) {
-        let policy = Policy { warning, critical, missing, every: EVERY };
         let mut model = Model::default();
         let mut state = State::new(Timestamp::EPOCH);
-        for (at, observation) in (0..).zip(seen) {
-            let expect = model.step(&policy, observation);
-            let (next, transition) = step(&policy, &state, observation, Timestamp::from_secs(at));
-            prop_assert_eq!(next.level, expect, "at {} after {:?}", at, &model.seen);
-            prop_assert_eq!(transition.map(|t| (t.from, t.to)),
-                (next.level != state.level).then_some((state.level, next.level)));
-            state = next;
+        let each = runs.iter().flat_map(|(policy, seen, times)| {
+            let policy = policies[policy % policies.len()];
+            std::iter::repeat_n((policy, *seen), *times)
+        });
+        for (at, (policy, seen)) in (0..).zip(each) {
+            let (level, cause) = model.step((policy, seen));
+            let now = Timestamp::from_secs(at);
+            let (next, transition) = match seen {
+                Some(observation) => step(&policy, &state, observation, now),
+                None => rest(&state, now),
+            };
+            prop_assert_eq!(next.level, level, "at {}", at);
+            let expect = cause.map(|cause| (cause, state.level, level));
+            prop_assert_eq!(transition.map(|t| (t.cause, t.from, t.to)), expect, "at {}", at);
+            // What was kept in between is the same state.
+            let mut bytes = Vec::new();
+            next.encode(&mut bytes);
+            state = State::decode(&bytes).unwrap();
+            prop_assert_eq!(&state, &next);
         }
     }
 }

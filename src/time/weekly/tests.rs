@@ -1,6 +1,7 @@
 //! Days on which clocks are changed, one by one; and any week against a model that goes through it minute
 //! by minute with a table of offsets.
 
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
@@ -40,14 +41,14 @@ fn at(text: &str) -> Timestamp {
 fn weekly(times: &[&str], zone: &str, except: &[&str]) -> Weekly {
     let stretches = times.iter().map(|text| text.parse().unwrap()).collect();
     let except = except.iter().map(|text| text.parse().unwrap()).collect();
-    Weekly::new(stretches, TimeZone::get(zone).unwrap(), except)
+    Weekly::new(stretches, zone.parse().unwrap(), except)
 }
 
 /// From when until when it is active, in the span given, as the zone's clock shows it with its offset.
 fn play(weekly: &Weekly, from: &str, until: &str) -> Vec<String> {
     let (mut now, until) = (at(from), at(until));
     let shown = |instant: Timestamp| {
-        let zoned = instant.to_jiff().to_zoned(weekly.zone().clone());
+        let zoned = instant.to_jiff().to_zoned(weekly.zone().clocks().clone());
         zoned.strftime("%a %d %H:%M%:z").to_string()
     };
     let mut found: Vec<String> = Vec::new();
@@ -234,7 +235,7 @@ proptest! {
                 start: u16::try_from(*start).unwrap(),
                 end: u16::try_from(*end).unwrap(),
             }).collect(),
-            TimeZone::get(offsets.zone).unwrap(),
+            offsets.zone.parse().unwrap(),
             except.iter().map(date).collect(),
         );
         let instant = |minute: i64| Timestamp::from_secs(minute * 60);

@@ -41,12 +41,19 @@ fn holds(config: &Config) {
         assert!(rule.notify.iter().flatten().all(|name| contacts.contains(name)));
         assert!(rule.warning.is_some() || rule.critical.is_some());
         assert!(!rule.window.is_zero() && rule.window.is_multiple_of(Span::SECOND));
+        assert!(!rule.every.is_zero() && rule.every.is_multiple_of(Span::SECOND));
         rule.warning.iter().chain(&rule.critical).for_each(threshold_holds);
+        for when in &rule.when {
+            assert!(when.warning.is_some() || when.critical.is_some());
+            when.warning.iter().chain(&when.critical).for_each(threshold_holds);
+        }
+        assert!(rule.depends_on.iter().all(|name| rules.contains(name) && *name != rule.name));
     }
 }
 
 fn threshold_holds(threshold: &Threshold) {
     assert!(threshold.value.is_finite());
+    assert!(threshold.of.is_none_or(|of| (1..=of.among).contains(&of.needed) && of.among <= 64));
     match threshold.side {
         Side::Above => assert!(threshold.clear <= threshold.value),
         Side::Below => assert!(threshold.clear >= threshold.value),
