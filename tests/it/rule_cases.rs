@@ -38,6 +38,11 @@ fn missing_and_unjudged() {
 }
 
 #[test]
+fn schedules() {
+    check("schedules.toml");
+}
+
+#[test]
 fn telling() {
     check("telling.toml");
 }
