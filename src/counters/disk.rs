@@ -16,12 +16,14 @@ use rustix::fs::{FlockOperation, flock};
 use super::cells::CellId;
 use super::journal::{Found, OpenError, open_file};
 use super::key_log::{AllKeys, KeyLog, Life, Replay};
+use super::lengths::{Both, Extent, Lengths};
 
 /// The open directory. While it lives, no other process can open it.
 #[derive(Debug)]
 pub(super) struct Disk {
     _lock: File,
     log: KeyLog,
+    lengths: Lengths,
     /// Births that found no room, in their order.
     unsaved: Mutex<Vec<Unsaved>>,
     waiting: AtomicU64,
@@ -56,22 +58,21 @@ pub fn lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 impl Disk {
-    /// Opens the directory, which is made where there is none, with what its log of keys tells.
+    /// Opens the logs of a directory that is locked, with what the one of keys tells.
     ///
     /// # Errors
-    /// [`OpenError`], where another process has it, or a file in it cannot be used.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Replay, Found), OpenError> {
-        let lock = lock(dir)?;
+    /// [`OpenError`], where a file cannot be used.
+    pub(super) fn open(dir: &Path, lock: File) -> Result<(Self, Replay, Found), OpenError> {
+        let lengths = Lengths::open(dir)?;
         let (log, replay, found) = KeyLog::open(dir)?;
-        let (keys, key_bytes) = replay
-            .lives()
-            .fold((0, 0), |(keys, bytes), (_, _, key)| (keys + 1, bytes + key.len() as u64));
+        let key_bytes = replay.lives().map(|(_, _, key)| replay.key(key).len() as u64).sum();
         let disk = Self {
             _lock: lock,
             log,
+            lengths,
             unsaved: Mutex::default(),
             waiting: AtomicU64::new(0),
-            keys: AtomicU64::new(keys),
+            keys: AtomicU64::new(replay.len() as u64),
             key_bytes: AtomicU64::new(key_bytes),
         };
         Ok((disk, replay, found))
@@ -145,6 +146,21 @@ impl Disk {
         write_all: impl FnOnce(&AllKeys<'_, '_>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.log.rewrite(write_all)
+    }
+
+    /// How far the log of keys goes.
+    pub(super) fn extent(&self) -> Extent {
+        self.log.extent()
+    }
+
+    /// How far both logs went when that was last noted.
+    pub(super) fn noted(&self) -> Both {
+        self.lengths.noted()
+    }
+
+    /// Notes how far both logs go. Nothing but the report of a start rests on it, so it may fail.
+    pub(super) fn note(&self, both: Both) {
+        let _ = self.lengths.note(both);
     }
 
     /// Keys that are not in the log yet.

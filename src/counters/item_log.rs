@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::items::Item;
 use super::journal::{Found, OpenError};
+use super::lengths::Extent;
 use super::marks::{Marks, Trace};
 use super::rotation::{Anew, Names, Rotation};
 use crate::time::Timestamp;
@@ -99,6 +100,11 @@ impl ItemLog {
     /// What the system says.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.files.sync()
+    }
+
+    /// How far the log goes.
+    pub(super) fn extent(&self) -> Extent {
+        self.files.extent()
     }
 
     /// Whether most of the log is past, when `live_bytes` of it are not.

@@ -13,6 +13,7 @@ use dashmap::{DashMap, Entry as Slot};
 
 use super::item_log::{Change, ItemLog};
 use super::journal::{Found, OpenError};
+use super::lengths::Extent;
 use super::marks::Trace;
 use crate::time::Timestamp;
 
@@ -125,6 +126,11 @@ impl Items {
             self.table.iter().try_for_each(|entry| all.put(entry.key(), entry.value()))?;
             self.flush_due().map_or(Ok(()), |due| all.flush_at(due))
         })
+    }
+
+    /// How far the log goes.
+    pub(super) fn extent(&self) -> Extent {
+        self.log.as_ref().map(ItemLog::extent).unwrap_or_default()
     }
 
     /// Changes that could not be logged for want of room on the disk.

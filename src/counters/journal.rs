@@ -16,6 +16,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,8 @@ const VERSION: u32 = 2;
 /// The version without a salt.
 const UNSALTED: u32 = 1;
 
-const HEADER_BYTES: usize = 20;
+/// What the header of a log takes, in bytes.
+pub(super) const HEADER_BYTES: usize = 20;
 const UNSALTED_HEADER_BYTES: usize = 16;
 const MARKER: [u8; 2] = [0xa7, 0x1e];
 const HEAD_BYTES: usize = 10;
@@ -48,6 +50,8 @@ pub(crate) struct Found {
     /// Bytes that are no record and were never the beginning of one: stepped over in the middle, cut
     /// off at the end.
     pub(crate) damaged_bytes: usize,
+    /// How long the file was; of several the last.
+    pub(crate) file_bytes: u64,
 }
 
 /// Why a file of the data directory cannot be used.
@@ -194,36 +198,37 @@ impl Journal {
     ) -> Result<(Self, Found), OpenError> {
         let file = open_file(path)?;
         let len = file.metadata().map_err(OpenError::io(path))?.len();
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        file.read_exact_at(&mut bytes, 0).map_err(OpenError::io(path))?;
-        let mut found = Found::default();
-        if is_unfinished(magic, &bytes) {
+        let mut scan = Scan::new(&file, len).map_err(OpenError::io(path))?;
+        let mut found = Found { file_bytes: len, ..Found::default() };
+        if is_unfinished(magic, scan.rest()) {
             let salt = fresh_salt().map_err(OpenError::io(path))?;
             file.set_len(0).map_err(OpenError::io(path))?;
             file.write_all_at(&salted_header(magic, salt), 0).map_err(OpenError::io(path))?;
             let bytes = HEADER_BYTES as u64;
             return Ok((Self { file, bytes, salt, scratch: Vec::new() }, found));
         }
-        let version = check_header(path, magic, VERSION, &bytes)?;
-        let header = salt(version, &bytes);
-        let (salt, mut end) = header.ok_or_else(|| OpenError::Foreign { path: path.to_owned() })?;
-        while let Some((start, payload)) = next(&bytes, end, salt) {
-            found.damaged_bytes += start - end;
+        let version = check_header(path, magic, VERSION, scan.rest())?;
+        let header = salt(version, scan.rest());
+        let (salt, begin) = header.ok_or_else(|| OpenError::Foreign { path: path.to_owned() })?;
+        scan.at = begin;
+        let mut end = begin as u64;
+        while let Some(payload) = scan.next(salt).map_err(OpenError::io(path))? {
+            let is_at = scan.position() - (HEAD_BYTES + payload.len()) as u64;
+            found.damaged_bytes += to_usize(is_at - end);
             found.records += 1;
-            end = start + HEAD_BYTES + payload.len();
-            each(payload);
+            end = scan.position();
+            each(scan.buffer.get(payload).unwrap_or_default());
         }
-        let tail = bytes.get(end..).unwrap_or_default();
-        if is_torn(tail) {
-            found.torn_bytes = tail.len();
+        let tail = len - end;
+        if is_torn(&scan.head_at(end).map_err(OpenError::io(path))?, tail) {
+            found.torn_bytes = to_usize(tail);
         } else {
-            found.damaged_bytes += tail.len();
+            found.damaged_bytes += to_usize(tail);
         }
-        if !tail.is_empty() {
-            file.set_len(end as u64).map_err(OpenError::io(path))?;
+        if tail > 0 {
+            file.set_len(end).map_err(OpenError::io(path))?;
         }
-        let journal = Self { file, bytes: end as u64, salt, scratch: Vec::new() };
-        Ok((journal, found))
+        Ok((Self { file, bytes: end, salt, scratch: Vec::new() }, found))
     }
 
     /// Appends one record, whose payload is the `parts` one after the other. When it is back, the
@@ -270,38 +275,136 @@ impl Journal {
     }
 }
 
-/// The first whole record at or after `at`, and where it begins.
-fn next(bytes: &[u8], mut at: usize, salt: u32) -> Option<(usize, &[u8])> {
-    loop {
-        if let Some(payload) = record(bytes.get(at..)?, salt) {
-            return Some((at, payload));
+/// How much of a log is read at once: little enough to stay near the processor until it is looked at.
+/// In tests a few bytes, so that records lie across the ends of what was read.
+const PIECE: usize = if cfg!(test) { 48 } else { 256 * 1024 };
+
+/// A log that is read from its beginning to its end. It holds a piece of it, or one record where that is
+/// longer.
+struct Scan<'a> {
+    file: &'a File,
+    len: u64,
+    /// What was read and is needed still.
+    buffer: Vec<u8>,
+    /// Where in the file it begins.
+    start: u64,
+    /// Up to where in it all was looked at.
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn new(file: &'a File, len: u64) -> io::Result<Self> {
+        let mut scan = Self { file, len, buffer: Vec::new(), start: 0, at: 0 };
+        scan.fill(HEADER_BYTES)?;
+        Ok(scan)
+    }
+
+    fn position(&self) -> u64 {
+        self.start + self.at as u64
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.at..).unwrap_or_default()
+    }
+
+    /// Has so many bytes in the rest, or all that there are.
+    #[inline]
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        if self.buffer.len() - self.at >= wanted { Ok(()) } else { self.read(wanted) }
+    }
+
+    #[cold]
+    fn read(&mut self, wanted: usize) -> io::Result<()> {
+        self.buffer.drain(..self.at);
+        self.start += self.at as u64;
+        self.at = 0;
+        let had = self.buffer.len();
+        let left = self.len - self.start - had as u64;
+        let more = left.min((wanted.max(PIECE) - had) as u64);
+        self.buffer.resize(had + to_usize(more), 0);
+        let room = self.buffer.get_mut(had..).unwrap_or_default();
+        self.file.read_exact_at(room, self.start + had as u64)
+    }
+
+    /// The payload of the first whole record from here on, behind which it stands then.
+    fn next(&mut self, salt: u32) -> io::Result<Option<Range<usize>>> {
+        loop {
+            if let Some(payload) = self.record(salt)? {
+                self.at = payload.end;
+                return Ok(Some(payload));
+            }
+            // No record begins here, though one should: the next one that does is behind a marker.
+            if !self.skip()? {
+                return Ok(None);
+            }
         }
-        // No record begins here, though one should: the next one that does is behind a marker.
-        at += 1;
-        at += memchr::memmem::find(bytes.get(at..)?, &MARKER)?;
+    }
+
+    /// The payload of the record that begins here, if one does and is whole.
+    fn record(&mut self, salt: u32) -> io::Result<Option<Range<usize>>> {
+        self.fill(HEAD_BYTES)?;
+        let Some(payload) = payload_bytes(self.rest()) else { return Ok(None) };
+        let whole = HEAD_BYTES as u64 + u64::from(payload);
+        if whole > self.len - self.position() {
+            return Ok(None);
+        }
+        let whole = to_usize(whole);
+        self.fill(whole)?;
+        let is_whole = self.rest().get(..whole).is_some_and(|record| is_sound(record, salt));
+        Ok(is_whole.then_some(self.at + HEAD_BYTES..self.at + whole))
+    }
+
+    /// Goes on to the next marker; `false` where there is none.
+    fn skip(&mut self) -> io::Result<bool> {
+        self.at = self.buffer.len().min(self.at + 1);
+        loop {
+            if let Some(at) = memchr::memmem::find(self.rest(), &MARKER) {
+                self.at += at;
+                return Ok(true);
+            }
+            // The last byte may be the first one of a marker.
+            self.at += self.rest().len().saturating_sub(1);
+            if self.len - self.position() < MARKER.len() as u64 {
+                return Ok(false);
+            }
+            self.fill(MARKER.len())?;
+        }
+    }
+
+    /// What would be the head of a record there, as far as it goes.
+    fn head_at(&self, position: u64) -> io::Result<Vec<u8>> {
+        let len = to_usize(self.len - position).min(HEAD_BYTES);
+        let mut head = vec![0; len];
+        self.file.read_exact_at(&mut head, position)?;
+        Ok(head)
     }
 }
 
-/// Whether these bytes are the beginning of a record and no more: what is left of one that was being
-/// written. Anything else was whole once.
-fn is_torn(tail: &[u8]) -> bool {
-    match tail.get(6..HEAD_BYTES).and_then(|len| len.first_chunk::<4>()) {
-        None => MARKER.starts_with(tail.get(..2).unwrap_or(tail)),
-        Some(len) => {
-            let whole = u64::from(u32::from_le_bytes(*len)) + HEAD_BYTES as u64;
-            tail.starts_with(&MARKER) && whole > tail.len() as u64
-        }
+/// A part of a file whose length fits in memory.
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Whether a tail that begins so and is so long is the beginning of a record and no more: what is left of
+/// one that was being written. Anything else was whole once.
+fn is_torn(head: &[u8], len: u64) -> bool {
+    match payload_bytes(head) {
+        None => head.len() < HEAD_BYTES && MARKER.starts_with(head.get(..2).unwrap_or(head)),
+        Some(payload) => HEAD_BYTES as u64 + u64::from(payload) > len,
     }
 }
 
-/// The payload of the record that `bytes` begins with, if it is whole.
-fn record(bytes: &[u8], salt: u32) -> Option<&[u8]> {
-    let (_, rest) = bytes.split_first_chunk::<2>().filter(|(marker, _)| **marker == MARKER)?;
-    let (crc, checked) = rest.split_first_chunk::<4>()?;
-    let (len, rest) = checked.split_first_chunk::<4>()?;
-    let payload = rest.get(..usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-    let checked = checked.get(..4 + payload.len())?;
-    (checksum(salt, checked) == u32::from_le_bytes(*crc)).then_some(payload)
+/// How long the payload of a record is that begins so; `None` where none does.
+fn payload_bytes(head: &[u8]) -> Option<u32> {
+    let (_, rest) = head.split_first_chunk::<2>().filter(|(marker, _)| **marker == MARKER)?;
+    let (_, rest) = rest.split_first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*rest.first_chunk()?))
+}
+
+/// Whether a record is what was written.
+fn is_sound(record: &[u8], salt: u32) -> bool {
+    let Some((head, checked)) = record.split_first_chunk::<6>() else { return false };
+    head.last_chunk().is_some_and(|crc| checksum(salt, checked) == u32::from_le_bytes(*crc))
 }
 
 #[cfg(test)]
@@ -337,7 +440,7 @@ mod tests {
         written(&path, &[b"four"]);
         let (_, found, seen) = open(&path).unwrap();
         assert_eq!(seen, [&b"one"[..], b"", b"three", b"four"]);
-        assert_eq!(found, Found { records: 4, ..Found::default() });
+        assert_eq!((found.records, found.torn_bytes, found.damaged_bytes), (4, 0, 0));
     }
 
     #[test]
@@ -384,7 +487,7 @@ mod tests {
         written(&path, &[b"three"]);
         let (_, found, seen) = open(&path).unwrap();
         assert_eq!(seen, [&b"one"[..], b"two", b"three"]);
-        assert_eq!(found, Found { records: 3, ..Found::default() });
+        assert_eq!((found.records, found.torn_bytes, found.damaged_bytes), (3, 0, 0));
         assert!(std::fs::read(&path).unwrap().starts_with(FIRST_VERSION));
         // Its maker may have been stopped before the first record.
         for len in 0..16 {
@@ -401,7 +504,7 @@ mod tests {
     fn bytes_of_a_client_do_not_pass_for_a_record() {
         let (_dir, path) = path();
         let forged = &FIRST_VERSION[UNSALTED_HEADER_BYTES..];
-        assert!(record(forged, 0).is_some(), "it is one without a salt");
+        assert!(is_sound(&forged[..13], 0), "it is one without a salt");
         written(&path, &[forged, b"mine"]);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[HEADER_BYTES + 2] ^= 0xff;

@@ -14,8 +14,10 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::births::Place;
 use super::cells::{Cell, CellId};
 use super::journal::{Found, OpenError};
+use super::lengths::Extent;
 use super::rotation::{Anew, Names, Rotation};
 
 const NAMES: Names = Names { magic: *b"tallyKEY", name: "keys", first: Some("keys.log") };
@@ -68,31 +70,39 @@ pub(super) struct Replay {
     pub(super) is_old: bool,
 }
 
+/// What a record says.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     id: CellId,
     life: Life,
-    /// The key's bytes among all; `None` for an end.
-    key: Option<(usize, u8)>,
+    /// The key's place among all; `None` for an end.
+    key: Option<Place>,
 }
 
 impl Replay {
-    /// Every cell in use, with the mark of its life and its key.
-    pub(super) fn lives(&self) -> impl Iterator<Item = (CellId, Life, &[u8])> {
-        self.events.iter().filter_map(|event| {
-            let (from, len) = event.key?;
-            Some((event.id, event.life, self.keys.get(from..from + usize::from(len))?))
-        })
+    /// Every cell in use, with the mark of its life and the place of its key.
+    pub(super) fn lives(&self) -> impl Iterator<Item = (CellId, Life, Place)> {
+        self.events.iter().filter_map(|event| Some((event.id, event.life, event.key?)))
+    }
+
+    /// The key at a place.
+    pub(super) fn key(&self, place: Place) -> &[u8] {
+        place.of(&self.keys)
+    }
+
+    /// The bytes of all keys.
+    pub(super) fn into_keys(self) -> Vec<u8> {
+        self.keys
     }
 
     /// Whether the life of one cell in use was noted after that of another.
     pub(super) fn is_later(&self, one: CellId, other: CellId) -> bool {
         // Keys were put one behind the other as they came.
-        let from = |id: CellId| {
+        let place = |id: CellId| {
             let at = self.events.binary_search_by_key(&id, |event| event.id).ok()?;
             self.events.get(at)?.key
         };
-        from(one) > from(other)
+        place(one) > place(other)
     }
 
     /// How many there are.
@@ -117,9 +127,9 @@ impl Replay {
     }
 
     fn birth(&mut self, id: CellId, life: Life, key: &[u8]) {
-        if let Ok(len) = u8::try_from(key.len()) {
-            self.events.push(Event { id, life, key: Some((self.keys.len(), len)) });
-            self.keys.extend_from_slice(key);
+        let key = Place::push(&mut self.keys, key);
+        if key.is_some() {
+            self.events.push(Event { id, life, key });
         }
     }
 
@@ -127,20 +137,14 @@ impl Replay {
     fn settle(&mut self) {
         // In the order of the cells, and of one cell in that of the log; most often it is so already.
         self.events.sort_by_key(|event| event.id);
-        let mut lives: Vec<Event> = Vec::with_capacity(self.events.len());
-        for event in self.events.drain(..) {
-            let last = lives.last().filter(|last| last.id == event.id).map(|last| last.life);
-            match (last, event.key) {
-                // The end of a life whose birth is lost in damage says nothing of another one.
-                (last, None) if last != Some(event.life) => continue,
-                (Some(_), _) => drop(lives.pop()),
-                (None, _) => {}
+        self.events.dedup_by(|next, last| {
+            // The end of a life whose birth is lost in damage says nothing of another one.
+            if next.id == last.id && (next.key.is_some() || next.life == last.life) {
+                *last = *next;
             }
-            if event.key.is_some() {
-                lives.push(event);
-            }
-        }
-        self.events = lives;
+            next.id == last.id
+        });
+        self.events.retain(|event| event.key.is_some());
     }
 }
 
@@ -178,6 +182,11 @@ impl KeyLog {
     /// What the system says.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.files.sync()
+    }
+
+    /// How far the log goes.
+    pub(super) fn extent(&self) -> Extent {
+        self.files.extent()
     }
 
     /// Whether most of the log is past, when so many keys with so many bytes are live.

@@ -28,6 +28,7 @@ pub mod items;
 pub(crate) mod journal;
 mod key_log;
 mod keys;
+mod lengths;
 pub mod marks;
 mod number;
 mod observations;

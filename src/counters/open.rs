@@ -1,6 +1,7 @@
 //! Taking over what an earlier process has left in a data directory, and bringing to the medium
 //! what this one has counted.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -8,12 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::births::Births;
 use super::cells::{CellId, Cells, Face, Held, Kind, Shown};
-use super::disk::Disk;
+use super::disk::{Disk, lock};
 use super::idle::Vacant;
 use super::items::Items;
 use super::journal::OpenError;
 use super::key_log::{Life, Replay};
 use super::keys::SHARDS;
+use super::lengths::{Both, Extent};
 use super::marks::Marks;
 use super::number::Decimal;
 use super::observations::Log;
@@ -37,16 +39,24 @@ pub struct Recovered {
     pub torn_bytes: usize,
     /// Bytes of logs that are damaged.
     pub damaged_bytes: usize,
+    /// Bytes that the log of keys has lost at its end, or all that it had.
+    pub lost_key_bytes: u64,
+    /// The same of the log of items.
+    pub lost_item_bytes: u64,
 }
 
-/// What has become of a cell that an earlier process gave out.
-enum Adopted {
-    /// Its key has it.
-    Alone,
-    /// Its key has it, and had this one before.
-    InsteadOf(CellId),
-    /// Its key has another.
-    Not,
+impl Recovered {
+    /// Holds the logs, which were so long when they were found, against what was noted of them.
+    fn compare(&mut self, disk: &Disk, items: &Items, key_bytes: u64, item_bytes: u64) {
+        let (noted, now) = (disk.noted(), Both { keys: disk.extent(), items: items.extent() });
+        let found = |extent: Extent, bytes| Extent { bytes, ..extent };
+        self.lost_key_bytes = noted.keys.missing(found(now.keys, key_bytes));
+        self.lost_item_bytes = noted.items.missing(found(now.items, item_bytes));
+        if noted.keys.missing(now.keys) + noted.items.missing(now.items) > 0 {
+            // It is told once; so is what was cut off because of damage, as that.
+            disk.note(now);
+        }
+    }
 }
 
 impl Counters {
@@ -60,21 +70,37 @@ impl Counters {
         dir: &Path,
         now: Timestamp,
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_locked(options, dir, lock(dir)?, now)
+    }
+
+    /// The same, of a directory that was [locked](lock) already.
+    ///
+    /// # Errors
+    /// [`OpenError`], where a file in it cannot be used.
+    pub fn open_locked(
+        options: Options,
+        dir: &Path,
+        lock: File,
+        now: Timestamp,
+    ) -> Result<(Self, Recovered), OpenError> {
         let mut recovered = Recovered::default();
-        let (disk, replay, keys) = Disk::open(dir)?;
+        let (disk, replay, keys) = Disk::open(dir, lock)?;
         let (items, found) = Items::open(options.items_bytes, dir, now)?;
         recovered.damaged_bytes = keys.damaged_bytes + found.damaged_bytes;
         recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
         recovered.items = items.len();
+        recovered.compare(&disk, &items, keys.file_bytes, found.file_bytes);
         let cells = Cells::new(options.max_series.saturating_add(1), Some(dir));
         let mut unique = items.unique_max();
         let mut counters = Self::over(options, cells, items);
         counters.disk = Some(disk);
-        counters.keys.reserve(replay.len());
-        let mut births = Births::default();
+        let others = counters.name_cells(&replay);
+        let mut births = Vec::with_capacity(replay.len());
+        let has_items = recovered.items > 0;
         let mut vacant = Vec::new();
         let mut next = 0;
-        for (id, life, key) in replay.lives() {
+        for (id, life, place) in replay.lives() {
+            let key = replay.key(place);
             // One segment after the other, also where one holds no cell in use any more.
             while next < id.number() && counters.cells.has_room(next) {
                 counters.cells.prepare(next)?;
@@ -86,31 +112,27 @@ impl Counters {
                 recovered.beyond_room += 1;
                 continue;
             };
-            match counters.adopt(id, key, &replay) {
-                Adopted::Alone => recovered.series += 1,
-                // The record that freed the other one is lost in damage.
-                Adopted::InsteadOf(other) => vacant.push(other),
-                Adopted::Not => {
-                    vacant.push(id);
-                    continue;
-                }
+            if others.binary_search(&id).is_ok() {
+                vacant.push(id);
+                continue;
             }
+            recovered.series += 1;
             let cell = counters.cells.get(id);
             unique = unique.max(cell.unique());
             counters.expiring.note(id, cell.expires());
             recovered.reset += usize::from(!is_kept);
-            if counters.face(id).shown != Shown::Text {
+            if has_items && counters.face(id).shown != Shown::Text {
                 // Left over from a change that was under way when the process ended.
                 counters.items.forget(key);
             }
             counters.impose(id, key, now);
-            births.push(id, key);
+            births.push((id, place));
         }
         // The lowest is given out first, so that those in use lie close together.
         vacant.reverse();
         counters.vacant = Vacant::of(vacant);
         counters.may_rewrite = recovered.beyond_room == 0;
-        counters.births = Mutex::new(births);
+        counters.births = Mutex::new(Births::inherited(births, replay.into_keys()));
         counters.unique.store(unique + 1, Relaxed);
         counters.observations = Log::open(dir, &counters)?;
         counters.cells.prepare(0)?;
@@ -176,22 +198,20 @@ impl Counters {
         }
     }
 
-    /// Takes a key of an earlier process in. Of two cells it has the one that it was given later.
-    fn adopt(&self, id: CellId, key: &[u8], replay: &Replay) -> Adopted {
-        let hash = self.keys.hash(key);
-        let mut shard = self.keys.write(hash.shard());
-        let other = shard.get(hash, key);
-        if other.is_some_and(|other| replay.is_later(other, id)) {
-            return Adopted::Not;
+    /// Takes the keys of an earlier process in. Gives the cells, in order, that have none for all that: of
+    /// two with the same key it has the one that it was given later, since the record that freed the
+    /// other is lost in damage.
+    fn name_cells(&mut self, replay: &Replay) -> Vec<CellId> {
+        let mut filling = self.keys.fill(replay.len());
+        let mut without = Vec::new();
+        for (id, _, place) in replay.lives() {
+            if self.cells.has_room(id.number()) && !filling.push(replay.key(place), id) {
+                without.push(id);
+            }
         }
-        if other.is_some() {
-            shard.remove(hash, key, |key| self.keys.hash(key));
-        }
-        match (shard.insert(hash, key, id, |key| self.keys.hash(key)), other) {
-            (false, _) => Adopted::Not,
-            (true, None) => Adopted::Alone,
-            (true, Some(other)) => Adopted::InsteadOf(other),
-        }
+        without.extend(filling.finish(|one, other| replay.is_later(one, other)));
+        without.sort_unstable();
+        without
     }
 
     /// Brings what was counted to the medium, so that it survives the loss of power as well. It may
@@ -201,14 +221,20 @@ impl Counters {
     /// What the system says; everything is tried all the same.
     pub fn sync(&self) -> io::Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
+        // As they are now: what comes in between need not be on the medium.
+        let lengths = Both { keys: disk.extent(), items: self.items.extent() };
         // Keys before cells: a cell without its key would be nobody's.
         let keys = disk.sync().and_then(|()| self.rewrite_keys(disk));
         let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync_data());
+        let items = self.items.sync();
+        if keys.is_ok() && items.is_ok() {
+            disk.note(lengths);
+        }
         let observations = match self.observations.refusal() {
             Some(reason) => Err(io::Error::other(reason)),
             None => self.observations.handles().into_iter().try_for_each(|file| file?.sync_data()),
         };
-        keys.and(cells).and(self.items.sync()).and(observations)
+        keys.and(cells).and(items).and(observations)
     }
 
     /// Writes the log of keys anew when most of it is past.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::journal::{Found, Journal, OpenError};
+use super::lengths::Extent;
 
 /// A log is written anew when it is this much longer than twice what is live in it.
 const SLACK_BYTES: u64 = 1 << 20;
@@ -102,6 +103,7 @@ impl Rotation {
             all.records += found.records;
             all.torn_bytes += found.torn_bytes;
             all.damaged_bytes += found.damaged_bytes;
+            all.file_bytes = found.file_bytes;
             let bytes = journal.bytes();
             last = Some(Current { number, journal, past_bytes, next: None, failures: 0, wait: 0 });
             past_bytes += bytes;
@@ -137,6 +139,12 @@ impl Rotation {
         // Outside the lock: it may take as long as the disk likes.
         handle.sync_data()?;
         next.map_or(Ok(()), |next| next.sync_data())
+    }
+
+    /// How far the log goes.
+    pub(super) fn extent(&self) -> Extent {
+        let current = self.lock();
+        Extent { number: current.number, bytes: current.journal.bytes() }
     }
 
     /// Whether most of the log is past, when `live_bytes` of it are not, and it is time to try.

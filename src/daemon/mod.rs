@@ -178,8 +178,10 @@ fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
 
 /// Says what was found in the data directory, and loudly what was not.
 fn report(found: &Found, dir: &Path) {
-    let Recovered { series, items, reset, nameless, beyond_room, torn_bytes, damaged_bytes } =
-        found.counters;
+    let Recovered {
+        series, items, reset, nameless, beyond_room, torn_bytes, damaged_bytes, ..
+    } = found.counters;
+    let Recovered { lost_key_bytes, lost_item_bytes, .. } = found.counters;
     let dir = dir.display();
     if series > 0 || items > 0 {
         tracing::info!(series, items, rows = found.rows, "took over {dir}");
@@ -221,6 +223,18 @@ fn report(found: &Found, dir: &Path) {
     }
     if damaged_bytes > 0 {
         tracing::error!(damaged_bytes, "a log in {dir} is damaged; the rest of it was taken over");
+    }
+    if lost_key_bytes > 0 {
+        tracing::error!(
+            bytes = lost_key_bytes,
+            "keys.log is missing in {dir}, or its end is: put a copy in its place before anything is counted; see \"When a file is lost\" in the README"
+        );
+    }
+    if lost_item_bytes > 0 {
+        tracing::error!(
+            bytes = lost_item_bytes,
+            "the log of items is missing in {dir}, or its end is: values that are no numbers are gone, or stand as they stood before"
+        );
     }
     if beyond_room > 0 {
         tracing::error!(

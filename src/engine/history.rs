@@ -8,15 +8,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 
 use super::state::State;
 use super::{Engine, options};
 use crate::config::{Config, Tier};
 use crate::counters::cells::{CellId, Kind};
-use crate::counters::{self, Counters, Recovered};
+use crate::counters::{self, Counters, Recovered, lock};
 use crate::limits;
 use crate::rollup::row::{GROUP, span};
 use crate::rollup::{Record, Row, SeriesId};
@@ -73,30 +75,26 @@ impl Engine {
     /// # Errors
     /// [`OpenError`], where another process works on the directory, or a file in it cannot be used.
     pub fn open(config: &Config, dir: &Path, now: Timestamp) -> Result<(Self, Found), OpenError> {
-        let (counters, recovered) = Counters::open(options(config), dir, now)?;
-        let path = dir.join("tallyd.redb");
-        let (keeper, left) = Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
-        let mut state = State::new(config, keeper.windows()?, now);
-        let recovered_series = recovered.series;
-        let mut found = Found { counters: recovered, ..Found::default() };
-        found.gone_tiers.clone_from(&left.gone);
-        let is_new = left.is_new;
-        state.catalogue.reserve(recovered_series);
-        let mut kept = state.restore(left, &path)?;
-        found.is_log_missing = !is_new && !TickLog::is_in(dir);
-        found.has_no_history = is_new && recovered_series > 1;
-        let mut observed = None;
-        let (log, damaged_bytes) = TickLog::open(dir, |record| {
-            if let LogRecord::Row { observed: position, .. } = record {
-                observed = Some(position);
-            }
-            found.rows += usize::from(state.replay(record, &mut kept));
+        let lock = lock(dir)?;
+        // Neither needs the other, so each has a processor where there are two.
+        let (told, counters) = std::thread::scope(|scope| {
+            let name = "tallyd-history".to_owned();
+            let told =
+                Builder::new().name(name).spawn_scoped(scope, || Told::read(config, dir, now));
+            let counters = Counters::open_locked(options(config), dir, lock, now);
+            let told = told.map_err(counters::OpenError::io(dir))?.join();
+            Ok::<_, counters::OpenError>((
+                told.unwrap_or_else(|panic| resume_unwind(panic)),
+                counters,
+            ))
         })?;
+        let (counters, recovered) = counters?;
+        let Told { mut state, keeper, log, kept, observed, is_new, mut found } = told?;
+        found.counters = recovered;
+        found.has_no_history = is_new && recovered.series > 1;
         if let Some(position) = observed {
             counters.observed_before(position);
         }
-        found.damaged_bytes = damaged_bytes;
-        state.is_logged = true;
         state.take_over(&counters, (!is_new).then_some(&kept), now);
         if is_new {
             // From here on everything that is counted belongs to some window; what was before does not.
@@ -235,6 +233,45 @@ impl Engine {
     }
 }
 
+/// What the store and the log tell of an earlier process. Of the live table nothing is needed for it.
+struct Told {
+    state: State,
+    keeper: Keeper,
+    log: TickLog,
+    /// The totals of each series that are in windows.
+    kept: Vec<Counted>,
+    /// How far the log of observations is in windows.
+    observed: Option<u64>,
+    /// There was no store.
+    is_new: bool,
+    found: Found,
+}
+
+impl Told {
+    fn read(config: &Config, dir: &Path, now: Timestamp) -> Result<Self, OpenError> {
+        let path = dir.join("tallyd.redb");
+        let (mut keeper, left) = Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
+        let mut state = State::new(config, keeper.windows()?, now);
+        let is_new = left.is_new;
+        let mut found = Found { gone_tiers: left.gone.clone(), ..Found::default() };
+        found.is_log_missing = !is_new && !TickLog::is_in(dir);
+        let mut kept = state.restore(left, &path)?;
+        keeper.note_groups(state.groups());
+        let mut observed = None;
+        let (log, damaged_bytes) = TickLog::open(dir, |record| {
+            if let LogRecord::Row { observed: position, .. } = record {
+                observed = Some(position);
+            }
+            found.rows += usize::from(state.replay(record, &mut kept));
+        })?;
+        // Where damage left a key twice, one of the two goes on.
+        state.catalogue.index();
+        found.damaged_bytes = damaged_bytes;
+        state.is_logged = true;
+        Ok(Self { state, keeper, log, kept, observed, is_new, found })
+    }
+}
+
 fn log_error(error: &io::Error) -> StoreError {
     StoreError::Io { path: PathBuf::from("ticks.log"), reason: error.to_string() }
 }
@@ -244,18 +281,24 @@ impl State {
     fn restore(&mut self, left: Left, path: &Path) -> Result<Vec<Counted>, StoreError> {
         let damaged =
             |reason: &str| StoreError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
-        for (group, bytes) in &left.series {
-            let read = self.catalogue.read_series(*group, bytes);
-            read.ok_or_else(|| damaged("the list of series is not as it was written"))?;
+        let mut is_whole = true;
+        left.each_series(|group, bytes| {
+            is_whole &= self.catalogue.read_series(group, bytes).is_some();
+        })?;
+        if !is_whole || !self.catalogue.index() {
+            return Err(damaged("the list of series is not as it was written"));
         }
         let mut kept = vec![Counted::default(); self.catalogue.len()];
-        for (group, bytes) in &left.totals {
-            let read = self.catalogue.read_totals(*group, bytes, |id, counted| {
+        left.each_total(|group, bytes| {
+            let read = self.catalogue.read_totals(group, bytes, |id, counted| {
                 if let Some(kept) = kept.get_mut(id.index()) {
                     *kept = counted;
                 }
             });
-            read.ok_or_else(|| damaged("the totals are not as they were written"))?;
+            is_whole &= read.is_some();
+        })?;
+        if !is_whole {
+            return Err(damaged("the totals are not as they were written"));
         }
         self.windows.restore_coverage(left.coverage);
         if let Some(checkpoint) = left.checkpoint {
@@ -291,7 +334,7 @@ impl State {
             LogRecord::Checkpoint { .. } => false,
             LogRecord::Series { id, life, born, key } => {
                 if id.index() == self.catalogue.len() {
-                    self.catalogue.register(&key, CellId::NONE, born);
+                    self.catalogue.append(&key, CellId::NONE, born);
                     self.new_groups.insert(id.0 / GROUP);
                 }
                 kept.resize(self.catalogue.len(), Counted::default());

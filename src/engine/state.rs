@@ -95,7 +95,7 @@ impl State {
         let open = now.align_down(Span::SECOND);
         let base = Window::starting(kept.map_or(open, |_| self.closed), Span::SECOND);
         let births = counters.births();
-        self.catalogue.reserve(births.len());
+        self.catalogue.reserve(births.len().saturating_sub(self.catalogue.len()));
         self.series.reserve(births.len());
         self.rollup.reserve(births.len());
         for (cell, series) in self.learn_all(counters, births, base) {

@@ -133,6 +133,35 @@ fn has_sorted_tags(key: &[u8]) -> bool {
     })
 }
 
+/// The name of a series that has tags; `None` for one that has none. For keys as they are written most
+/// often it takes no memory.
+#[must_use]
+pub fn name_before_tags(key: &[u8]) -> Option<Cow<'_, str>> {
+    let at = memchr(b';', key)?;
+    if is_plainly_tagged(key) {
+        return std::str::from_utf8(key.get(..at)?).ok().map(Cow::Borrowed);
+    }
+    let series = Series::from_key(key);
+    (!series.tags().is_empty()).then(|| Cow::Owned(series.name.into()))
+}
+
+/// Whether a key names a series with tags for certain: all of it is shown as it is, and its tags are well
+/// formed and in order.
+fn is_plainly_tagged(key: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(key) else { return false };
+    let mut parts = text.split(';');
+    let mut is_good = parts.next().is_some_and(|name| !name.is_empty()) && !text.contains('\\');
+    let (mut before, mut count) = ("", 0);
+    for part in parts {
+        let Some((name, value)) = part.split_once('=') else { return false };
+        is_good &= before < name && !name.contains(['!', '^']);
+        is_good &= !value.is_empty() && !value.starts_with('~');
+        before = name;
+        count += 1;
+    }
+    is_good && (1..=limits::SERIES_TAGS).contains(&count)
+}
+
 /// Whether tallyd keeps a name for its own figures. Clients may not write under it.
 #[must_use]
 pub fn is_reserved(key: &[u8]) -> bool {
@@ -170,6 +199,17 @@ mod tests {
             let series = Series::from_key(key.as_bytes());
             assert_eq!(series.name(), key);
             assert!(series.tags().is_empty(), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_name_before_tags_is_that_of_the_series() {
+        let odd = ["a;b", "a;=x", "a;b=", "a;b=~x", ";a=b", "a;b=1;b=2", "a;b!=1", "a;", "plain"];
+        let tagged = ["a;b=1", "a;b=1;c=2", "a;c=2;b=1", "a\\x;b=1", "a;b=\\x", "a;q=x=y", "é;b=ü"];
+        for key in odd.into_iter().chain(tagged).map(str::as_bytes).chain([&b"a\xe9;b=1"[..]]) {
+            let series = Series::from_key(key);
+            let name = (!series.tags().is_empty()).then(|| series.name());
+            assert_eq!(name_before_tags(key).as_deref(), name, "{series}");
         }
     }
 

@@ -11,7 +11,7 @@ use hashbrown::raw::RawTable;
 use crate::counters::cells::{CellId, Kind};
 use crate::rollup::SeriesId;
 use crate::rollup::row::GROUP;
-use crate::series::{Pattern, Series};
+use crate::series::{Pattern, Series, name_before_tags};
 use crate::time::Timestamp;
 use crate::varint::{self, Reader};
 
@@ -55,7 +55,15 @@ pub struct Catalogue {
     /// The first and the last of each name, as positions in `tagged`.
     names: RawTable<(u32, u32)>,
     hasher: foldhash::fast::RandomState,
+    /// The series after the one that was asked for last. A start asks for nearly all, in nearly this order,
+    /// and finds them without a look into the table.
+    next: u32,
+    /// So many series are in `ids`.
+    indexed: usize,
 }
+
+/// Parts of the table that are filled one after the other: of a million series each takes 160 KiB.
+const PARTS: usize = 64;
 
 impl std::fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,12 +142,27 @@ impl Catalogue {
     /// The id of the series with this key, whose tags are in order; it is new where the key was not
     /// seen before.
     pub fn register(&mut self, key: &[u8], cell: CellId, born: Timestamp) -> SeriesId {
-        let hash = self.hasher.hash_one(key);
-        if let Some(id) = self.ids.get(hash, |id| self.key(*id) == key) {
-            let id = *id;
+        debug_assert_eq!(self.indexed, self.len(), "whoever appends, indexes");
+        let is_it = |id: &SeriesId| self.key(*id) == key;
+        let next = Some(SeriesId(self.next)).filter(|id| id.index() < self.len() && is_it(id));
+        let hash = if next.is_some() { 0 } else { self.hasher.hash_one(key) };
+        if let Some(id) = next.or_else(|| self.ids.get(hash, is_it).copied()) {
             self.get_mut(id).cell = cell;
+            self.next = id.0 + 1;
             return id;
         }
+        let id = self.append(key, cell, born);
+        self.next = id.0 + 1;
+        let Self { known, keys, ids, hasher, .. } = self;
+        ids.insert(hash, id, |id| hasher.hash_one(key_of(known, keys, *id)));
+        self.indexed = self.known.len();
+        id
+    }
+
+    /// Puts a series with a key that is new behind the others. It is not found by its key before
+    /// [`index`](Self::index): a start puts very many in, and each would wait for the memory of its own
+    /// place in the table.
+    pub fn append(&mut self, key: &[u8], cell: CellId, born: Timestamp) -> SeriesId {
         let id = SeriesId(u32::try_from(self.known.len()).expect("cells are fewer than 2^32"));
         let key_at = self.keys.len() as u64;
         self.keys.extend_from_slice(key);
@@ -153,8 +176,6 @@ impl Catalogue {
             kind,
             is_moved: false,
         });
-        let Self { known, keys, ids, hasher, .. } = self;
-        ids.insert(hash, id, |id| hasher.hash_one(key_of(known, keys, *id)));
         self.chain(id);
         id
     }
@@ -162,30 +183,57 @@ impl Catalogue {
     /// The series with this key, whose tags are in order.
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<SeriesId> {
+        debug_assert_eq!(self.indexed, self.len(), "whoever appends, indexes");
         self.ids.get(self.hasher.hash_one(key), |id| self.key(*id) == key).copied()
+    }
+
+    /// Has all that was appended found by its key; `false` where a key is there twice, of which one is
+    /// found. They are put into the table part by part, so that a part stays near the processor.
+    pub fn index(&mut self) -> bool {
+        let Self { known, keys, ids, hasher, indexed, .. } = self;
+        let further = known.len() - *indexed;
+        let rehash = |id: &SeriesId| hasher.hash_one(key_of(known, keys, *id));
+        ids.reserve(further, rehash);
+        let places = ids.buckets() as u64;
+        let count = if further > PARTS * PARTS { PARTS } else { 1 };
+        let room = further / count * 9 / 8;
+        let mut parts: Vec<_> = (0..count).map(|_| Vec::with_capacity(room)).collect();
+        for id in (*indexed..known.len()).filter_map(|at| u32::try_from(at).ok()).map(SeriesId) {
+            let hash = rehash(&id);
+            let part = (hash & (places - 1)) * count as u64 / places;
+            parts.get_mut(usize::try_from(part).unwrap_or(0)).expect("a fraction").push((hash, id));
+        }
+        let mut is_single = true;
+        for (hash, id) in parts.into_iter().flatten() {
+            let key = key_of(known, keys, id);
+            if ids.get(hash, |other| key_of(known, keys, *other) == key).is_some() {
+                is_single = false;
+            } else {
+                ids.insert(hash, id, rehash);
+            }
+        }
+        *indexed = known.len();
+        is_single
     }
 
     /// Puts a new series with tags behind the last one of its name.
     fn chain(&mut self, id: SeriesId) {
-        let series = self.series(id);
-        if series.tags().is_empty() {
-            return;
-        }
-        let at = u32::try_from(self.tagged.len()).expect("cells are fewer than 2^32");
-        self.tagged.push((id, None));
-        let hash = self.hasher.hash_one(series.name());
         let Self { known, keys, names, tagged, hasher, .. } = self;
-        let name = |at: u32| {
+        let Some(name) = name_before_tags(key_of(known, keys, id)) else { return };
+        let at = u32::try_from(tagged.len()).expect("cells are fewer than 2^32");
+        tagged.push((id, None));
+        let name_at = |at: u32| {
             let id = tagged.get(at as usize).map_or(id, |(id, _)| *id);
-            Series::from_key(key_of(known, keys, id)).name().to_owned()
+            name_before_tags(key_of(known, keys, id)).unwrap_or_default()
         };
-        if let Some((_, last)) = names.get_mut(hash, |(first, _)| name(*first) == series.name()) {
+        let hash = hasher.hash_one(&*name);
+        if let Some((_, last)) = names.get_mut(hash, |(first, _)| name_at(*first) == name) {
             let before = std::mem::replace(last, at);
             if let Some((_, next)) = tagged.get_mut(before as usize) {
                 *next = Some(at);
             }
         } else {
-            names.insert(hash, (at, at), |(first, _)| hasher.hash_one(name(*first).as_str()));
+            names.insert(hash, (at, at), |(first, _)| hasher.hash_one(&*name_at(*first)));
         }
     }
 
@@ -262,7 +310,7 @@ impl Catalogue {
     }
 
     /// Takes the series of a group in, which comes after all that are known; `None` where the bytes are
-    /// something else.
+    /// something else. They are to be [indexed](Self::index).
     pub fn read_series(&mut self, group: u32, bytes: &[u8]) -> Option<()> {
         let mut reader = Reader::new(bytes);
         let mut next = group.checked_mul(GROUP)?;
@@ -270,7 +318,7 @@ impl Catalogue {
             let len = usize::try_from(reader.number()?).ok()?;
             let key = reader.take(len)?;
             let born = Timestamp::from_secs(i64::from(reader.number_u32()?));
-            if self.register(key, CellId::NONE, born) != SeriesId(next) {
+            if self.append(key, CellId::NONE, born) != SeriesId(next) {
                 return None;
             }
             next += 1;
@@ -410,6 +458,31 @@ mod tests {
         check("a*", 0, &["a", "a.b"]);
         check("*", 4, &["b", "c", "c;d"]);
         check("nothing", 0, &[]);
+    }
+
+    #[test]
+    fn what_was_appended_is_found_once_it_is_indexed() {
+        let mut catalogue = Catalogue::default();
+        let key = |at: u32| format!("a{at};b={at}");
+        let register = |catalogue: &mut Catalogue, at| {
+            catalogue.register(key(at).as_bytes(), CellId::NONE, Timestamp::EPOCH)
+        };
+        for at in 0..9000 {
+            let id = catalogue.append(key(at).as_bytes(), CellId::NONE, Timestamp::EPOCH);
+            assert_eq!(id, SeriesId(at));
+            if at % 4500 == 0 {
+                assert!(catalogue.index());
+            }
+        }
+        assert!(catalogue.index());
+        // In order, as a start asks for them; and against it.
+        for at in (0..9000).chain((0..9000).rev()) {
+            assert_eq!(register(&mut catalogue, at), SeriesId(at));
+        }
+        assert_eq!(register(&mut catalogue, 9000), SeriesId(9000));
+        catalogue.append(key(7).as_bytes(), CellId::NONE, Timestamp::EPOCH);
+        assert!(!catalogue.index(), "it is there twice");
+        assert_eq!([5, 7].map(|at| register(&mut catalogue, at).index()), [5, 7]);
     }
 
     #[test]

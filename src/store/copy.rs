@@ -58,7 +58,10 @@ impl Totals {
     /// Takes in what is told under a key of the store; `None` where that is not as it was written.
     pub fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key.first() {
-            Some(b's') => self.catalogue.read_series(group_of(key)?, value),
+            Some(b's') => {
+                self.catalogue.read_series(group_of(key)?, value)?;
+                self.catalogue.index().then_some(())
+            }
             Some(b't') => {
                 self.counted.resize(self.catalogue.len(), Counted::default());
                 let counted = &mut self.counted;

@@ -86,10 +86,7 @@ pub struct Job {
 /// What an earlier process has left in the store.
 #[derive(Debug)]
 pub struct Left {
-    /// Keys and births of the series, group by group.
-    pub series: Vec<(u32, Vec<u8>)>,
-    /// What was counted and shown, group by group, as of the checkpoint.
-    pub totals: Vec<(u32, Vec<u8>)>,
+    snapshot: Arc<dyn Snapshot>,
     /// `None` where there was none yet.
     pub checkpoint: Option<Checkpoint>,
     /// When tallyd was up until then.
@@ -98,6 +95,24 @@ pub struct Left {
     pub is_new: bool,
     /// Widths of tiers that have history here and are not configured any more; it is removed.
     pub gone: Vec<Span>,
+}
+
+impl Left {
+    /// Shows keys and births of the series to `see`, group by group.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn each_series(&self, see: impl FnMut(u32, &[u8])) -> Result<(), StoreError> {
+        each_group(&*self.snapshot, b's', see)
+    }
+
+    /// Shows what was counted and shown as of the checkpoint to `see`, group by group.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn each_total(&self, see: impl FnMut(u32, &[u8])) -> Result<(), StoreError> {
+        each_group(&*self.snapshot, b't', see)
+    }
 }
 
 impl Job {
@@ -136,9 +151,7 @@ impl Keeper {
             list.last().map_or(Timestamp::from_millis(i64::MIN), |last| last.window(tier).end)
         });
         let sealed = sealed.collect();
-        let series = groups(&*snapshot, b's')?;
         let left = Left {
-            totals: groups(&*snapshot, b't')?,
             checkpoint: value(&*snapshot, CHECKPOINT_KEY)?
                 .map(|bytes| read(&*store, Checkpoint::read(&bytes, tiers)))
                 .transpose()?,
@@ -148,12 +161,16 @@ impl Keeper {
                 .unwrap_or_default(),
             gone,
             is_new,
-            series,
+            snapshot,
         };
-        let groups = left.series.last().map_or(0, |(group, _)| group + 1);
         let (tiers, extents) = (tiers.to_vec(), known);
-        let (merging, unmergeable) = (None, BTreeSet::new());
+        let (merging, unmergeable, groups) = (None, BTreeSet::new(), 0);
         Ok((Self { store, tiers, extents, sealed, dead, merging, unmergeable, groups }, left))
+    }
+
+    /// Notes how many groups of series there are, for whoever has looked at what was [`Left`].
+    pub fn note_groups(&mut self, groups: u32) {
+        self.groups = self.groups.max(groups);
     }
 
     /// The windows that lie here.
@@ -486,13 +503,17 @@ fn value(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<Vec<u8>>, StoreEr
     Ok(found)
 }
 
-fn groups(snapshot: &dyn Snapshot, space: u8) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
-    let mut groups = Vec::new();
+fn each_group(
+    snapshot: &dyn Snapshot,
+    space: u8,
+    mut see: impl FnMut(u32, &[u8]),
+) -> Result<(), StoreError> {
     snapshot.scan(&[space], &mut |key, bytes| {
-        groups.extend(group_of(key).map(|group| (group, bytes.to_vec())));
+        if let Some(group) = group_of(key) {
+            see(group, bytes);
+        }
         true
-    })?;
-    Ok(groups)
+    })
 }
 
 /// Something that was read and has to be what was written.

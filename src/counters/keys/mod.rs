@@ -9,6 +9,7 @@
 //! This module knows numbers of cells, and nothing of what is in them.
 
 mod arena;
+mod filling;
 mod shard;
 
 use std::hash::BuildHasher;
@@ -88,13 +89,10 @@ impl Keys {
         self.lock(shard).write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the table large enough for so many keys at once, instead of a little at a time.
-    pub(super) fn reserve(&self, keys: usize) {
-        // Hashes do not spread quite evenly.
-        let each = (keys / SHARDS) * 33 / 32;
-        for shard in 0..SHARDS {
-            self.write(shard).reserve(each, |key| self.hash(key));
-        }
+    /// A shard, for whoever has the table to himself.
+    fn shard_mut(&mut self, shard: usize) -> &mut Shard {
+        let lock = &mut self.shards.get_mut(shard).expect("a hash names one of the shards").0;
+        lock.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]

@@ -156,12 +156,37 @@ impl Shard {
         Some(entry.id())
     }
 
-    /// Makes room for so many keys in all.
-    pub(in crate::counters) fn reserve(&mut self, keys: usize, rehash: impl Fn(&[u8]) -> Hash) {
-        let places = keys * 5 / 4 + LEAST;
-        if places > self.entries.len() {
-            self.rebuild(places, rehash);
-        }
+    /// Keeps the bytes of a key that will be given a [`place`](Self::place); `None` when there is no room
+    /// for them.
+    pub(super) fn keep(&mut self, hash: Hash, key: &[u8], id: CellId) -> Option<Entry> {
+        self.arena.push(key).map(|place| Entry::new(hash, place, id))
+    }
+
+    /// Makes room for so many keys in a shard that has none.
+    pub(super) fn make_room(&mut self, keys: usize) {
+        self.entries = vec![Entry::NONE; keys * 5 / 4 + LEAST];
+    }
+
+    /// Gives a key its place, for which there is room. Where it has one already the cell that `is_later`
+    /// says stays there; the other one is what comes back.
+    pub(super) fn place(
+        &mut self,
+        hash: Hash,
+        entry: Entry,
+        is_later: impl Fn(CellId, CellId) -> bool,
+    ) -> Option<CellId> {
+        let key = self.arena.get(entry.place());
+        let there = self.probe(hash, |other| self.arena.get(other.place()) == key);
+        let Some((at, there)) = there else {
+            put(&mut self.entries, hash, entry);
+            self.len += 1;
+            return None;
+        };
+        let (stays, goes) =
+            if is_later(there.id(), entry.id()) { (there, entry) } else { (entry, there) };
+        set(&mut self.entries, at, stays);
+        self.arena.forget(goes.place());
+        Some(goes.id())
     }
 
     /// The first entry with the key's tag that `is_it`, and where it stands.

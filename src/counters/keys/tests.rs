@@ -63,6 +63,28 @@ proptest! {
 }
 
 #[test]
+fn filling_at_once_gives_what_putting_in_one_by_one_does() {
+    let mut keys = Keys::new();
+    let mut filling = keys.fill(3000);
+    let mut model = BTreeMap::new();
+    for number in 0..3000 {
+        assert!(filling.push(&key(number), CellId::of_number(number.into())));
+        model.insert(key(number), CellId::of_number(number.into()));
+    }
+    // Three keys have another cell as well; of the last the first one is the later.
+    for (number, cell) in [(5, 4000), (700, 4001), (2999, 4002)] {
+        assert!(filling.push(&key(number), CellId::of_number(cell)));
+        model.insert(key(number), CellId::of_number(if cell == 4002 { 2999 } else { cell }));
+    }
+    assert!(!filling.push(&[b'x'; 256], CellId::of_number(4003)), "longer than keys are");
+    let later = |one: CellId, other: CellId| other == CellId::of_number(4002) || one > other;
+    let mut others = filling.finish(later);
+    others.sort_unstable();
+    assert_eq!(others, [5, 700, 4002].map(CellId::of_number));
+    check(&keys, &model).unwrap();
+}
+
+#[test]
 fn what_is_taken_out_gives_its_room_back() {
     let keys = Keys::new();
     let name = |n: u32| format!("some.counter.with.a.name.of.39.bytes.{n:07}").into_bytes();
