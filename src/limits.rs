@@ -183,6 +183,9 @@ pub const MEASURE_SERIES: usize = 100_000;
 /// windows reaches back.
 pub const MEASURE_SLICES: usize = 100_000;
 
+/// Such slices that hold a sum alone, of eight bytes, over all lines that are read together.
+pub const MEASURE_SUMS: usize = 1_000_000;
+
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
 
@@ -216,6 +219,7 @@ const _: () = {
     assert!(
         (BACKUP_ROW_BYTES as u64) < BACKUP_PART_READ_BYTES && BACKUP_PART_BYTES < BACKUP_ROW_BYTES
     );
+    assert!(MEASURE_SLICES <= MEASURE_SUMS, "one line at least is read at once");
     assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

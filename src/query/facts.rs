@@ -3,6 +3,7 @@
 //! The catalogue knows it of all series, and changes with every tick. Whoever takes longer than a
 //! tick may wait asks a copy of what concerns them.
 
+use crate::counters::cells::Kind;
 use crate::rollup::SeriesId;
 use crate::store::{Catalogue, Known};
 
@@ -38,6 +39,12 @@ impl Selected {
     #[must_use]
     pub fn len(&self) -> usize {
         self.series.len()
+    }
+
+    /// Whether all of them are counters.
+    #[must_use]
+    pub fn are_counters(&self) -> bool {
+        self.series.iter().all(|(_, known)| known.kind == Kind::Counter)
     }
 
     /// Whether there is none.

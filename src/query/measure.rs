@@ -291,6 +291,12 @@ impl Merged {
         Self { counts_min: u64::MAX, ..Self::default() }
     }
 
+    /// So many counters that were incremented by `sum` together, of which no more is known.
+    pub(super) fn counted(counters: u32, sum: u64) -> Self {
+        let counts = Some(Counts { touched: 0, ..Counts::base(sum, 0, None) });
+        Self { counters, counts, ..Self::default() }
+    }
+
     /// Takes in how the observations of a record were spread.
     pub(super) fn spread(&mut self, record: &Record) {
         if let Record::Distribution(_, spread) = record {

@@ -10,6 +10,7 @@ mod measure;
 mod range;
 mod selection;
 mod share;
+mod sums;
 
 pub use facts::{Facts, Selected};
 pub use range::Range;

@@ -1,10 +1,12 @@
 //! A question at evenly spaced instants.
 //!
 //! Where the windows fit the tier, the whole range is read once from the finest tier that holds all of
-//! it, cut into slices as long as a step, and each window is put together from its slices. Where they do
-//! not, each point is read by itself, from the finest tier that holds it.
+//! it, cut into slices as long as a step, and each window is put together from its slices; of counters
+//! only the sums where these tell all, many groups of series at once (`sums`). Where they do not fit, each
+//! point is read by itself, from the finest tier that holds it.
 
 use super::measure::{Merged, Parts, Reading, View, lies_before, unreadable};
+use super::sums::{self, Slices, Sums};
 use super::{Facts, Observation, Question, Reason};
 use crate::config::{Against, Measure};
 use crate::counters::cells::Kind;
@@ -19,6 +21,9 @@ const FINDING: u64 = 8;
 
 /// To put two slices together costs about a quarter of what it costs to look at a window.
 const JOINS: u64 = 4;
+
+/// To add up a sum costs about an eighth of that.
+const SUMS: u64 = 8;
 
 /// Points whose histograms are put together at once. One histogram may be large.
 const SPREADS: usize = 32;
@@ -44,25 +49,109 @@ impl Range {
         facts: &dyn Facts,
         series: &[SeriesId],
     ) -> Vec<(Timestamp, Observation)> {
+        let mut all = self.ask_all(question, store, facts, &[series]);
+        self.instants().zip(all.pop().unwrap_or_default()).collect()
+    }
+
+    /// What is known at each of the instants, of each of these groups of series together. Each series
+    /// is in one of them.
+    #[must_use]
+    pub fn ask_all(
+        self,
+        question: &Question,
+        store: &Windows,
+        facts: &dyn Facts,
+        groups: &[&[SeriesId]],
+    ) -> Vec<Vec<Observation>> {
         let line = self.line(question);
+        let view = |series| View { store, facts, series, question, now: self.now };
+        let is_swept = self.is_swept(question, store);
+        let is_summed =
+            |view: &View<'_>| is_swept && sums::tell(question.measure, facts, view.series);
+        let room = limits::MEASURE_SUMS / line.slices().max(1);
+        let mut all = Vec::with_capacity(groups.len());
+        for groups in groups.chunks(room.max(1)) {
+            let views: Vec<_> = groups.iter().map(|series| view(series)).collect();
+            if views.iter().all(is_summed) {
+                all.extend(self.sum(line, &views));
+            } else {
+                all.extend(views.iter().map(|view| self.ask_each(line, view, is_swept)));
+            }
+        }
+        all
+    }
+
+    /// What one group comes to by itself, in the finest tier, record by record.
+    #[cfg(test)]
+    pub(super) fn ask_finest(
+        self,
+        question: &Question,
+        store: &Windows,
+        facts: &dyn Facts,
+        series: &[SeriesId],
+    ) -> Vec<Observation> {
         let view = View { store, facts, series, question, now: self.now };
-        let observations = if series.is_empty() {
+        self.ask_each(self.line(question), &view, self.is_swept(question, store))
+    }
+
+    /// One group by itself.
+    fn ask_each(self, line: Line, view: &View<'_>, is_swept: bool) -> Vec<Observation> {
+        let View { store, facts, series, question, .. } = *view;
+        if series.is_empty() {
             vec![Observation::NeverSeen; line.points]
-        } else if self.is_swept(question, store) {
+        } else if is_swept {
             view.line(line, self.age(question))
         } else {
             let ask = |at| question.ask_back(store, facts, series, at, self.now.since(at));
             line.ends().map(ask).collect()
-        };
-        line.ends().zip(observations).collect()
+        }
     }
 
-    /// Windows that are looked at for that, of so many series.
+    /// Groups of counters of which sums tell all, together.
+    fn sum(self, line: Line, views: &[View<'_>]) -> Vec<Vec<Observation>> {
+        let Some(View { store, question, .. }) = views.first() else { return Vec::new() };
+        let groups: Vec<_> = views.iter().map(|view| view.series).collect();
+        let (sums, age) = (Sums::of(store, &groups), self.age(question));
+        let now = sums.read(line, tier_for(store.tiers(), age));
+        let reference = question.against.map(|against| {
+            let age = age.plus(question.reach(against));
+            let runs = line.runs(question, against).into_iter().map(|(run, ago)| run.back(ago));
+            let read = |then| (then, sums.read(then, tier_for(store.tiers(), age)));
+            (runs.map(read).collect::<Vec<_>>(), age)
+        });
+        let each = views.iter().enumerate().map(|(at, view)| {
+            let now = view.readings(line, &sums, &now, at);
+            match &reference {
+                None => now.map(|reading| reading.judge(question.measure)).collect(),
+                Some((runs, age)) => {
+                    let then = runs.iter().flat_map(|(then, read)| {
+                        view.readings(*then, &sums, read, at).zip(then.ends())
+                    });
+                    view.compare_all(now, then, line.width, *age)
+                }
+            }
+        });
+        each.collect()
+    }
+
+    /// Windows that are looked at for that, of so many series; whether all of them are counters.
     #[must_use]
-    pub fn cost(self, question: &Question, store: &Windows, series: u64) -> u64 {
+    pub fn cost(
+        self,
+        question: &Question,
+        store: &Windows,
+        series: u64,
+        are_counters: bool,
+    ) -> u64 {
         let (line, points) = (self.line(question), self.points() as u64);
         let in_tier = |length: Span, age: Span| length.as_millis() / width(store, age).as_millis();
-        let each = if self.is_swept(question, store) {
+        let is_swept = self.is_swept(question, store);
+        let each = if is_swept && are_counters && sums::is_additive(question.measure) {
+            let finest = tier_for(store.tiers(), self.age(question));
+            let tier = sums::coarsest(store, line, finest);
+            let width = store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window);
+            line.whole().width().as_millis() / width.as_millis().max(1) / SUMS + FINDING
+        } else if is_swept {
             let joins = points.saturating_mul(line.slices_of_one() as u64) / JOINS;
             let windows = in_tier(line.whole().width(), self.age(question));
             windows.saturating_add(joins).saturating_add(points + FINDING)
@@ -75,10 +164,10 @@ impl Range {
     }
 
     /// The instants.
-    pub fn ends(self) -> impl Iterator<Item = Timestamp> {
+    pub fn instants(self) -> impl Iterator<Item = Timestamp> {
+        let first = self.span.start + self.step;
         let step = self.step.as_millis();
-        let after = move |at: usize| Span::from_millis(step.saturating_mul(at as u64));
-        (1..=self.points()).map(move |at| self.span.start + after(at))
+        (0..self.points() as u64).map(move |at| first + Span::from_millis(step.saturating_mul(at)))
     }
 
     /// How many instants there are.
@@ -114,8 +203,7 @@ impl Range {
             && line.points > 1
             && (line.width <= line.step || line.width.is_multiple_of(line.step))
             && line.slices() <= limits::MEASURE_SLICES
-            && [line.width, line.step].iter().all(|length| length.is_multiple_of(width))
-            && line.first.align_down(width) == line.first
+            && line.is_made_of(width)
             && question.against.is_none_or(|against| {
                 let runs = line.runs(question, against);
                 runs.iter().all(|(_, ago)| ago.is_multiple_of(width))
@@ -130,17 +218,17 @@ fn width(store: &Windows, age: Span) -> Span {
 
 /// Windows of one width, one behind the other.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+pub(super) struct Line {
     /// The end of the first.
     first: Timestamp,
     /// From the end of one to the end of the next.
-    step: Span,
+    pub(super) step: Span,
     points: usize,
-    width: Span,
+    pub(super) width: Span,
 }
 
 impl Line {
-    fn ends(self) -> impl Iterator<Item = Timestamp> {
+    pub(super) fn ends(self) -> impl Iterator<Item = Timestamp> {
         (0..self.points as u64).map(move |at| self.first + self.after(at))
     }
 
@@ -149,18 +237,24 @@ impl Line {
     }
 
     /// From the beginning of the first window to the end of the last.
-    fn whole(self) -> Window {
+    pub(super) fn whole(self) -> Window {
         let last = self.first + self.after((self.points as u64).saturating_sub(1));
         Window { start: self.first - self.width, end: last }
     }
 
+    /// Whether each of them is made of windows of a tier that are so long.
+    pub(super) fn is_made_of(self, width: Span) -> bool {
+        [self.width, self.step].iter().all(|length| length.is_multiple_of(width))
+            && self.first.align_down(width) == self.first
+    }
+
     /// How many slices one window is made of.
-    fn slices_of_one(self) -> usize {
+    pub(super) fn slices_of_one(self) -> usize {
         let slices = self.width.as_millis() / self.step.as_millis().max(1);
         usize::try_from(slices).unwrap_or(usize::MAX).max(1)
     }
 
-    fn slices(self) -> usize {
+    pub(super) fn slices(self) -> usize {
         self.points.saturating_add(self.slices_of_one()).saturating_sub(1)
     }
 
@@ -214,22 +308,48 @@ impl View<'_> {
             return now.into_iter().map(|reading| reading.judge(measure)).collect();
         };
         let age = age.plus(self.question.reach(against));
-        let (step, born) = (self.tier(age).1, self.born());
         let runs = line.runs(self.question, against).into_iter();
         let readings = runs.flat_map(|(run, ago)| {
             let then = run.back(ago);
             self.sweep(then, age).into_iter().zip(then.ends())
         });
-        let references = readings.map(|(reading, end)| {
-            if lies_before(born, Window::ending(end, line.width), step) {
+        self.compare_all(now.into_iter(), readings, line.width, age)
+    }
+
+    /// What comes of readings beside those of windows before, of which the first began so long ago.
+    fn compare_all(
+        &self,
+        now: impl Iterator<Item = Reading>,
+        then: impl Iterator<Item = (Reading, Timestamp)>,
+        width: Span,
+        age: Span,
+    ) -> Vec<Observation> {
+        let (step, born) = (self.tier(age).1, self.born());
+        let references = then.map(|(reading, end)| {
+            if lies_before(born, Window::ending(end, width), step) {
                 return Err(Reason::NoReference);
             }
-            reading.reference(measure)
+            reading.reference(self.question.measure)
         });
-        now.into_iter()
-            .zip(references)
-            .map(|(now, then)| self.question.compare(now, then))
-            .collect()
+        now.zip(references).map(|(now, then)| self.question.compare(now, then)).collect()
+    }
+
+    /// A reading of each window of the line, from the sums of a group.
+    fn readings(
+        &self,
+        line: Line,
+        sums: &Sums<'_>,
+        read: &Result<Slices, ReadError>,
+        group: usize,
+    ) -> impl Iterator<Item = Reading> {
+        let (read, error) = match read {
+            Ok(slices) => (Some(sums.windows(slices, group)), None),
+            Err(error) => (None, Some(line.ends().map(move |_| unreadable(error)))),
+        };
+        let measured = read.into_iter().flatten();
+        let measured =
+            measured.map(move |(mut all, known)| self.measure(&mut all, known, line.width));
+        measured.chain(error.into_iter().flatten())
     }
 
     /// A reading of each window of the line.

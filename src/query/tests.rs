@@ -6,13 +6,15 @@ use super::*;
 use crate::config::Config;
 use crate::counters::cells::{Cells, Kind};
 use crate::histogram::{Gathering, Layout};
+use crate::rollup::row::span;
 use crate::rollup::{Counts, Entry, Record, Rollup, RowBuilder, Values};
-use crate::store::Catalogue;
-use crate::store::{MemoryStore, Store, Windows};
+use crate::store::{Catalogue, Job, Keeper, MemoryStore, Windows};
+use proptest::prelude::*;
 
 /// Everything since second 0; the first `up` seconds and so on are covered.
 struct World {
     store: Windows,
+    keeper: Keeper,
     catalogue: Catalogue,
     rollup: Rollup,
     cells: Cells,
@@ -22,8 +24,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let tiers = &Config::default().tiers;
+        let (keeper, _) = Keeper::open(Arc::new(MemoryStore::default()), tiers).unwrap();
         Self {
-            store: Windows::new(tiers, MemoryStore::default().snapshot().unwrap()),
+            store: keeper.windows().unwrap(),
+            keeper,
             catalogue: Catalogue::default(),
             rollup: Rollup::new(tiers),
             cells: Cells::new(100, None),
@@ -89,6 +93,18 @@ impl World {
 
     fn down(&mut self, secs: i64) {
         self.clock += secs;
+    }
+
+    /// Puts what is over into chunks, and these into longer ones.
+    fn keep(&mut self) {
+        let (now, tiers) = (Timestamp::from_secs(self.clock), 0..self.store.tiers().len());
+        let sealed = tiers.clone().map(|tier| now.align_down(span(self.store.tiers(), tier)));
+        let seals = tiers.clone().flat_map(|tier| self.store.ready(tier, now)).collect();
+        let job = Job { seals, sealed: sealed.collect(), groups: 1, ..Job::default() };
+        self.keeper.keep(&job).unwrap();
+        while self.keeper.tidy(Some(now)).unwrap() {}
+        self.keeper.settle(&mut self.store);
+        self.store.show(self.keeper.snapshot().unwrap());
     }
 
     fn ask(&self, question: &Question, series: &[SeriesId]) -> Observation {
@@ -613,20 +629,99 @@ fn a_window_shorter_than_what_is_kept_of_that_time_is_not_judged() {
 
 #[test]
 fn what_a_range_costs_is_what_it_reads() {
-    let world = World::new();
+    let mut world = World::new();
     let now = Timestamp::from_secs(100 * 86_400);
+    world.store.cover(Window { start: Timestamp::EPOCH, end: now });
     let check = |window: u64, from: u64, step: u64, series: u64, expect: u64| {
         let span = Window::ending(now, Span::from_secs(from));
         let range = Range { span, step: Span::from_secs(step), now };
-        let cost = range.cost(&over(Measure::Sum, window), &world.store, series);
-        assert_eq!(cost, expect, "{window} {from} {step}");
+        let asked =
+            |measure, counters| range.cost(&over(measure, window), &world.store, series, counters);
+        assert_eq!(asked(Measure::Max, true), expect, "{window} {from} {step}");
+        assert_eq!(asked(Measure::Sum, false), expect, "{window} {from} {step}");
+        asked(Measure::Sum, true)
     };
     // A day of minutes from windows of ten seconds: read once, and put together once.
-    check(60, 86_400, 60, 1, 8640 + 1440 / 4 + 1440 + 8);
+    let sums = check(60, 86_400, 60, 1, 8640 + 1440 / 4 + 1440 + 8);
+    assert_eq!(sums, 1440 / 8 + 8, "sums alone come from windows of a minute");
     check(60, 86_400, 60, 900, 900 * (8640 + 1440 / 4 + 1440 + 8));
     // Windows of five minutes: the same, and each put together from five.
     check(300, 86_400, 60, 1, 8664 + 1440 * 5 / 4 + 1440 + 8);
     // What does not fit is read point by point.
     check(7, 60, 2, 1, 30 * (8 + 7));
     check(1, 1, 1, u64::MAX, u64::MAX);
+}
+
+/// An hour of counters, some of which were something else once, with gaps.
+fn a_long_world(seed: u64, is_mixed: bool) -> (World, Vec<SeriesId>) {
+    let mut world = World::new();
+    let ids: Vec<_> = (0..6).map(|n| world.series(&format!("c;n={n}"), Kind::Counter)).collect();
+    let mut state = seed | 1;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    while world.clock < 4000 {
+        let mut records = Vec::new();
+        for (n, id) in (0..).zip(&ids) {
+            if random(1 + 40 * n) == 0 {
+                let sum = if random(50) == 0 { u64::MAX / 3 } else { random(30) };
+                records.push((*id, Record::Counts(Counts::base(sum, 1 + random(3), None))));
+            }
+        }
+        if is_mixed && random(300) == 0 {
+            let values = Values { sum: 7.0, count: 1, min: 7.0, max: 7.0, last: 7.0 };
+            let mut spread = Gathering::new(Layout::new(2, 1.0, 10_000.0).unwrap());
+            spread.record(7.0);
+            records.retain(|(id, _)| *id != ids[3]);
+            let record = Record::Distribution(values, Arc::new(spread.finish()));
+            records.push((ids[3], if random(2) == 0 { record } else { Record::Values(values) }));
+        }
+        world.second(&records);
+        match random(900) {
+            0 => world.down(i64::try_from(random(200)).unwrap()),
+            1 => world.keep(),
+            _ => {}
+        }
+    }
+    (world, ids)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    /// Sums of many groups from whichever tier fits are what each group by itself has in the finest.
+    #[test]
+    fn sums_are_the_same_in_every_tier(
+        seed in any::<u64>(),
+        is_mixed in any::<bool>(),
+        since in prop::option::of((0..4_usize, 0..4000_i64)),
+    ) {
+        let (mut world, ids) = a_long_world(seed, is_mixed);
+        if let Some((tier, since)) = since {
+            world.store.forget_before(tier, Timestamp::from_secs(since));
+        }
+        let now = Timestamp::from_secs(world.clock);
+        let groups: [&[SeriesId]; 4] = [&ids[..1], &ids[1..3], &[ids[5], ids[4]], &ids[3..4]];
+        for (window, step, back, from) in
+            [(60, 60, 0, 3000), (300, 60, 1, 1800), (30, 60, 60, 9000), (60, 120, 7, 3000),
+             (10, 10, 10, 600), (3600, 60, 600, 3600), (3600, 3600, 0, 7200)]
+        {
+            let step = Span::from_secs(step);
+            let end = (now - Span::from_secs(back)).align_down(step);
+            let range = Range { span: Window::ending(end, Span::from_secs(from)), step, now };
+            for measure in [Measure::Sum, Measure::Mean] {
+                for against in [None, Some(Against::Ago(Span::from_secs(1200)))] {
+                    let question = Question { against, ..over(measure, window) };
+                    let all = range.ask_all(&question, &world.store, &world.catalogue, &groups);
+                    for (seen, series) in all.iter().zip(groups) {
+                        let expect = range.ask_finest(&question, &world.store, &world.catalogue, series);
+                        prop_assert_eq!(seen, &expect, "{:?} {:?} each {}", question, series, step);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -119,7 +119,7 @@ fn draw(shared: &Shared, asked: &Asked) -> Result<Chart, Problem> {
         Some(whole) => {
             let (part, whole) = (part.side(), whole.side());
             let ask = |at| plan.question.ask_share(windows, part, whole, at, end.since(at));
-            range.ends().map(|at| (at, ask(at))).collect()
+            range.instants().map(|at| (at, ask(at))).collect()
         }
     };
     let points = points.into_iter().map(|(at, observation)| match observation {

@@ -241,6 +241,12 @@ impl<'a> Chunk<'a> {
         self.counts.is_none() && self.values.is_none()
     }
 
+    /// Whether there are records of a gauge or a distribution in it.
+    #[must_use]
+    pub const fn has_values(&self) -> bool {
+        self.values.is_some()
+    }
+
     /// The sums of a counter's windows with a slot in `range`: hands those of consecutive slots to `each`, in
     /// order, with the first slot. A slot without a record comes with 0, which is what it had, or not at all.
     ///
