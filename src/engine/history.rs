@@ -151,8 +151,11 @@ impl Engine {
         }
         let mut state = self.state();
         state.logged = state.logged.max(logged.unwrap_or(state.logged));
-        waiting.append(&mut state.log);
-        state.log = waiting;
+        // Room for as many as once waited, when all keys were new, is not kept.
+        if !waiting.is_empty() {
+            waiting.append(&mut state.log);
+            state.log = waiting;
+        }
         done
     }
 
@@ -314,7 +317,7 @@ impl State {
                 let at = self.windows.tiers().iter().position(|tier| *tier == shelved.tier);
                 let Some(at) = at else { continue };
                 for row in shelved.rows {
-                    self.windows.append(at, Arc::unwrap_or_clone(row));
+                    self.windows.append(at, row);
                 }
                 if let Some(open) = shelved.open {
                     self.rollup.reopen(at, open);
@@ -350,13 +353,13 @@ impl State {
                     return false;
                 }
                 kept.resize(self.catalogue.len(), Counted::default());
-                self.replay_row(Arc::unwrap_or_clone(row), is_covered, kept);
+                self.replay_row(row, is_covered, kept);
                 true
             }
         }
     }
 
-    fn replay_row(&mut self, row: Row, is_covered: bool, kept: &mut [Counted]) {
+    fn replay_row(&mut self, row: Arc<Row>, is_covered: bool, kept: &mut [Counted]) {
         for entry in row.iter() {
             let series = entry.series;
             let known = self.catalogue.get_mut(series);
@@ -396,7 +399,7 @@ impl State {
     }
 
     /// Has the log told of a base window, which holds what was observed up to that position.
-    pub(super) fn log_row(&mut self, row: &Row, is_covered: bool, observed: u64) {
+    pub(super) fn log_row(&mut self, row: &Arc<Row>, is_covered: bool, observed: u64) {
         // Where the disk is slow or full, rows wait up to a bound. What is dropped is not lost while
         // the process lives; after a start its increments count for the window after the last row.
         let is_row = |record: &LogRecord| matches!(record, LogRecord::Row { .. });
@@ -410,7 +413,7 @@ impl State {
             }
             self.unlogged += 1;
         }
-        self.log.push_back(LogRecord::Row { row: Arc::new(row.clone()), is_covered, observed });
+        self.log.push_back(LogRecord::Row { row: Arc::clone(row), is_covered, observed });
     }
 
     /// Takes a checkpoint where a multiple of its time lies between the last one and the base window

@@ -1,6 +1,7 @@
 //! What a tick works on: drain, rollup, windows, and what rules and messages came to.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::history::Pending;
 use crate::config::Config;
@@ -13,6 +14,9 @@ use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
 use crate::rules::Rules;
 use crate::store::{Catalogue, Counted, LogRecord, Windows};
 use crate::time::{Span, Timestamp, Window};
+
+/// Cells that are drained before they are noted, at a hundred and more bytes each.
+const DRAINED: usize = 4096;
 
 /// What a tick works on.
 #[derive(Debug)]
@@ -136,20 +140,19 @@ impl State {
         now: Timestamp,
         is_over: bool,
     ) {
-        let mut drained = std::mem::take(&mut self.drained);
-        let births = counters.drain(now, |one| drained.push(one));
-        let observed = counters.observed_position();
-        for (cell, series) in self.learn_all(counters, births, base) {
-            // A cell that was another key's, or this one's in an earlier life, begins at zero.
-            self.rollup.prime(cell, 0, 0);
-            self.log_life(series, counters.life(cell), base.start);
-        }
         let since = latest_span(self.windows.tiers(), base.start).max(self.started);
-        for one in drained.drain(..) {
-            self.note(one, base, since);
-        }
+        let mut drained = std::mem::take(&mut self.drained);
+        let births = counters.drain(now, |one| {
+            drained.push(one);
+            if drained.len() == DRAINED {
+                // A cell is touched after its birth was noted, so these hold all of theirs.
+                self.note_all(counters, counters.births(), &mut drained, base, since);
+            }
+        });
+        self.note_all(counters, births, &mut drained, base, since);
         self.drained = drained;
-        let row = self.row.finish(base);
+        let observed = counters.observed_position();
+        let row = Arc::new(self.row.finish(base));
         if base.start > self.closed {
             self.gaps += base.start.since(self.closed).as_millis() / Span::SECOND.as_millis();
         }
@@ -166,7 +169,7 @@ impl State {
     }
 
     /// Puts a base window where it belongs, and every coarser one that ends with it.
-    pub(super) fn file(&mut self, row: Row, is_covered: bool) {
+    pub(super) fn file(&mut self, row: Arc<Row>, is_covered: bool) {
         let (base, windows) = (row.window, &mut self.windows);
         self.moved_groups.extend(row.group_numbers());
         self.rollup.close(row, |tier, row| windows.append(tier, row));
@@ -174,6 +177,25 @@ impl State {
             self.windows.cover(base);
         }
         self.closed = base.end;
+    }
+
+    /// Notes what happened in cells, among them new ones.
+    fn note_all(
+        &mut self,
+        counters: &Counters,
+        births: Births,
+        drained: &mut Vec<Drained>,
+        base: Window,
+        since: Timestamp,
+    ) {
+        for (cell, series) in self.learn_all(counters, births, base) {
+            // A cell that was another key's, or this one's in an earlier life, begins at zero.
+            self.rollup.prime(cell, 0, 0);
+            self.log_life(series, counters.life(cell), base.start);
+        }
+        for one in drained.drain(..) {
+            self.note(one, base, since);
+        }
     }
 
     /// Notes what happened in one cell.

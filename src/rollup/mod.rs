@@ -109,7 +109,8 @@ impl Rollup {
     ///
     /// `base` lies after every window that was closed before. Where it does not follow the last one
     /// directly, the time between is a gap, and windows that ended in it are closed first.
-    pub fn close(&mut self, base: Row, mut closed: impl FnMut(usize, Row)) {
+    pub fn close(&mut self, base: impl Into<Arc<Row>>, mut closed: impl FnMut(usize, Arc<Row>)) {
+        let base = base.into();
         self.flush_until(base.window.start, &mut closed);
         let end = base.window.end;
         if let Some(first) = self.coarse.first_mut() {
@@ -123,7 +124,7 @@ impl Rollup {
 
     /// Closes every coarser window that ends at or before `instant`, where no base window of before is
     /// still to come.
-    pub fn advance(&mut self, instant: Timestamp, mut closed: impl FnMut(usize, Row)) {
+    pub fn advance(&mut self, instant: Timestamp, mut closed: impl FnMut(usize, Arc<Row>)) {
         self.flush_until(instant, &mut closed);
     }
 
@@ -142,7 +143,7 @@ impl Rollup {
     }
 
     /// Closes what ends at or before `instant`, from fine to coarse, each feeding the next.
-    fn flush_until(&mut self, instant: Timestamp, closed: &mut impl FnMut(usize, Row)) {
+    fn flush_until(&mut self, instant: Timestamp, closed: &mut impl FnMut(usize, Arc<Row>)) {
         let mut rest = self.coarse.as_mut_slice();
         let mut tier = 1;
         while let Some((this, coarser)) = rest.split_first_mut() {
@@ -150,7 +151,7 @@ impl Rollup {
                 if let Some(next) = coarser.first_mut() {
                     next.merge(&row);
                 }
-                closed(tier, row);
+                closed(tier, row.into());
             }
             rest = coarser;
             tier += 1;

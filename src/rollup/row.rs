@@ -114,13 +114,14 @@ pub struct RowBuilder {
     late: Vec<Entry>,
 }
 
-/// How long the stretches are that rows of a tier are put into chunks by: a minute of base windows,
-/// and five minutes, or one window, of the others. Each begins at a multiple of its length.
+/// How long the stretches are that rows of a tier are put into chunks by: a minute of base windows and of
+/// others of up to ten seconds, so that few rows lie in memory; five minutes, or one window, of coarser
+/// ones. Each begins at a multiple of its length.
 #[must_use]
 pub fn span(tiers: &[Tier], tier: usize) -> Span {
     let window = tiers.get(tier).map_or(Span::SECOND, |tier| tier.window);
-    let least = if tier == 0 { 60_000 } else { 300_000_u64 };
     let step = window.as_millis().max(1);
+    let least = if tier == 0 || step <= 10_000 { 60_000 } else { 300_000_u64 };
     Span::from_millis(least.div_ceil(step).saturating_mul(step))
 }
 
@@ -631,7 +632,7 @@ mod tests {
     fn spans_follow_from_the_tiers_alone() {
         let tiers = crate::config::Config::default().tiers;
         let spans: Vec<_> = (0..4).map(|tier| span(&tiers, tier).to_string()).collect();
-        assert_eq!(spans, ["1m", "5m", "5m", "1h"]);
+        assert_eq!(spans, ["1m", "1m", "5m", "1h"]);
         assert_eq!(latest_span(&tiers, Timestamp::from_secs(3725)).as_secs(), 3720);
     }
 

@@ -30,8 +30,10 @@ pub(super) const VERSION: u32 = 1;
 
 /// So many extents of one length become one.
 const MERGE: u16 = 8;
-/// Groups that are merged, and keys that are removed, in one commit.
+/// Groups that are merged, and keys that are removed, in one commit; and after how many bytes of merged
+/// groups it is enough.
 const SLICE: u32 = 64;
+const SLICE_BYTES: usize = 1024 * 1024;
 const REMOVALS: usize = 2048;
 
 const VERSION_KEY: &[u8] = b"mversion";
@@ -371,12 +373,19 @@ impl Keeper {
         let Some(merging) = self.merging.clone() else { return Ok(false) };
         let Some(tier) = self.tiers.get(merging.tier).copied() else { return Ok(false) };
         let snapshot = self.store.snapshot()?;
-        let mut changes = Changes::default();
-        let end = self.groups.min(merging.group.saturating_add(SLICE));
+        let (mut changes, mut bytes) = (Changes::default(), 0);
+        let mut end = self.groups.min(merging.group.saturating_add(SLICE));
         for group in merging.group..end {
+            if bytes >= SLICE_BYTES {
+                end = group;
+                break;
+            }
             match merging.group_of(group, &tier, &*snapshot) {
                 Ok(None) => {}
-                Ok(Some(bytes)) => changes.puts.push((merging.target.key(&tier, group), bytes)),
+                Ok(Some(merged)) => {
+                    bytes += merged.len();
+                    changes.puts.push((merging.target.key(&tier, group), merged));
+                }
                 Err(ReadError::Store(error)) => return Err(error),
                 Err(reason) => return self.leave(&merging, &reason),
             }

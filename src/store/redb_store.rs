@@ -20,8 +20,9 @@ use super::seam::{Changes, Snapshot, Store, StoreError};
 
 const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallyd");
 
-/// Pages that redb keeps in memory, in bytes. The system's own cache holds the file as well.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Pages that redb keeps in memory, in bytes. The system's own cache holds the file as well, so this is
+/// for what one commit changes and one answer reads.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// See the module.
 pub struct RedbStore {
