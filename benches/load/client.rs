@@ -182,6 +182,7 @@ struct Expected {
 
 impl Expected {
     const VERSION: Self = Self { lines: 1, first_byte: |byte| byte == b'V' };
+    const NUMBER: Self = Self { lines: 1, first_byte: |byte| byte.is_ascii_digit() };
 
     /// Nothing for requests without reply.
     fn of(workload: &Workload) -> Option<Self> {
@@ -200,13 +201,13 @@ impl Expected {
     }
 }
 
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     inbox: Vec<u8>,
 }
 
 impl Connection {
-    fn open(server: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn open(server: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(server).context("connecting")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -214,14 +215,19 @@ impl Connection {
         Ok(Self { stream, inbox: vec![0; INBOX_BYTES] })
     }
 
-    fn send(&mut self, batch: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn send(&mut self, batch: &[u8]) -> anyhow::Result<()> {
         self.stream.write_all(batch).context("sending")
     }
 
     /// Answered only when everything before it has been carried out.
-    fn barrier(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn barrier(&mut self) -> anyhow::Result<()> {
         self.send(b"version\r\n")?;
         self.reply(Expected::VERSION)
+    }
+
+    /// The reply to one increment.
+    pub(crate) fn number(&mut self) -> anyhow::Result<()> {
+        self.reply(Expected::NUMBER)
     }
 
     fn reply(&mut self, expected: Expected) -> anyhow::Result<()> {

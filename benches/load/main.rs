@@ -40,6 +40,7 @@ mod client;
 mod echo;
 mod report;
 mod servers;
+mod ticks;
 mod traffic;
 mod workloads;
 
@@ -66,6 +67,7 @@ Examples:
   cargo bench --bench load -- --quick                      does it run at all
   cargo bench --bench load -- --only '1M' --rounds 9       the large tables, more closely
   cargo bench --bench load -- --servers memcached,tallyd --only 'noreply x500'
+  cargo bench --bench load -- --ticks 120                  do requests feel the tick
 
 Without `--bench`, which `cargo bench` adds, it runs as if `--quick` were given, so that
 `cargo test --all-targets` stays short.")]
@@ -106,6 +108,9 @@ struct Options {
     /// tallyd does once a second
     #[arg(long, value_name = "SUBSTRING", default_value = "")]
     threads_named: String,
+    /// Measure single requests while a tick runs and while none does, for so many seconds
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ticks: Option<u64>,
     /// Be the echo server on this port until standard input ends
     #[arg(long, value_name = "PORT")]
     echo_server: Option<u16>,
@@ -148,6 +153,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     }
     let programs =
         Programs::find(options.memcached.clone(), options.tallyd.clone(), options.threads)?;
+    if let Some(secs) = options.ticks {
+        return ticks::measure(&programs, Duration::from_secs(secs));
+    }
     let (templates, missing): (Vec<_>, Vec<_>) = servers::TEMPLATES
         .iter()
         .filter(|template| options.wants(template))

@@ -63,6 +63,11 @@ const fn noreply(per_write: usize, keys: u32) -> Workload {
 }
 
 impl Workload {
+    /// For filling a table alone.
+    pub(crate) const fn known(keys: u32) -> Self {
+        incr(1, keys)
+    }
+
     pub(crate) fn name(&self) -> String {
         let how = match (self.request, self.connections) {
             (Request::Get, _) => format!("get of {}", self.request.keys()),
