@@ -55,6 +55,9 @@ struct Options {
     /// The tallyd to measure
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_tallyd"))]
     tallyd: PathBuf,
+    /// What the starts that are timed are run by: `--by 'chrt -f 1'` where the machine has other work
+    #[arg(long, value_name = "COMMAND", default_value = "")]
+    by: String,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -92,7 +95,7 @@ fn main() -> anyhow::Result<()> {
 
 fn measure(case: &Case, options: &Options) -> anyhow::Result<()> {
     let mut site = Site::new(case, options)?;
-    let (mut server, _) = site.start()?;
+    let (mut server, _) = site.start("")?;
     let loading = Instant::now();
     std::thread::scope(|scope| {
         let loaders: Vec<_> = (0..LOADERS)
@@ -111,7 +114,7 @@ fn measure(case: &Case, options: &Options) -> anyhow::Result<()> {
     server.kill()?;
     let (mut wall, mut user, mut system) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..options.rounds {
-        let (mut server, took) = site.start()?;
+        let (mut server, took) = site.start(&options.by)?;
         let (its_user, its_system) = server.cpu_ms()?;
         if round == 0 {
             read_back(site.address, options.keys)?;
@@ -154,13 +157,16 @@ impl Site {
         Ok(Self { _dir: dir, data, config, address, tallyd })
     }
 
-    /// Starts a server; back once it has answered, with how long that took.
-    fn start(&mut self) -> anyhow::Result<(Server, Duration)> {
+    /// Starts a server by that command, which is to become it; back once it has answered, with how long
+    /// that took.
+    fn start(&mut self, by: &str) -> anyhow::Result<(Server, Duration)> {
         let began = Instant::now();
         let log = File::create(self.data.with_extension("output"))?;
-        let child = Command::new(&self.tallyd)
-            .args(["serve", "--config"])
-            .arg(&self.config)
+        let mut words: Vec<_> = by.split_whitespace().map(PathBuf::from).collect();
+        words.extend([self.tallyd.clone(), "serve".into(), "--config".into(), self.config.clone()]);
+        let (program, arguments) = words.split_first().context("a program")?;
+        let child = Command::new(program)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
