@@ -3,6 +3,8 @@
 //! Nothing that a client, a file or a peer sends may make memory grow past a number on this page or
 //! one in the configuration. The assertions at the end hold the numbers against each other.
 
+use crate::time::Span;
+
 /// Longest key, in bytes; memcached's own limit.
 pub const KEY_BYTES: usize = 250;
 
@@ -132,6 +134,25 @@ pub const CONFIG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Deliveries that wait in the outbox.
 pub const OUTBOX: usize = 10_000;
+
+/// How long a message waits to be on the disk before it is sent without.
+pub const UNSAVED_PATIENCE: Span = Span::from_secs(2);
+
+/// Incidents that are over and still known, of some 1 KB each.
+pub const INCIDENTS_PAST: usize = 10_000;
+
+/// Changes of state that are known of one incident, and messages. Those between the first and the latest
+/// go first.
+pub const INCIDENT_LINES: usize = 100;
+
+/// Lines of the audit, of some 200 bytes each.
+pub const AUDIT_LINES: usize = 20_000;
+
+/// How long incidents that are over and lines of the audit are known.
+pub const PAST_KEPT: Span = Span::from_secs(90 * 24 * 60 * 60);
+
+/// Incidents, lines of the audit or deliveries in one answer.
+pub const PAST_ANSWER: usize = 1000;
 
 /// Deliveries under way at once, over all contacts.
 pub const COURIERS: usize = 64;

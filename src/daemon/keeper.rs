@@ -5,12 +5,13 @@
 //! when the process is killed is lost to nobody but where its own module says so.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::config::Config;
 use crate::faces::Shared;
@@ -28,37 +29,55 @@ struct Keeper {
 /// All threads that have to do with the disk.
 pub(super) struct Keepers {
     syncing: Keeper,
-    logging: Keeper,
+    /// `None` at the end.
+    logging: Option<Keeper>,
     storing: Keeper,
 }
 
 impl Keepers {
     /// Starts them.
-    pub(super) fn start(shared: &Shared, config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        shared: &Shared,
+        config: &Config,
+        mail: &Arc<Notify>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             syncing: sync(shared.clone(), config.counters.sync)?,
-            logging: log(shared.clone())?,
+            logging: Some(log(shared.clone(), Arc::clone(mail))?),
             storing: store(shared.clone(), config.store.sync)?,
         })
     }
 
     /// Wakes the one that writes the tick log.
-    pub(super) fn waker(&self) -> Waker {
-        Waker(self.logging.alive.clone())
+    pub(super) fn waker(&self) -> Option<Waker> {
+        self.logging.as_ref().map(|logging| Waker(logging.alive.clone()))
     }
 
     /// Comes back when one of them has ended by itself, which it does only by a panic; its name.
     pub(super) async fn ended(&mut self) -> &'static str {
+        let logging = async {
+            match &mut self.logging {
+                Some(logging) => logging.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             name = self.syncing.ended() => name,
-            name = self.logging.ended() => name,
+            name = logging => name,
             name = self.storing.ended() => name,
         }
     }
 
-    /// Lets them do their work one last time. Wakers are to be gone by then.
-    pub(super) async fn finish(self) {
-        self.logging.finish().await;
+    /// Lets the log be written one last time. Wakers are to be gone by then.
+    pub(super) async fn finish_log(&mut self) {
+        if let Some(logging) = self.logging.take() {
+            logging.finish().await;
+        }
+    }
+
+    /// Lets all do their work one last time.
+    pub(super) async fn finish(mut self) {
+        self.finish_log().await;
         self.storing.finish().await;
         self.syncing.finish().await;
     }
@@ -102,13 +121,20 @@ fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
     })
 }
 
-/// Writes closed windows to the tick log; it is woken after each tick.
-fn log(shared: Shared) -> anyhow::Result<Keeper> {
+/// Writes closed windows to the tick log, and what they led to; it is woken after each tick, and wakes
+/// the couriers when what they wait for is safe.
+fn log(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Keeper> {
     let mut health = Health::new(
         "windows wait for the tick log; counting and alerting go on",
         "windows are in the tick log again",
     );
-    start("tallyd-log", Duration::from_secs(1), move || health.note(shared.engine.write_log()))
+    start("tallyd-log", Duration::from_secs(1), move || {
+        let written = shared.engine.write_log();
+        if let Ok(true) = written {
+            mail.notify_one();
+        }
+        health.note(written);
+    })
 }
 
 /// Puts windows into the store, and keeps house there.

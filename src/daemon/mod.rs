@@ -95,7 +95,7 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     }
     let mail = Arc::new(Notify::new());
     shared.engine.begin(shared.now());
-    let mut keepers = Keepers::start(&shared, config)?;
+    let mut keepers = Keepers::start(&shared, config, &mail)?;
     let mut ticker = ticker::start(shared.clone(), Arc::clone(&mail), keepers.waker())?;
 
     let mut accepting = JoinSet::new();
@@ -145,13 +145,21 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     if tokio::time::timeout(share, clients).await.is_err() {
         tracing::warn!("some clients did not finish in {} s and were cut off", share.as_secs());
     }
+    let last = shared.clone();
     let last = async {
         // What the last requests counted is judged and told, though their second is not over.
         ticker.finish().await;
+        // What it led to goes out once that is on the disk.
+        keepers.finish_log().await;
         let _ = close_mail.send(true);
         keepers.finish().await;
         if let Err(error) = delivering.await {
             tracing::error!(%error, "the couriers ended with a panic");
+        }
+        // How the last deliveries ended; who was told twice would be the worst of it.
+        let last = tokio::task::spawn_blocking(move || last.engine.write_log());
+        if let Ok(Err(error)) = last.await {
+            tracing::warn!(%error, "how the last deliveries ended is not on the disk");
         }
     };
     if tokio::time::timeout(share, last).await.is_err() {
@@ -196,6 +204,12 @@ fn report(found: &Found, dir: &Path) {
     }
     if found.has_no_history {
         tracing::error!("there is no history in {dir} of what was counted there: it begins now");
+    }
+    if found.garbled_facts > 0 {
+        tracing::error!(
+            facts = found.garbled_facts,
+            "states of rules, incidents or messages in {dir} cannot be read; what they are about begins anew"
+        );
     }
     if found.damaged_bytes > 0 {
         tracing::error!(

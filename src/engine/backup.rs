@@ -132,10 +132,12 @@ impl State {
             totals.insert(*group, self.totals(*group, counters));
         }
         let series = self.new_groups.iter();
+        let facts = self.facts_since_kept();
         Ok(Job {
             series: series.map(|group| (*group, self.catalogue.write_series(*group))).collect(),
             totals: totals.into_iter().collect(),
             checkpoint: Some((checkpoint, self.windows.coverage().clone())),
+            facts,
             ..Job::default()
         })
     }

@@ -20,11 +20,12 @@ use crate::config::{Config, Tier};
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{self, Counters, Recovered, lock};
 use crate::limits;
+use crate::notify::audit::What;
 use crate::rollup::row::{GROUP, span};
 use crate::rollup::{Record, Row, SeriesId};
 use crate::store::checkpoint::{Checkpoint, Shelved};
 use crate::store::{
-    Counted, Coverage, Job, Keeper, Left, LogRecord, RedbStore, StoreError, TickLog,
+    Counted, Coverage, Facts, Job, Keeper, Left, LogRecord, RedbStore, StoreError, Table, TickLog,
 };
 use crate::time::{Span, Timestamp, Window};
 
@@ -37,6 +38,7 @@ pub(super) struct Pending {
     checkpoint: Checkpoint,
     coverage: Coverage,
     totals: BTreeMap<u32, Vec<u8>>,
+    facts: Facts,
     /// What the log may forget then; `None` while the log has not come to it.
     mark: Option<u32>,
 }
@@ -54,6 +56,8 @@ pub struct Found {
     pub is_log_missing: bool,
     /// There are counters, and no history of them.
     pub has_no_history: bool,
+    /// Things that rules and messages should know and that cannot be read.
+    pub garbled_facts: usize,
     /// Widths of tiers whose history is being removed, since they are not configured any more.
     pub gone_tiers: Vec<Span>,
 }
@@ -95,6 +99,8 @@ impl Engine {
         if let Some(position) = observed {
             counters.observed_before(position);
         }
+        state.audit.note(now, What::Start);
+        state.close_strays(now);
         state.take_over(&counters, (!is_new).then_some(&kept), now);
         if is_new {
             // From here on everything that is counted belongs to some window; what was before does not.
@@ -121,23 +127,31 @@ impl Engine {
     /// Writes to the log what was closed since the last call. It may take as long as the disk likes; a
     /// tick does not wait for it.
     ///
+    /// What a message waits for is brought to the medium as well; whether there was any such.
+    ///
     /// # Errors
     /// What the system says; what is left is tried again at the next call.
-    pub fn write_log(&self) -> io::Result<()> {
+    pub fn write_log(&self) -> io::Result<bool> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(log) = log.as_mut() else { return Ok(()) };
+        let Some(log) = log.as_mut() else { return Ok(false) };
         let mut waiting = std::mem::take(&mut self.state().log);
         let mut done = Ok(());
-        let mut logged = None;
+        let (mut logged, mut serial, mut is_urgent) = (None, None, false);
         while let Some(record) = waiting.front() {
             done = log.append(record);
             if done.is_err() {
                 break;
             }
             match waiting.pop_front() {
-                Some(LogRecord::Row { row, observed, .. }) => {
+                Some(LogRecord::Row { row, observed, facts, .. }) => {
                     logged = Some(row.window.end);
                     self.counters.observed_until(observed);
+                    serial = serial.max(Some(facts.serial));
+                    is_urgent |= facts.is_urgent;
+                }
+                Some(LogRecord::Facts(facts)) => {
+                    serial = serial.max(Some(facts.serial));
+                    is_urgent |= facts.is_urgent;
                 }
                 Some(LogRecord::Checkpoint { at }) => {
                     let mut state = self.state();
@@ -149,14 +163,26 @@ impl Engine {
                 _ => {}
             }
         }
-        let mut state = self.state();
-        state.logged = state.logged.max(logged.unwrap_or(state.logged));
-        // Room for as many as once waited, when all keys were new, is not kept.
-        if !waiting.is_empty() {
-            waiting.append(&mut state.log);
-            state.log = waiting;
+        {
+            let mut state = self.state();
+            state.logged = state.logged.max(logged.unwrap_or(state.logged));
+            // Room for as many as once waited, when all keys were new, is not kept.
+            if !waiting.is_empty() {
+                waiting.append(&mut state.log);
+                state.log = waiting;
+            }
+            is_urgent |= state.is_unsynced;
         }
-        done
+        // What is written survives the process; a message waits for the medium. Where that fails it goes
+        // out a little later all the same, and says so.
+        let synced =
+            if is_urgent { log.handle().and_then(|file| file.sync_data()) } else { Ok(()) };
+        let mut state = self.state();
+        state.is_unsynced = synced.is_err();
+        if let (Ok(()), Some(serial)) = (&synced, serial) {
+            state.outbox.saved(serial);
+        }
+        done.and(synced).map(|()| is_urgent)
     }
 
     /// Brings the log to the medium and puts what is over into the store; then does a piece of the
@@ -253,11 +279,14 @@ struct Told {
 impl Told {
     fn read(config: &Config, dir: &Path, now: Timestamp) -> Result<Self, OpenError> {
         let path = dir.join("tallyd.redb");
-        let (mut keeper, left) = Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
+        let (mut keeper, mut left) =
+            Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
         let mut state = State::new(config, keeper.windows()?, now);
         let is_new = left.is_new;
         let mut found = Found { gone_tiers: left.gone.clone(), ..Found::default() };
         found.is_log_missing = !is_new && !TickLog::is_in(dir);
+        let (mut table, serial) = std::mem::take(&mut left.facts);
+        state.serial = serial;
         let mut kept = state.restore(left, &path)?;
         keeper.note_groups(state.groups());
         let mut observed = None;
@@ -265,12 +294,13 @@ impl Told {
             if let LogRecord::Row { observed: position, .. } = record {
                 observed = Some(position);
             }
-            found.rows += usize::from(state.replay(record, &mut kept));
+            found.rows += usize::from(state.replay(record, &mut kept, &mut table));
         })?;
         // Where damage left a key twice, one of the two goes on.
         state.catalogue.index();
         found.damaged_bytes = damaged_bytes;
         state.is_logged = true;
+        found.garbled_facts = state.recall(&table);
         Ok(Self { state, keeper, log, kept, observed, is_new, found })
     }
 }
@@ -332,9 +362,13 @@ impl State {
     }
 
     /// Plays a record of the log again; whether it was a row that is not in the checkpoint.
-    fn replay(&mut self, record: LogRecord, kept: &mut Vec<Counted>) -> bool {
+    fn replay(&mut self, record: LogRecord, kept: &mut Vec<Counted>, table: &mut Table) -> bool {
         match record {
             LogRecord::Checkpoint { .. } => false,
+            LogRecord::Facts(facts) => {
+                self.replay_facts(facts, table);
+                false
+            }
             LogRecord::Series { id, life, born, key } => {
                 if id.index() == self.catalogue.len() {
                     self.catalogue.append(&key, CellId::NONE, born);
@@ -347,7 +381,8 @@ impl State {
                 }
                 false
             }
-            LogRecord::Row { row, is_covered, .. } => {
+            LogRecord::Row { row, is_covered, facts, .. } => {
+                self.replay_facts(facts, table);
                 let is_known = row.iter().all(|entry| entry.series.index() < self.catalogue.len());
                 if row.window.start < self.closed || !is_known {
                     return false;
@@ -407,13 +442,15 @@ impl State {
         let bytes: usize = waiting.clone().map(LogRecord::memory).sum();
         let is_full = waiting.count() >= limits::TICK_QUEUE || bytes >= limits::TICK_QUEUE_BYTES;
         if is_full && let Some(at) = self.log.iter().position(is_row) {
-            if let Some(LogRecord::Row { row, .. }) = self.log.remove(at) {
+            if let Some(LogRecord::Row { row, facts, .. }) = self.log.remove(at) {
                 let first = self.unlogged_rows.map_or(row.window.start, |rows| rows.start);
                 self.unlogged_rows = Some(Window { start: first, end: row.window.end });
+                self.hand_on(at, facts);
             }
             self.unlogged += 1;
         }
-        self.log.push_back(LogRecord::Row { row: Arc::clone(row), is_covered, observed });
+        let (row, facts) = (Arc::clone(row), Facts::default());
+        self.log.push_back(LogRecord::Row { row, is_covered, observed, facts });
     }
 
     /// Takes a checkpoint where a multiple of its time lies between the last one and the base window
@@ -440,12 +477,17 @@ impl State {
             Shelved { tier: *tier, since, open, rows }
         });
         let checkpoint = Checkpoint { at, tiers: shelved.collect() };
-        let mut totals = self.pending.take().map(|pending| pending.totals).unwrap_or_default();
+        let (mut totals, mut facts) = match self.pending.take() {
+            Some(pending) => (pending.totals, pending.facts),
+            None => (BTreeMap::new(), Facts::default()),
+        };
+        facts.append(std::mem::take(&mut self.unkept));
+        facts.serial = self.serial;
         for group in std::mem::take(&mut self.moved_groups) {
             totals.insert(group, self.totals(group, counters));
         }
         let coverage = self.windows.coverage().clone();
-        self.pending = Some(Pending { checkpoint, coverage, totals, mark: None });
+        self.pending = Some(Pending { checkpoint, coverage, totals, facts, mark: None });
         if self.is_logged {
             self.log.push_back(LogRecord::Checkpoint { at });
         }
@@ -454,6 +496,14 @@ impl State {
     /// The totals of a checkpoint that is not kept yet, group by group.
     pub(super) fn pending_totals(&self) -> Option<&BTreeMap<u32, Vec<u8>>> {
         self.pending.as_ref().map(|pending| &pending.totals)
+    }
+
+    /// What has changed of rules and messages since the last checkpoint that is kept.
+    pub(super) fn facts_since_kept(&self) -> Facts {
+        let mut facts = self.pending.as_ref().map(|its| its.facts.clone()).unwrap_or_default();
+        facts.append(self.unkept.clone());
+        facts.serial = self.serial;
+        facts
     }
 
     /// What was counted in the series of a group, as far as it is in windows.
@@ -492,6 +542,7 @@ impl State {
         if let Some(pending) = &pending {
             job.totals = pending.totals.iter().map(|(at, bytes)| (*at, bytes.clone())).collect();
             job.checkpoint = Some((pending.checkpoint.clone(), pending.coverage.clone()));
+            job.facts = pending.facts.clone();
         }
         (job, pending)
     }
@@ -514,6 +565,8 @@ impl State {
                 for (group, bytes) in old.totals {
                     later.totals.entry(group).or_insert(bytes);
                 }
+                let later_facts = std::mem::replace(&mut later.facts, old.facts);
+                later.facts.append(later_facts);
             }
             none => *none = Some(old),
         }

@@ -8,6 +8,7 @@
 
 mod apply;
 mod backup;
+mod facts;
 mod history;
 mod increments;
 mod meta;
@@ -24,7 +25,7 @@ use crate::config::{Config, Metric};
 use crate::counters::cells::Kind;
 use crate::counters::{Counters, Options};
 use crate::notify::message::title;
-use crate::notify::{Delivery, DeliveryId, Message, Outbox, Outcome, Verdict};
+use crate::notify::{Audit, Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
 use crate::rollup::SeriesId;
 use crate::rules::{Event, Level, Rules, Transition};
 use crate::series::Series;
@@ -91,8 +92,10 @@ pub struct View<'a> {
     pub store: &'a Windows,
     /// What waits to be delivered.
     pub outbox: &'a Outbox,
-    /// Incidents that are open.
-    pub incidents: usize,
+    /// What is open, and what was.
+    pub incidents: &'a Incidents,
+    /// What happened.
+    pub audit: &'a Audit,
     /// The end of the last closed base window.
     pub closed: Timestamp,
     /// When the engine was made.
@@ -176,12 +179,10 @@ impl Engine {
         }
         state.checkpoint_at(base.start, &self.counters);
         state.close(&self.counters, base, now, is_over);
-        let State { rules, windows, catalogue, incidents, outbox, .. } = &mut *state;
-        let events = rules.evaluate(windows, catalogue, end);
-        let changes = events.iter().filter_map(StateChange::of).collect();
-        let messages = incidents.take(events, outbox, now);
-        if let Some(settled) = windows.settled(now) {
-            windows.expire(settled);
+        let (changes, messages) = state.judge(end, now);
+        if let Some(settled) = state.windows.settled(now) {
+            state.windows.expire(settled);
+            state.forget_past(settled);
         }
         Ticked { closed: Some(base), gap, behind: Span::ZERO, changes, messages }
     }
@@ -193,14 +194,26 @@ impl Engine {
         self.tick_at(Window::holding(now, Span::SECOND), now, false)
     }
 
-    /// Deliveries that are due, at most `room`; each is to be settled.
+    /// Takes over rules, contacts and `[notify]` of another configuration, between two ticks. Rules that mean
+    /// the same keep their states; the others begin anew. What the next tick would not tell is queued.
+    pub fn reload(&self, config: &Config, now: Timestamp) -> Vec<Arc<Message>> {
+        self.state().reload(config, now)
+    }
+
+    /// Notes for the audit that a configuration was not taken over, and why.
+    pub fn refuse(&self, problem: String, now: Timestamp) {
+        self.state().refuse(problem, now);
+    }
+
+    /// Deliveries that are due, at most `room`; each is to be settled. What is not on the disk yet is not
+    /// due before it has waited for that.
     pub fn due(&self, now: Timestamp, room: usize) -> Vec<Delivery> {
         self.state().outbox.due(now, room)
     }
 
     /// Notes how an attempt to deliver ended.
     pub fn settle(&self, id: DeliveryId, outcome: &Outcome, now: Timestamp) -> Verdict {
-        self.state().outbox.settle(id, outcome, now)
+        self.state().settle(id, outcome, now)
     }
 
     /// Shows the outcome of the last tick. The next tick waits until `see` is done, so it is to be
@@ -212,7 +225,8 @@ impl Engine {
             catalogue: &state.catalogue,
             store: &state.windows,
             outbox: &state.outbox,
-            incidents: state.incidents.open(),
+            incidents: &state.incidents,
+            audit: &state.audit,
             closed: state.closed,
             started: state.started,
             gaps: state.gaps,

@@ -3,16 +3,17 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::StateChange;
 use super::history::Pending;
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Births, Counters, Drained, Observations, ShownNow};
 use crate::limits;
-use crate::notify::{Incidents, Outbox};
+use crate::notify::{Audit, Incidents, Message, Outbox};
 use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
 use crate::rules::Rules;
-use crate::store::{Catalogue, Counted, LogRecord, Windows};
+use crate::store::{Catalogue, Counted, Facts, LogRecord, Windows};
 use crate::time::{Span, Timestamp, Window};
 
 /// Cells that are drained before they are noted, at a hundred and more bytes each.
@@ -33,6 +34,13 @@ pub(super) struct State {
     pub(super) rules: Rules,
     pub(super) incidents: Incidents,
     pub(super) outbox: Outbox,
+    pub(super) audit: Audit,
+    /// The number of the last facts that were told to the log.
+    pub(super) serial: u64,
+    /// What changed of them since the last checkpoint.
+    pub(super) unkept: Facts,
+    /// Something that is in the log could not be brought to the medium, and somebody waits for it.
+    pub(super) is_unsynced: bool,
     /// The end of the last closed base window.
     pub(super) closed: Timestamp,
     pub(super) started: Timestamp,
@@ -71,6 +79,10 @@ impl State {
             rules: Rules::new(&config.rules, now),
             incidents: Incidents::new(config),
             outbox: Outbox::new(config.notify.give_up),
+            audit: Audit::default(),
+            serial: 0,
+            unkept: Facts::default(),
+            is_unsynced: false,
             closed: Timestamp::from_millis(i64::MIN),
             started: now,
             gaps: 0,
@@ -128,6 +140,8 @@ impl State {
         // Where the last process ended within this second, the window is still open.
         if kept.is_some() && base.end <= open {
             self.close(counters, base, now, false);
+            // Nobody has judged it: the process that counted it ended before.
+            self.judge(base.end, now);
         }
         self.closed = self.closed.max(open);
     }
@@ -166,6 +180,21 @@ impl State {
             counters.observed_until(observed);
         }
         self.file(row, is_covered);
+    }
+
+    /// Has the rules judge at the end of the window that was just closed, queues what is to be told, and
+    /// has the log told of all that together with the window.
+    pub(super) fn judge(
+        &mut self,
+        instant: Timestamp,
+        now: Timestamp,
+    ) -> (Vec<StateChange>, Vec<Arc<Message>>) {
+        let Self { rules, windows, catalogue, incidents, outbox, audit, .. } = self;
+        let events = rules.evaluate(windows, catalogue, instant);
+        let changes = events.iter().filter_map(StateChange::of).collect();
+        let messages = incidents.take(events, outbox, audit, now);
+        self.log_facts();
+        (changes, messages)
     }
 
     /// Puts a base window where it belongs, and every coarser one that ends with it.

@@ -55,6 +55,9 @@ impl World {
         self.now = self.now + Span::SECOND;
         let ticked = self.engine.tick(self.now);
         assert!(ticked.closed.is_some());
+        for delivery in self.engine.due(self.now, 64) {
+            self.engine.settle(delivery.id, &crate::notify::Outcome::Delivered, self.now);
+        }
         let notices = ticked.messages.iter().flat_map(|message| &message.notices);
         notices.map(|n| format!("{:?} {} {}", n.kind, n.title(), n.level.word())).collect()
     }
@@ -257,7 +260,7 @@ fn windows_add_up_to_the_total() {
 }
 
 #[test]
-fn what_was_counted_before_the_start_is_shown_and_did_not_happen_now() {
+fn what_was_counted_before_the_start_is_shown_and_judged_where_it_belongs() {
     let dir = tempfile::tempdir().unwrap();
     let now = Timestamp::from_secs(1_767_571_200);
     let open = |now| Engine::open(&config(vec![errors_high()]), dir.path(), now).unwrap().0;
@@ -267,7 +270,15 @@ fn what_was_counted_before_the_start_is_shown_and_did_not_happen_now() {
     }
     let now = now + Span::from_secs(60);
     let mut world = World { engine: open(now), now };
-    assert_eq!(world.seconds(10, ""), [], "fifty long past errors wake nobody");
+    // Nobody has judged the second in which the process ended. It is told now, with its own time, and
+    // over once the start has seen a whole window.
+    let begun = world.engine.due(now, 9).into_iter().next().map(|delivery| delivery.message);
+    assert_eq!(begun, None, "it is not on the disk yet");
+    world.engine.write_log().unwrap();
+    let message = Arc::clone(&world.engine.due(now, 9)[0].message);
+    let begun = &message.notices[0];
+    assert_eq!((begun.kind, begun.since.as_secs()), (NoticeKind::Firing, 1_767_571_201));
+    assert_eq!(world.seconds(10, ""), [(5, "Recovered errors-high ok".to_owned())]);
     let figures: Vec<_> = world.engine.figures().into_iter().map(|figure| figure.value).collect();
     assert_eq!(figures[1..], [FigureValue::Total(50), FigureValue::Gauge(21.5)]);
     world.send("incr errors 11\r\n");

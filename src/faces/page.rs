@@ -58,7 +58,7 @@ fn page(view: &View<'_>, series: usize, age: Span) -> Markup {
             body {
                 h1 { "tallyd " span .state .(worst.word()) { (worst.name()) } }
                 p .faint {
-                    (series) " series · open incidents: " (view.incidents)
+                    (series) " series · open incidents: " (view.incidents.open())
                     " · messages waiting: " (view.outbox.len()) " · windows closed up to "
                     (view.closed.in_system_zone())
                 }

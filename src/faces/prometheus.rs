@@ -339,7 +339,7 @@ fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
             "Base windows that the tick log never got, since the disk was too slow or full.",
             view.unlogged,
         );
-        one("incidents_open", gauge, "Incidents that are open.", view.incidents as u64);
+        one("incidents_open", gauge, "Incidents that are open.", view.incidents.open() as u64);
         one(
             "outbox_waiting",
             gauge,
@@ -354,6 +354,12 @@ fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
             tally.retried,
         );
         one("deliveries_failed_total", counter, "Deliveries that were given up.", tally.failed);
+        one(
+            "unsaved_messages_total",
+            counter,
+            "Deliveries that went out before they were on the disk.",
+            tally.unsaved,
+        );
         one(
             "deliveries_overflowed_total",
             counter,

@@ -17,7 +17,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::fingerprint;
-use super::message::{Message, Notice};
+use super::message::{Message, Notice, NoticeKind};
 use super::words;
 
 /// Alerts in one body. What is beyond is counted in `truncatedAlerts`; receivers know that field.
@@ -76,7 +76,7 @@ impl<'a> Body<'a> {
         group_labels.remove("severity");
         Self {
             receiver: &message.contact,
-            status: if message.is_all_recovered() { RESOLVED } else { FIRING },
+            status: if message.is_all_over() { RESOLVED } else { FIRING },
             group_key: group_key(&alerts, &group_labels),
             common_annotations: shared(alerts.iter().map(|alert| &alert.annotations)),
             common_labels,
@@ -136,9 +136,13 @@ fn annotations(message: &Message, notice: &Notice) -> Labels {
     if let Some(scaled) = words::scaled(notice) {
         let _ = write!(description, " ({scaled})");
     }
+    if let NoticeKind::Ended | NoticeKind::Closed(_) = notice.kind {
+        description = words::happened(notice);
+    }
     let all = [
         ("summary", Some(summary)),
         ("description", Some(description)),
+        ("note", message.is_unsaved.then(|| words::UNSAVED.to_owned())),
         ("runbook_url", rule.runbook.clone()),
         ("value", notice.value.map(plain)),
     ];

@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::message::{Message, Notice, NoticeKind};
 use super::words;
-use crate::rules::{Level, wording};
+use crate::rules::Level;
 use crate::time::Timestamp;
 
 /// What a mail says.
@@ -49,6 +49,7 @@ pub fn compose(message: &Message, when: impl Fn(Timestamp) -> String) -> Mail {
 struct Page {
     subject: String,
     is_test: bool,
+    is_unsaved: bool,
     /// How many there are of what, where there are several.
     count: Option<String>,
     sections: Vec<Section>,
@@ -83,6 +84,7 @@ impl Page {
         Self {
             subject: subject(message),
             is_test: message.is_test,
+            is_unsaved: message.is_unsaved,
             count: count(&message.notices),
             sections: full.iter().map(|notice| Section::of(notice, message.at, when)).collect(),
             brief: rest.iter().take(BRIEF_MAX).map(brief).collect(),
@@ -95,7 +97,7 @@ impl Page {
 
 impl Section {
     fn of(notice: &Notice, at: Timestamp, when: &dyn Fn(Timestamp) -> String) -> Self {
-        let amount = |value| wording::value(&notice.rule, value);
+        let amount = |value| notice.rule.unit.say(value);
         let mut rows = Vec::new();
         if notice.value.is_some() || !notice.kind.is_over() {
             rows.push(("Value now", words::value(notice)));
@@ -107,7 +109,11 @@ impl Section {
         if notice.kind.is_over() {
             let lasted = words::duration(notice.since.since(notice.opened));
             rows.push(("Lasted", format!("{lasted}, since {}", when(notice.opened))));
-            let ended = if notice.kind == NoticeKind::Recovered { "Recovered" } else { "Ended" };
+            let ended = match notice.kind {
+                NoticeKind::Recovered => "Recovered",
+                NoticeKind::Closed(_) => "Closed",
+                _ => "Ended",
+            };
             rows.push((ended, moment(notice.since, at, when)));
         } else {
             if notice.opened < notice.since {
@@ -216,6 +222,10 @@ impl Page {
             paragraph(&mut out, TEST);
             out.push('\n');
         }
+        if self.is_unsaved {
+            paragraph(&mut out, words::UNSAVED);
+            out.push('\n');
+        }
         if let Some(count) = &self.count {
             paragraph(&mut out, count);
             out.push('\n');
@@ -299,6 +309,7 @@ impl Page {
                 }
                 body style="font-family:sans-serif;font-size:15px;line-height:1.4" {
                     @if self.is_test { p { strong { (TEST) } } }
+                    @if self.is_unsaved { p { strong { (words::UNSAVED) } } }
                     @if let Some(count) = &self.count { p { (count) } }
                     @for section in &self.sections { (section.html()) }
                     @if !self.brief.is_empty() {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::config::Rule;
 use crate::rules::Level;
-use crate::time::Timestamp;
+use crate::rules::state::flaps::INSIST_AFTER;
+use crate::rules::wording::{self, Unit};
+use crate::time::{Span, Timestamp};
 
-/// A message, before it has a form. Its id is the same in every attempt and for every recipient.
-#[derive(Clone, Debug)]
+/// A message, before it has a form. Its id is the same in every attempt.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Unique; letters, digits and `-` only, so that it may stand in a header as it is.
     pub id: String,
@@ -21,10 +23,12 @@ pub struct Message {
     pub public_url: Arc<str>,
     /// It was asked for by `tallyd notify test` and is about nothing real.
     pub is_test: bool,
+    /// It is sent though it is not on the disk: nobody will know of it after an end of the process.
+    pub is_unsaved: bool,
 }
 
 /// One transition of one instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
     /// The incident that it belongs to: unique, stable, of the same characters as a message's id.
     pub incident: Arc<str>,
@@ -32,8 +36,8 @@ pub struct Notice {
     pub opened: Timestamp,
     /// What happened.
     pub kind: NoticeKind,
-    /// The rule.
-    pub rule: Arc<Rule>,
+    /// The rule, as it was then.
+    pub rule: Arc<About>,
     /// The `by` tags with their values; a series without the tag has the empty value.
     pub labels: Vec<(String, String)>,
     /// The state before; in a recovery the worst state of the incident.
@@ -56,6 +60,49 @@ pub struct Notice {
     pub problem: Option<String>,
 }
 
+/// What a message says of a rule. It is a copy: no edit of the configuration changes what is on its
+/// way, and what was told is known after the rule is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// One line for people; may be empty.
+    pub summary: String,
+    /// Link to what to do.
+    pub runbook: Option<String>,
+    /// What stands behind its values.
+    pub unit: Unit,
+    /// When it is a warning, in words.
+    pub warning: Option<String>,
+    /// When it is critical, in words.
+    pub critical: Option<String>,
+    /// The name of the schedule that it is limited to.
+    pub schedule: Option<String>,
+    /// How many changes of state are too many, and in what time.
+    pub flapping: (u32, Span),
+    /// Critical for so long is told though it flaps.
+    pub insists: Option<Span>,
+}
+
+impl About {
+    /// What there is to say of a rule.
+    #[must_use]
+    pub fn of(rule: &Rule) -> Self {
+        let flapping = rule.flapping.unwrap_or_default();
+        Self {
+            name: rule.name.clone(),
+            summary: rule.summary.clone(),
+            runbook: rule.runbook.clone(),
+            unit: Unit::of(rule),
+            warning: rule.warning.as_ref().map(wording::threshold),
+            critical: rule.critical.as_ref().map(wording::threshold),
+            schedule: rule.schedule.as_ref().map(|schedule| schedule.name.clone()),
+            flapping: (u32::from(flapping.changes), flapping.within),
+            insists: rule.critical.map(|threshold| INSIST_AFTER.max(threshold.hold)),
+        }
+    }
+}
+
 /// What happened to an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
@@ -71,13 +118,26 @@ pub enum NoticeKind {
     Recovered,
     /// The rule is not watched any more, since the hours of its schedule are over.
     ScheduleEnded,
+    /// It began and ended before anybody could be told.
+    Ended,
+    /// It is not followed any further: the rule is another one now, or there is none.
+    Closed(Closing),
+}
+
+/// Why an incident is closed that did not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The rule means something else now, and begins anew.
+    Edited,
+    /// The configuration has no such rule any more.
+    Removed,
 }
 
 impl NoticeKind {
     /// Whether it ends the incident.
     #[must_use]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::Recovered | Self::ScheduleEnded)
+        matches!(self, Self::Recovered | Self::ScheduleEnded | Self::Ended | Self::Closed(_))
     }
 }
 
@@ -88,9 +148,9 @@ impl Message {
         self.notices.iter().map(|notice| notice.level).max().unwrap_or_default()
     }
 
-    /// Whether every notice ends its incident.
+    /// Whether every notice is of an end.
     #[must_use]
-    pub fn is_all_recovered(&self) -> bool {
+    pub fn is_all_over(&self) -> bool {
         self.notices.iter().all(|notice| notice.kind.is_over())
     }
 }

@@ -3,6 +3,7 @@
 //! This module is told of changes of state; it does not know why a rule changed.
 
 pub mod alertmanager;
+pub mod audit;
 pub mod courier;
 pub mod mail;
 pub mod message;
@@ -11,14 +12,16 @@ pub mod outbox;
 mod email;
 mod fingerprint;
 mod incidents;
+mod plain;
 mod reason;
 mod redact;
 mod webhook;
 mod words;
 
+pub use audit::Audit;
 pub use courier::Couriers;
-pub use incidents::Incidents;
-pub use message::{Message, Notice, NoticeKind};
+pub use incidents::{Change, Incident, Incidents, Told};
+pub use message::{About, Closing, Message, Notice, NoticeKind};
 pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Recipient, Verdict};
 
 #[cfg(test)]

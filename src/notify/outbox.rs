@@ -1,19 +1,24 @@
 //! What waits to be delivered, and what became of it.
 //!
 //! A pure queue under a given clock: the driver asks what is due, hands it to couriers, and reports
-//! how each attempt ended. This is the seam behind which the queue becomes durable. Each recipient
-//! is a delivery of its own, so one bad mailbox holds up no other; deliveries to one recipient about
-//! one incident keep their order.
+//! how each attempt ended. Each recipient is a delivery of its own, so one bad mailbox holds up no
+//! other; deliveries to one recipient about one incident keep their order.
+//!
+//! What waits is told as [`Facts`] to whoever keeps them. A delivery is handed out once its facts are
+//! known to be safe, or after a short while all the same: a full disk stops no alert.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::message::Message;
+use super::message::{Message, Notice, NoticeKind};
+use super::plain;
 use crate::limits;
+use crate::rules::Level;
+use crate::store::{Facts, Table};
 use crate::time::{Span, Timestamp};
 
 /// One message on its way to one recipient.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// Unique, growing.
     pub id: DeliveryId,
@@ -79,6 +84,8 @@ pub struct Tally {
     pub failed: u64,
     /// Messages that found the outbox full.
     pub overflowed: u64,
+    /// Deliveries that were handed out before they were on the disk.
+    pub unsaved: u64,
 }
 
 /// The queue.
@@ -88,6 +95,13 @@ pub struct Outbox {
     next: u64,
     give_up: Span,
     tally: Tally,
+    /// Facts up to this number survive the end of the process.
+    saved: u64,
+    /// How many deliveries there are of each message.
+    uses: BTreeMap<String, usize>,
+    /// What nobody has noted yet.
+    moved: BTreeSet<DeliveryId>,
+    moved_messages: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -97,18 +111,91 @@ struct Entry {
     attempts: u32,
     queued: Timestamp,
     due: Timestamp,
-    /// With a courier now.
-    is_out: bool,
+    /// With a courier since then.
+    out: Option<Timestamp>,
+    /// The number of the facts that tell of it; the greatest while nobody has noted it.
+    serial: u64,
+    is_told_unsaved: bool,
 }
+
+/// A delivery as it is kept. Its message is kept beside it, once for all recipients.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Waiting {
+    pub(super) message: String,
+    pub(super) recipient: Recipient,
+    pub(super) attempts: u32,
+    pub(super) queued: Timestamp,
+    pub(super) due: Timestamp,
+}
+
+/// An attempt that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The message's id.
+    pub message: String,
+    /// The contact's name.
+    pub contact: String,
+    /// To whom.
+    pub recipient: Recipient,
+    /// Which it is, from 1.
+    pub number: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A delivery that waits, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queued {
+    /// What.
+    pub message: Arc<Message>,
+    /// To whom.
+    pub recipient: Recipient,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// Since when.
+    pub queued: Timestamp,
+    /// When it is tried next.
+    pub due: Timestamp,
+    /// With a courier now.
+    pub is_out: bool,
+}
+
+/// What became of ends that were told in the place of beginnings.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    /// Incidents of which that recipient hears so.
+    pub(super) incidents: BTreeSet<Arc<str>>,
+    /// The messages that tell of them.
+    pub(super) messages: Vec<Arc<Message>>,
+}
+
+/// The first bytes of the keys of facts.
+const DELIVERIES: u8 = b'd';
+const MESSAGES: u8 = b'm';
+const NEXT_KEY: &[u8] = b"no";
 
 const BACKOFF_FIRST: Span = Span::from_secs(5);
 const BACKOFF_MAX: Span = Span::from_secs(600);
 
 impl Outbox {
-    /// An empty queue that tries for `give_up`.
+    /// An empty queue that tries for `give_up`, whose facts are safe at once.
     #[must_use]
     pub fn new(give_up: Span) -> Self {
-        Self { waiting: BTreeMap::new(), next: 1, give_up, tally: Tally::default() }
+        Self {
+            waiting: BTreeMap::new(),
+            next: 1,
+            give_up,
+            tally: Tally::default(),
+            saved: u64::MAX,
+            uses: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            moved_messages: BTreeSet::new(),
+        }
+    }
+
+    /// For how long deliveries are tried from now on.
+    pub fn configure(&mut self, give_up: Span) {
+        self.give_up = give_up;
     }
 
     /// Takes a message for a recipient; whether there was room.
@@ -119,37 +206,149 @@ impl Outbox {
         }
         let id = DeliveryId(self.next);
         self.next += 1;
-        let entry = Entry { message, recipient, attempts: 0, queued: now, due: now, is_out: false };
+        self.count(&message);
+        let entry = Entry {
+            message,
+            recipient,
+            attempts: 0,
+            queued: now,
+            due: now,
+            out: None,
+            serial: u64::MAX,
+            is_told_unsaved: false,
+        };
         self.waiting.insert(id, entry);
+        self.moved.insert(id);
         true
+    }
+
+    fn count(&mut self, message: &Message) {
+        let uses = self.uses.entry(message.id.clone()).or_default();
+        *uses += 1;
+        if *uses == 1 {
+            self.moved_messages.insert(message.id.clone());
+        }
+    }
+
+    fn discount(&mut self, message: &str) {
+        let Some(uses) = self.uses.get_mut(message) else { return };
+        *uses -= 1;
+        if *uses == 0 {
+            self.uses.remove(message);
+            self.moved_messages.insert(message.to_owned());
+        }
+    }
+
+    /// Tells a recipient of ends in the place of the beginnings that wait for it: one notice for
+    /// both, in a message with an id of its own. What a courier has now, or of which something got
+    /// through, stays as it is, and its end is to be queued behind it.
+    pub(super) fn replace(
+        &mut self,
+        recipient: &Recipient,
+        ends: &[Notice],
+        now: Timestamp,
+        mut next_id: impl FnMut() -> String,
+    ) -> Replaced {
+        let unheard = self.unheard(recipient, ends);
+        let mut replaced = Replaced::default();
+        if unheard.is_empty() {
+            return replaced;
+        }
+        let its = self.waiting.iter().filter(|(_, entry)| entry.recipient == *recipient);
+        let ids: Vec<_> = its.map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(entry) = self.waiting.get_mut(&id) else { continue };
+            let old = Arc::clone(&entry.message);
+            if !old.notices.iter().any(|notice| unheard.contains_key(&notice.incident)) {
+                continue;
+            }
+            let notices = notices_with_ends(&old, &unheard, &mut replaced.incidents);
+            self.moved.insert(id);
+            if notices.is_empty() {
+                self.waiting.remove(&id);
+                self.discount(&old.id);
+                continue;
+            }
+            let message =
+                Arc::new(Message { id: next_id(), at: now, notices, ..Message::clone(&old) });
+            entry.message = Arc::clone(&message);
+            (entry.queued, entry.serial) = (now, u64::MAX);
+            self.discount(&old.id);
+            self.count(&message);
+            replaced.messages.push(message);
+        }
+        replaced
+    }
+
+    /// Ends of incidents whose beginning still waits for a recipient, and no part of which is with a
+    /// courier; with the worst state that it would have been told.
+    fn unheard<'a>(
+        &self,
+        recipient: &Recipient,
+        ends: &'a [Notice],
+    ) -> BTreeMap<Arc<str>, (&'a Notice, Level)> {
+        let mut unheard: BTreeMap<_, _> = ends
+            .iter()
+            .filter(|end| end.kind.is_over())
+            .map(|end| (Arc::clone(&end.incident), (end, Level::Ok)))
+            .collect();
+        let mut begun = BTreeSet::new();
+        for entry in self.waiting.values().filter(|entry| entry.recipient == *recipient) {
+            for notice in &entry.message.notices {
+                let Some((_, worst)) = unheard.get_mut(&notice.incident) else { continue };
+                *worst = (*worst).max(notice.level);
+                if notice.kind == NoticeKind::Firing {
+                    begun.insert(Arc::clone(&notice.incident));
+                }
+                if entry.out.is_some() {
+                    unheard.remove(&notice.incident);
+                }
+            }
+        }
+        unheard.retain(|incident, _| begun.contains(incident));
+        unheard
     }
 
     /// Hands out what is due, at most `room` deliveries, each to be settled by [`settle`].
     ///
     /// [`settle`]: Self::settle
     pub fn due(&mut self, now: Timestamp, room: usize) -> Vec<Delivery> {
-        let ready = self.free().filter(|(_, entry)| entry.due <= now).take(room);
-        let out: Vec<_> = ready
-            .map(|(id, entry)| Delivery {
-                id,
-                message: Arc::clone(&entry.message),
-                recipient: entry.recipient.clone(),
-                attempt: entry.attempts + 1,
-            })
-            .collect();
-        for delivery in &out {
-            if let Some(entry) = self.waiting.get_mut(&delivery.id) {
-                entry.is_out = true;
-                entry.attempts += 1;
+        let ready = self.free().filter(|(_, entry)| entry.ready(self.saved) <= now).take(room);
+        let ids: Vec<_> = ready.map(|(id, _)| id).collect();
+        let mut out = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(entry) = self.waiting.get_mut(&id) else { continue };
+            entry.out = Some(now);
+            entry.attempts += 1;
+            let mut message = Arc::clone(&entry.message);
+            if entry.serial > self.saved {
+                self.tally.unsaved += u64::from(!entry.is_told_unsaved);
+                entry.is_told_unsaved = true;
+                message = Arc::new(Message { is_unsaved: true, ..Message::clone(&message) });
             }
+            let (recipient, attempt) = (entry.recipient.clone(), entry.attempts);
+            out.push(Delivery { id, message, recipient, attempt });
         }
         out
+    }
+
+    /// The attempt at a delivery that is under way.
+    #[must_use]
+    pub fn attempt(&self, id: DeliveryId) -> Option<Attempt> {
+        let entry = self.waiting.get(&id)?;
+        Some(Attempt {
+            message: entry.message.id.clone(),
+            contact: entry.message.contact.clone(),
+            recipient: entry.recipient.clone(),
+            number: entry.attempts,
+            since: entry.out?,
+        })
     }
 
     /// Notes how an attempt ended. A delivery that is not known any more is done.
     pub fn settle(&mut self, id: DeliveryId, outcome: &Outcome, now: Timestamp) -> Verdict {
         let Some(entry) = self.waiting.get_mut(&id) else { return Verdict::Done };
-        entry.is_out = false;
+        entry.out = None;
         let verdict = match outcome {
             Outcome::Delivered => Verdict::Done,
             Outcome::Refused { .. } => Verdict::GivenUp,
@@ -169,8 +368,11 @@ impl Outbox {
             Verdict::GivenUp => self.tally.failed += 1,
             Verdict::Again(_) => self.tally.retried += 1,
         }
-        if !matches!(verdict, Verdict::Again(_)) {
-            self.waiting.remove(&id);
+        self.moved.insert(id);
+        if !matches!(verdict, Verdict::Again(_))
+            && let Some(entry) = self.waiting.remove(&id)
+        {
+            self.discount(&entry.message.id);
         }
         verdict
     }
@@ -179,7 +381,7 @@ impl Outbox {
     /// is with couriers, or held back behind something that is.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.free().map(|(_, entry)| entry.due).min()
+        self.free().map(|(_, entry)| entry.ready(self.saved)).min()
     }
 
     /// What nothing but its time keeps from being handed out: it is not with a courier, and no
@@ -191,7 +393,7 @@ impl Outbox {
             let of_this = incidents().map(|incident| (&entry.recipient, incident));
             let is_held = of_this.clone().any(|one| unsettled.contains(&one));
             unsettled.extend(of_this);
-            (!is_held && !entry.is_out).then_some((*id, entry))
+            (!is_held && entry.out.is_none()).then_some((*id, entry))
         })
     }
 
@@ -212,6 +414,140 @@ impl Outbox {
     pub fn tally(&self) -> Tally {
         self.tally
     }
+
+    /// Everything that waits or is under way, in the order in which it was queued.
+    pub fn iter(&self) -> impl Iterator<Item = Queued> {
+        self.waiting.values().map(|entry| Queued {
+            message: Arc::clone(&entry.message),
+            recipient: entry.recipient.clone(),
+            attempts: entry.attempts,
+            queued: entry.queued,
+            due: entry.due,
+            is_out: entry.out.is_some(),
+        })
+    }
+
+    /// Says what has changed since the last call. What is new waits until facts with that number are
+    /// safe.
+    pub fn note(&mut self, facts: &mut Facts) {
+        if !self.moved.is_empty() {
+            facts.put(NEXT_KEY.to_vec(), plain::write(&self.next));
+        }
+        for id in std::mem::take(&mut self.moved) {
+            let Some(entry) = self.waiting.get_mut(&id) else {
+                facts.remove(delivery_key(id));
+                continue;
+            };
+            if entry.serial == u64::MAX {
+                entry.serial = facts.serial;
+                facts.is_urgent = true;
+            }
+            if self.moved_messages.remove(&entry.message.id) {
+                facts.put(message_key(&entry.message.id), plain::write(&*entry.message));
+            }
+            let waiting = Waiting {
+                message: entry.message.id.clone(),
+                recipient: entry.recipient.clone(),
+                attempts: entry.attempts,
+                queued: entry.queued,
+                due: entry.due,
+            };
+            facts.put(delivery_key(id), plain::write(&waiting));
+        }
+        for message in std::mem::take(&mut self.moved_messages) {
+            facts.remove(message_key(&message));
+        }
+    }
+
+    /// Says that facts up to that number survive the end of the process.
+    pub fn saved(&mut self, serial: u64) {
+        self.saved = self.saved.max(serial);
+    }
+
+    /// Takes over what an earlier process knew, as of the facts with that number; how much of it cannot
+    /// be read. What is queued from here on is not safe before that is said.
+    pub fn recall(&mut self, table: &Table, serial: u64) -> usize {
+        self.saved = serial;
+        let mut garbled = 0;
+        let mut messages: BTreeMap<&[u8], Arc<Message>> = BTreeMap::new();
+        for (id, bytes) in table.below(MESSAGES) {
+            match plain::read(bytes) {
+                Some(message) => drop(messages.insert(id, Arc::new(message))),
+                None => garbled += 1,
+            }
+        }
+        for (key, bytes) in table.below(DELIVERIES) {
+            let id = key.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+            let waiting = plain::read::<Waiting>(bytes);
+            let known = id.zip(waiting).and_then(|(id, waiting)| {
+                let message = messages.get(waiting.message.as_bytes())?;
+                Some((id, Entry::of(waiting, Arc::clone(message))))
+            });
+            let Some((id, entry)) = known else {
+                garbled += 1;
+                continue;
+            };
+            *self.uses.entry(entry.message.id.clone()).or_default() += 1;
+            self.waiting.insert(DeliveryId(id), entry);
+            self.next = self.next.max(id.saturating_add(1));
+        }
+        let next = table.get(NEXT_KEY).and_then(plain::read::<u64>);
+        self.next = self.next.max(next.unwrap_or(1));
+        garbled
+    }
+}
+
+impl Entry {
+    fn of(waiting: Waiting, message: Arc<Message>) -> Self {
+        let Waiting { recipient, attempts, queued, due, .. } = waiting;
+        let (out, serial, is_told_unsaved) = (None, 0, false);
+        Self { message, recipient, attempts, queued, due, out, serial, is_told_unsaved }
+    }
+
+    /// When it may be handed out, as far as is known now.
+    fn ready(&self, saved: u64) -> Timestamp {
+        if self.serial <= saved {
+            self.due
+        } else {
+            self.due.max(self.queued + limits::UNSAVED_PATIENCE)
+        }
+    }
+}
+
+/// The notices of a message, with ends in the place of beginnings, and without whatever was between.
+fn notices_with_ends(
+    message: &Message,
+    ends: &BTreeMap<Arc<str>, (&Notice, Level)>,
+    told: &mut BTreeSet<Arc<str>>,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for notice in &message.notices {
+        match ends.get(&notice.incident) {
+            None => notices.push(notice.clone()),
+            Some((end, worst)) if told.insert(Arc::clone(&notice.incident)) => {
+                let kind = match end.kind {
+                    NoticeKind::Recovered => NoticeKind::Ended,
+                    other => other,
+                };
+                notices.push(Notice { kind, from: *worst, ..Notice::clone(end) });
+            }
+            Some(_) => {}
+        }
+    }
+    notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
+    notices
+}
+
+fn delivery_key(id: DeliveryId) -> Vec<u8> {
+    let mut key = vec![DELIVERIES];
+    key.extend_from_slice(&id.0.to_be_bytes());
+    key
+}
+
+fn message_key(id: &str) -> Vec<u8> {
+    let mut key = vec![MESSAGES];
+    key.extend_from_slice(id.as_bytes());
+    key
 }
 
 /// Five seconds, doubled up to ten minutes, and up to a fifth more so that what failed together does

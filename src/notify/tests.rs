@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::message::About;
 use super::{Message, Notice, NoticeKind};
 use crate::config::{Change, Measure, Per, Rule, Side, Threshold};
 use crate::rules::Level;
@@ -42,12 +43,12 @@ pub(crate) fn rule(name: &str) -> Rule {
 }
 
 /// A notice that `rule` fires.
-pub(crate) fn notice(rule: Rule, incident: &str) -> Notice {
+pub(crate) fn notice(rule: &Rule, incident: &str) -> Notice {
     Notice {
         incident: incident.into(),
         opened: Timestamp::from_secs(1_767_571_200),
         kind: NoticeKind::Firing,
-        rule: Arc::new(rule),
+        rule: Arc::new(About::of(rule)),
         labels: Vec::new(),
         from: Level::Ok,
         level: Level::Critical,
@@ -67,8 +68,9 @@ pub(crate) fn message(incidents: &[&str]) -> Arc<Message> {
         id: "m-1".to_owned(),
         contact: "oncall".to_owned(),
         at: Timestamp::from_secs(1_767_571_200),
-        notices: incidents.iter().map(|id| notice(rule("errors-high"), id)).collect(),
+        notices: incidents.iter().map(|id| notice(&rule("errors-high"), id)).collect(),
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
+        is_unsaved: false,
     })
 }

@@ -3,13 +3,15 @@
 //! Names, tags and summaries come from configuration and from whoever increments a counter, so
 //! each is made one printable line before it stands between words of ours.
 
-use super::message::{Notice, NoticeKind};
-use crate::config::Flapping;
-use crate::rules::state::flaps::INSIST_AFTER;
-use crate::rules::{Level, wording};
+use super::message::{Closing, Notice, NoticeKind};
+use crate::rules::Level;
 use crate::time::Span;
 
 pub(super) use crate::reason::{cut, one_line};
+
+/// What is said in a message that is not on the disk.
+pub(super) const UNSAVED: &str = "tallyd cannot write to its disk. This message is not kept there: \
+    after a restart nothing will be known of it.";
 
 /// A rule with its instance, on one line.
 pub(super) fn title(notice: &Notice) -> String {
@@ -21,12 +23,14 @@ pub(super) fn value(notice: &Notice) -> String {
     match (notice.value, notice.kind) {
         (_, NoticeKind::Flapping) => "flapping".to_owned(),
         (Some(value), _) if notice.is_at_least => {
-            format!("at least {}", wording::value(&notice.rule, value))
+            format!("at least {}", notice.rule.unit.say(value))
         }
-        (Some(value), _) => wording::value(&notice.rule, value),
+        (Some(value), _) => notice.rule.unit.say(value),
         (None, _) if notice.problem.is_some() => "not judged".to_owned(),
         (None, NoticeKind::Recovered) => "recovered".to_owned(),
         (None, NoticeKind::ScheduleEnded) => "not watched now".to_owned(),
+        (None, NoticeKind::Ended) => "over".to_owned(),
+        (None, NoticeKind::Closed(_)) => "closed".to_owned(),
         (None, _) => "no data".to_owned(),
     }
 }
@@ -45,7 +49,7 @@ pub(super) fn happened(notice: &Notice) -> String {
         (NoticeKind::ScheduleEnded, _) => {
             let lasted = duration(notice.since.since(notice.opened));
             let schedule = notice.rule.schedule.as_ref();
-            let schedule = schedule.map_or(String::new(), |hours| format!(" {}", hours.name));
+            let schedule = schedule.map_or(String::new(), |name| format!(" {name}"));
             format!(
                 "The hours of its schedule{schedule} are over, so it is not watched any more. It was \
                  {from}, and lasted {lasted} until then. What holds when they begin again is told anew."
@@ -56,6 +60,19 @@ pub(super) fn happened(notice: &Notice) -> String {
             "It has ceased to flap: data stopped coming, so nobody knows how it is.".to_owned()
         }
         (NoticeKind::Settled, level) => format!("It has ceased to flap: it is {}.", state(level)),
+        (NoticeKind::Ended, _) => {
+            let lasted = duration(notice.since.since(notice.opened));
+            format!(
+                "It was {from}, is over, and lasted {lasted}; word of it could not be sent before."
+            )
+        }
+        (NoticeKind::Closed(why), _) => {
+            let why = match why {
+                Closing::Edited => "The rule was changed and begins anew",
+                Closing::Removed => "The rule was removed",
+            };
+            format!("{why}, so this is closed. It was {from} until then.")
+        }
         (NoticeKind::Firing, Level::Unknown) => {
             "Data stopped coming, so nobody knows how it is.".to_owned()
         }
@@ -73,15 +90,12 @@ pub(super) fn happened(notice: &Notice) -> String {
 /// What flaps, and when it will be heard of again.
 fn flapping(notice: &Notice) -> String {
     let rule = &notice.rule;
-    let Flapping { changes, within } = rule.flapping.unwrap_or_default();
-    let hold = rule.critical.map_or(Span::ZERO, |threshold| threshold.hold);
+    let (changes, within) = rule.flapping;
     let still = duration(within);
-    let insists = duration(INSIST_AFTER.max(hold));
-    let but = if rule.critical.is_some() {
+    let but = rule.insists.map_or(String::new(), |insists| {
+        let insists = duration(insists);
         format!(" Should it be critical for {insists} without a break, that is told even so.")
-    } else {
-        String::new()
-    };
+    });
     format!(
         "It is flapping: its state changed more than {changes} times in {still}. Nothing more is told \
          until it has been still for {still}; then its state is, whatever it is.{but}"
@@ -104,10 +118,8 @@ pub(super) fn threshold(notice: &Notice) -> String {
     let rule = &notice.rule;
     let all: Vec<_> = [(Level::Critical, &rule.critical), (Level::Warning, &rule.warning)]
         .into_iter()
-        .filter_map(|(level, threshold)| threshold.as_ref().map(|threshold| (level, threshold)))
-        .map(|(level, threshold)| {
-            (level, format!("{} {}", level.word(), wording::threshold(threshold)))
-        })
+        .filter_map(|(level, threshold)| Some((level, threshold.as_ref()?)))
+        .map(|(level, threshold)| (level, format!("{} {threshold}", level.word())))
         .collect();
     match all.iter().find(|(level, _)| *level == about) {
         Some((_, text)) => text.clone(),

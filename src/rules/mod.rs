@@ -5,10 +5,12 @@
 //! close at or after each multiple of its `every`, by the thresholds that hold then. It does not know who is
 //! told, but says of an event when a rule that this one depends on keeps it quiet.
 
+mod kept;
+mod meaning;
 pub mod state;
 pub mod wording;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::series::Pattern;
 use crate::store::{Catalogue, Windows};
 use crate::time::{Span, Timestamp};
 
+pub use meaning::meaning;
 pub use state::{Cause, Level, Policy, State, Transition};
 
 /// All rules, in the order of the file.
@@ -28,6 +31,8 @@ pub struct Rules {
     /// Of each rule, the places of those that it depends on.
     depends_on: Vec<Vec<usize>>,
     evaluated: Option<Timestamp>,
+    /// Keys of facts that nobody needs any more.
+    gone: Vec<Vec<u8>>,
 }
 
 /// One rule with the states of its instances.
@@ -35,6 +40,8 @@ pub struct Rules {
 pub struct Active {
     /// With the thresholds that hold now.
     rule: Arc<Rule>,
+    /// What it means, as a number.
+    meaning: u64,
     policy: Policy,
     /// The rule with its own thresholds.
     base: Arc<Rule>,
@@ -49,6 +56,8 @@ pub struct Active {
     own: State,
     evaluated: Option<Timestamp>,
     is_quiet: bool,
+    /// Instances whose state nobody has noted since it changed.
+    moved: BTreeSet<Group>,
 }
 
 /// A change of state of one instance, with all that a message needs.
@@ -56,6 +65,8 @@ pub struct Active {
 pub struct Event {
     /// The rule, with the thresholds that held.
     pub rule: Arc<Rule>,
+    /// What the rule means, as a number.
+    pub meaning: u64,
     /// The values of its `by` tags.
     pub group: Group,
     /// The change.
@@ -90,6 +101,7 @@ impl Rules {
             active: rules.iter().map(|rule| Active::new(rule, now)).collect(),
             depends_on: rules.iter().map(depends_on).collect(),
             evaluated: None,
+            gone: Vec::new(),
         }
     }
 
@@ -167,7 +179,7 @@ impl Active {
         };
         let by = rule.by.clone();
         let selection = Selection::new(rule.series.clone(), by, limits::RULE_INSTANCES);
-        let states =
+        let states: BTreeMap<_, _> =
             selection.groups().map(|(group, _)| (group.clone(), State::new(now))).collect();
         let select =
             |over: &Pattern| Selection::new(over.clone(), rule.by.clone(), limits::RULE_INSTANCES);
@@ -183,6 +195,8 @@ impl Active {
             over: rule.over.as_ref().map(select),
             states,
             own: State::new(now),
+            moved: BTreeSet::new(),
+            meaning: meaning(rule),
             rule: Arc::clone(&base),
             base,
             whens: whens.collect(),
@@ -223,7 +237,8 @@ impl Active {
                 let transition = state.announcement(now)?;
                 let (rule, group) = (Arc::clone(&self.rule), group.clone());
                 let state = state.clone();
-                Some(Event { rule, group, transition, state, problem: None, is_quiet })
+                let (meaning, problem) = (self.meaning, None);
+                Some(Event { rule, meaning, group, transition, state, problem, is_quiet })
             }));
         }
     }
@@ -243,6 +258,7 @@ impl Active {
         for (group, series) in self.selection.groups() {
             if !self.states.contains_key(group) {
                 self.states.insert(group.clone(), State::new(instant));
+                self.moved.insert(group.clone());
             }
             let Some(state) = self.states.get_mut(group) else { continue };
             let (next, transition) = if is_off {
@@ -258,12 +274,16 @@ impl Active {
                 };
                 state::step(&self.policy, state, observation, instant)
             };
+            if !next.goes_on_as(state) {
+                self.moved.insert(group.clone());
+            }
             *state = next;
             if let Some(transition) = transition {
                 let (rule, group) = (Arc::clone(&self.rule), group.clone());
                 let state = state.clone();
-                let is_quiet = false;
-                events.push(Event { rule, group, transition, state, problem: None, is_quiet });
+                let (meaning, is_quiet) = (self.meaning, false);
+                let problem = None;
+                events.push(Event { rule, meaning, group, transition, state, problem, is_quiet });
             }
         }
         events.extend(self.judge_itself(instant));
@@ -280,11 +300,11 @@ impl Active {
         self.own = State { level: to, ..State::new(now) };
         let cause = Cause::Changed;
         let transition = Transition { cause, from, to, at: now, value: None, worst: None, since };
-        // One value more than there are tags: no instance has such a group.
-        let group = vec![String::new(); self.rule.by.len() + 1];
+        let group = self.own_group();
+        self.moved.insert(group.clone());
         let rule = Arc::clone(&self.rule);
-        let (state, is_quiet) = (self.own.clone(), false);
-        Some(Event { rule, group, transition, state, problem, is_quiet })
+        let (meaning, state, is_quiet) = (self.meaning, self.own.clone(), false);
+        Some(Event { rule, meaning, group, transition, state, problem, is_quiet })
     }
 
     /// The rule as it was written, but for the thresholds: they are those that hold now.
@@ -297,6 +317,12 @@ impl Active {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.is_quiet
+    }
+
+    /// What it means, as a number.
+    #[must_use]
+    pub fn meaning(&self) -> u64 {
+        self.meaning
     }
 
     /// What it asks of its series.

@@ -243,7 +243,10 @@ pub fn step(
         }
         Observation::NeverSeen if policy.missing.is_none() => {}
         Observation::Missing | Observation::NeverSeen => {
-            next.missing = Some(state.missing.map_or(Span::ZERO, |held| held.plus(policy.every)));
+            // Beyond `after` nothing depends on it, so it stands still: there is nothing to keep then.
+            let after = policy.missing.unwrap_or_default().after;
+            let held = state.missing.map_or(Span::ZERO, |held| held.plus(policy.every));
+            next.missing = Some(held.min(after));
         }
         Observation::Unjudged(_) => {}
     }

@@ -34,33 +34,58 @@ pub fn number(value: f64) -> String {
     if value < 0.0 { format!("−{text}") } else { text }
 }
 
+/// What stands around the numbers of a rule: with it a value is said long after the rule itself was
+/// changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// What is above zero has a plus sign: it is a change.
+    pub is_signed: bool,
+    /// What stands behind the number.
+    pub text: String,
+}
+
+impl Unit {
+    /// The unit of a rule's measure.
+    #[must_use]
+    pub fn of(rule: &Rule) -> Self {
+        if let Some(against) = rule.against {
+            let percent = if rule.change == Change::Percent { " %" } else { "" };
+            let text = format!("{percent} against {}", reference(against, rule.window));
+            return Self { is_signed: true, text };
+        }
+        let window = rule.window;
+        if let Some(over) = &rule.over {
+            return Self { is_signed: false, text: format!(" of {over} over {window}") };
+        }
+        let text = match rule.measure {
+            Measure::Rate => format!(" per {}", rule.per.name()),
+            Measure::Sum => format!(" in {window}"),
+            Measure::Count => format!(" updates in {window}"),
+            Measure::Mean => format!(" on average over {window}"),
+            Measure::Min => format!(" at least over {window}"),
+            Measure::Max => format!(" at most over {window}"),
+            Measure::Last => String::new(),
+            Measure::Age => " s since the last update".to_owned(),
+            Measure::P50 | Measure::P90 | Measure::P95 | Measure::P99 | Measure::P999 => {
+                format!(" at {} over {window}", rule.measure.name())
+            }
+        };
+        Self { is_signed: false, text }
+    }
+
+    /// A value with it.
+    #[must_use]
+    pub fn say(&self, value: f64) -> String {
+        let sign = if self.is_signed && value > 0.0 { "+" } else { "" };
+        format!("{sign}{}{}", number(value), self.text)
+    }
+}
+
 /// A value of a rule's measure with its unit: `12.4 per minute`, `−61 % against last week`, `0.05 of
 /// requests over 5m`.
 #[must_use]
 pub fn value(rule: &Rule, value: f64) -> String {
-    let amount = number(value);
-    if let Some(against) = rule.against {
-        let sign = if value > 0.0 { "+" } else { "" };
-        let unit = if rule.change == Change::Percent { " %" } else { "" };
-        return format!("{sign}{amount}{unit} against {}", reference(against, rule.window));
-    }
-    let window = rule.window;
-    if let Some(over) = &rule.over {
-        return format!("{amount} of {over} over {window}");
-    }
-    match rule.measure {
-        Measure::Rate => format!("{amount} per {}", rule.per.name()),
-        Measure::Sum => format!("{amount} in {window}"),
-        Measure::Count => format!("{amount} updates in {window}"),
-        Measure::Mean => format!("{amount} on average over {window}"),
-        Measure::Min => format!("{amount} at least over {window}"),
-        Measure::Max => format!("{amount} at most over {window}"),
-        Measure::Last => amount,
-        Measure::Age => format!("{amount} s since the last update"),
-        Measure::P50 | Measure::P90 | Measure::P95 | Measure::P99 | Measure::P999 => {
-            format!("{amount} at {} over {window}", rule.measure.name())
-        }
-    }
+    Unit::of(rule).say(value)
 }
 
 /// What was seen of a rule's series: a value with its unit, or why there is none.

@@ -16,13 +16,16 @@ use super::seam::{Changes, Snapshot, StoreError};
 #[derive(Debug)]
 pub struct Copy {
     snapshot: Arc<dyn Snapshot>,
-    over: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// `None`: the key is gone.
+    over: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl Copy {
     /// What `snapshot` shows, with these changes made.
     pub(super) fn new(snapshot: Arc<dyn Snapshot>, changes: Changes) -> Self {
-        Self { snapshot, over: changes.puts.into_iter().collect() }
+        let gone = changes.removals.into_iter().map(|key| (key, None));
+        let puts = changes.puts.into_iter().map(|(key, value)| (key, Some(value)));
+        Self { snapshot, over: gone.chain(puts).collect() }
     }
 
     /// Hands every key with its value to `each`, in order, until it says no; whether it never did.
@@ -34,14 +37,15 @@ impl Copy {
         let mut goes_on = true;
         self.snapshot.scan(b"", &mut |key, value| {
             while let Some((newer, value)) = over.next_if(|(newer, _)| newer.as_slice() < key) {
-                goes_on = goes_on && each(newer, value);
+                goes_on = goes_on && value.as_ref().is_none_or(|value| each(newer, value));
             }
             let newer = over.next_if(|(newer, _)| newer.as_slice() == key);
-            goes_on = goes_on && each(key, newer.map_or(value, |(_, value)| value));
+            let holds = newer.map_or(Some(value), |(_, value)| value.as_deref());
+            goes_on = goes_on && holds.is_none_or(|value| each(key, value));
             goes_on
         })?;
         for (key, value) in over {
-            goes_on = goes_on && each(key, value);
+            goes_on = goes_on && value.as_ref().is_none_or(|value| each(key, value));
         }
         Ok(goes_on)
     }
@@ -101,8 +105,9 @@ mod tests {
             puts: pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
             ..Changes::default()
         };
-        store.commit(&pairs(&[("b", "1"), ("d", "2")])).unwrap();
-        let over = pairs(&[("a", "3"), ("c", "4"), ("d", "5"), ("e", "6")]);
+        store.commit(&pairs(&[("b", "1"), ("bb", "7"), ("d", "2")])).unwrap();
+        let removals = vec![b"bb".to_vec(), b"f".to_vec()];
+        let over = Changes { removals, ..pairs(&[("a", "3"), ("c", "4"), ("d", "5"), ("e", "6")]) };
         let copy = Copy::new(store.snapshot().unwrap(), over);
         let mut all = String::new();
         let mut see = |key: &[u8], value: &[u8]| {

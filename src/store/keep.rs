@@ -16,6 +16,7 @@ use super::checkpoint::Checkpoint;
 use super::codec::EncodeError;
 use super::copy::Copy;
 use super::extent::{Extent, group_key, group_of, read_extents, width_secs, write_extents};
+use super::facts::{Facts, Table};
 use super::group::{Group, GroupBuilder};
 use super::seal::Seal;
 use super::seam::{Changes, Snapshot, Store, StoreError};
@@ -41,6 +42,9 @@ const EXTENTS_KEY: &[u8] = b"mextents";
 const DEAD_KEY: &[u8] = b"mdead";
 const CHECKPOINT_KEY: &[u8] = b"mcheckpoint";
 const COVERAGE_KEY: &[u8] = b"mcoverage";
+const FACTS_KEY: &[u8] = b"mfacts";
+/// Before the keys of facts.
+const FACTS: u8 = b'f';
 
 /// See the module.
 #[derive(Debug)]
@@ -83,6 +87,8 @@ pub struct Job {
     pub totals: Vec<(u32, Vec<u8>)>,
     /// With when tallyd was up until then.
     pub checkpoint: Option<(Checkpoint, Coverage)>,
+    /// What changed of rules and messages since the checkpoint before.
+    pub facts: Facts,
 }
 
 /// What an earlier process has left in the store.
@@ -93,6 +99,8 @@ pub struct Left {
     pub checkpoint: Option<Checkpoint>,
     /// When tallyd was up until then.
     pub coverage: Coverage,
+    /// What there was to know of rules and messages, and the number of the last change in it.
+    pub facts: (Table, u64),
     /// There was nothing at all.
     pub is_new: bool,
     /// Widths of tiers that have history here and are not configured any more; it is removed.
@@ -161,6 +169,7 @@ impl Keeper {
                 .map(|bytes| read(&*store, Coverage::read(&bytes)))
                 .transpose()?
                 .unwrap_or_default(),
+            facts: facts(&*store, &*snapshot)?,
             gone,
             is_new,
             snapshot,
@@ -223,6 +232,7 @@ impl Keeper {
         if let Some((checkpoint, coverage)) = &job.checkpoint {
             changes.puts.push((CHECKPOINT_KEY.to_vec(), checkpoint.write()));
             changes.puts.push((COVERAGE_KEY.to_vec(), coverage.write()));
+            put_facts(&job.facts, changes);
         }
         changes.puts.push((EXTENTS_KEY.to_vec(), self.written(extents)));
         changes.puts.push((DEAD_KEY.to_vec(), write_dead(&self.dead)));
@@ -523,6 +533,30 @@ fn each_group(
         }
         true
     })
+}
+
+/// Each fact is a value of its own, so a checkpoint writes those that changed, and none is long.
+fn put_facts(facts: &Facts, changes: &mut Changes) {
+    for (key, value) in facts.iter() {
+        let mut whole = vec![FACTS];
+        whole.extend_from_slice(key);
+        match value {
+            Some(value) => changes.puts.push((whole, value.to_vec())),
+            None => changes.removals.push(whole),
+        }
+    }
+    changes.puts.push((FACTS_KEY.to_vec(), facts.serial.to_le_bytes().to_vec()));
+}
+
+fn facts(store: &dyn Store, snapshot: &dyn Snapshot) -> Result<(Table, u64), StoreError> {
+    let mut table = Table::default();
+    snapshot.scan(&[FACTS], &mut |key, bytes| {
+        table.put(key.strip_prefix(&[FACTS]).unwrap_or_default(), bytes);
+        true
+    })?;
+    let Some(serial) = value(snapshot, FACTS_KEY)? else { return Ok((table, 0)) };
+    let serial = serial.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+    Ok((table, read(store, serial)?))
 }
 
 /// Something that was read and has to be what was written.

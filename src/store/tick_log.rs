@@ -7,13 +7,18 @@
 //! - 1, a series whose key begins a life: its number, the life, when it was born (seconds, zigzag), its
 //!   key;
 //! - 2, a row: the start of its window (seconds, zigzag), how far the log of observations is in it, flags
-//!   (1: tallyd was up for all of it; 2: the row is packed), the row as [`Row::write_to`] has it; packed with zstd at level 1, behind its length.
+//!   (1: tallyd was up for all of it; 2: the row is packed; 4: facts come first, behind their length), the row as [`Row::write_to`] has it; packed with zstd at level 1, behind its length;
+//! - 3, facts that changed between two rows.
+//!
+//! What a window led to stands in the record of its row: so both survive, or neither does, and is found
+//! again when the next one is judged.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::facts::Facts;
 use crate::counters::journal::{Found, Journal, OpenError};
 use crate::rollup::{Row, SeriesId};
 use crate::time::{Span, Timestamp, Window};
@@ -22,8 +27,10 @@ use crate::varint::{self, Reader};
 const MAGIC: [u8; 8] = *b"tallyTIC";
 const SERIES: u8 = 1;
 const ROW: u8 = 2;
+const FACTS: u8 = 3;
 const COVERED: u8 = 1;
 const PACKED: u8 = 2;
+const WITH_FACTS: u8 = 4;
 
 /// Rows shorter than this are not worth packing, in bytes.
 const PACK_MIN: usize = 256;
@@ -52,7 +59,11 @@ pub enum LogRecord {
         is_covered: bool,
         /// What gauges and distributions were set to is in windows up to this position of its log.
         observed: u64,
+        /// What it led to.
+        facts: Facts,
     },
+    /// Something changed between two windows.
+    Facts(Facts),
     /// A checkpoint was taken: what comes now is to be kept when it is committed.
     Checkpoint {
         /// Of everything before this.
@@ -65,7 +76,8 @@ impl LogRecord {
     #[must_use]
     pub fn memory(&self) -> usize {
         match self {
-            Self::Row { row, .. } => row.memory(),
+            Self::Row { row, facts, .. } => row.memory() + facts.memory(),
+            Self::Facts(facts) => facts.memory(),
             Self::Series { key, .. } => key.len(),
             Self::Checkpoint { .. } => 0,
         }
@@ -127,21 +139,36 @@ impl TickLog {
                 varint::put(&mut head, varint::zigzag(born.as_secs()));
                 self.journal.append(&[&head, key])
             }
-            LogRecord::Row { row, is_covered, observed } => {
+            LogRecord::Facts(facts) => {
+                let mut bytes = vec![FACTS];
+                facts.write_to(&mut bytes);
+                self.journal.append(&[&bytes])
+            }
+            LogRecord::Row { row, is_covered, observed, facts } => {
                 let mut bytes = Vec::new();
                 row.write_to(&mut bytes);
                 let mut flags = if *is_covered { COVERED } else { 0 };
                 let mut head = vec![ROW];
                 varint::put(&mut head, varint::zigzag(row.window.start.as_secs()));
                 varint::put(&mut head, *observed);
+                let mut said = Vec::new();
+                if !facts.is_empty() {
+                    flags |= WITH_FACTS;
+                    let mut bytes = Vec::new();
+                    facts.write_to(&mut bytes);
+                    varint::put(&mut said, bytes.len() as u64);
+                    said.append(&mut bytes);
+                }
                 if bytes.len() >= PACK_MIN {
                     let packed = zstd::bulk::compress(&bytes, 1)?;
                     flags |= PACKED;
                     head.push(flags);
+                    head.append(&mut said);
                     varint::put(&mut head, bytes.len() as u64);
                     return self.journal.append(&[&head, &packed]);
                 }
                 head.push(flags);
+                head.append(&mut said);
                 self.journal.append(&[&head, &bytes])
             }
         }
@@ -227,6 +254,12 @@ fn read_record(payload: &[u8]) -> Option<LogRecord> {
             let window = Window::starting(start, Span::SECOND);
             let observed = reader.number()?;
             let flags = reader.byte()?;
+            let facts = if flags & WITH_FACTS == 0 {
+                Facts::default()
+            } else {
+                let len = usize::try_from(reader.number()?).ok()?;
+                Facts::read(&mut Reader::new(reader.take(len)?))?
+            };
             let row = if flags & PACKED == 0 {
                 Row::read(window, reader.take(reader.len())?)?
             } else {
@@ -235,8 +268,10 @@ fn read_record(payload: &[u8]) -> Option<LogRecord> {
                 let bytes = zstd::bulk::decompress(reader.take(reader.len())?, len).ok()?;
                 Row::read(window, &bytes)?
             };
-            Some(LogRecord::Row { row: Arc::new(row), is_covered: flags & COVERED != 0, observed })
+            let is_covered = flags & COVERED != 0;
+            Some(LogRecord::Row { row: Arc::new(row), is_covered, observed, facts })
         }
+        FACTS => Facts::read(&mut reader).map(LogRecord::Facts),
         _ => None,
     }
 }
@@ -257,7 +292,15 @@ mod tests {
             row: Arc::new(builder.finish(window)),
             is_covered: at % 2 == 0,
             observed: 5,
+            facts: if at % 3 == 0 { facts(7) } else { Facts::default() },
         }
+    }
+
+    fn facts(serial: u64) -> Facts {
+        let mut facts = Facts::new(serial);
+        facts.put(b"ra".to_vec(), b"1".to_vec());
+        facts.remove(b"rb".to_vec());
+        facts
     }
 
     fn open(dir: &Path) -> (TickLog, Vec<LogRecord>) {
@@ -274,23 +317,24 @@ mod tests {
         let series = LogRecord::Series { id: SeriesId(7), life: 9, born, key: (*b"a;b=c").into() };
         let (mut log, all) = open(dir.path());
         assert_eq!(all, []);
-        let records = [series, row(10, 3), row(11, 2000)];
+        let records =
+            [series, row(10, 3), row(11, 2000), LogRecord::Facts(facts(8)), row(12, 2000)];
         for record in &records {
             log.append(record).unwrap();
         }
         log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
         let mark = log.mark();
-        log.append(&row(12, 1)).unwrap();
+        log.append(&row(13, 1)).unwrap();
         drop(log);
         let (mut log, all) = open(dir.path());
-        assert_eq!(all[..3], records);
-        assert_eq!(all[3..], [row(12, 1)]);
+        assert_eq!(all[..5], records);
+        assert_eq!(all[5..], [row(13, 1)]);
         log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
-        log.append(&row(13, 1)).unwrap();
+        log.append(&row(14, 1)).unwrap();
         log.forget(mark).unwrap();
         drop(log);
         let (_, all) = open(dir.path());
-        assert_eq!(all, [row(12, 1), row(13, 1)]);
+        assert_eq!(all, [row(13, 1), row(14, 1)]);
     }
 
     #[test]

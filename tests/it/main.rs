@@ -30,3 +30,4 @@ mod peers;
 mod readme;
 mod rule_cases;
 mod tidy;
+mod told;

@@ -9,7 +9,7 @@ mod memcached;
 mod process;
 mod relay;
 mod suite;
-mod webhook;
+pub mod webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

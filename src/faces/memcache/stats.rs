@@ -146,7 +146,7 @@ fn tallyd(worker: &Worker, out: &mut Vec<u8>) {
         number(out, "window_gaps", view.gaps);
         number(out, "tick_log_waiting", view.log_waiting);
         number(out, "tick_log_dropped", view.unlogged);
-        number(out, "incidents_open", view.incidents);
+        number(out, "incidents_open", view.incidents.open());
         number(out, "outbox_waiting", view.outbox.len());
     });
 }

@@ -14,12 +14,13 @@ fn message(notices: Vec<Notice>) -> Message {
         notices,
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
+        is_unsaved: false,
     }
 }
 
 fn on(host: &str) -> Notice {
     let labels = vec![("host".to_owned(), host.to_owned()), ("rack".to_owned(), String::new())];
-    Notice { labels, ..notice(rule("errors-high"), "i-1") }
+    Notice { labels, ..notice(&rule("errors-high"), "i-1") }
 }
 
 fn recovered(host: &str) -> Notice {
@@ -185,7 +186,7 @@ fn a_test_is_marked_and_is_an_alert_of_its_own() {
 fn tags_do_not_take_the_place_of_our_labels() {
     let tags = [("severity", "none"), ("alertname", "x"), ("zone", "eu\"\r\n</script>")];
     let labels = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let message = message(vec![Notice { labels, ..notice(rule("a b/ü"), "i-1") }]);
+    let message = message(vec![Notice { labels, ..notice(&rule("a b/ü"), "i-1") }]);
     let body: serde_json::Value = serde_json::from_str(&body(&message)).unwrap();
     let alert = &body["alerts"][0];
     assert_eq!(alert["labels"]["alertname"], "a b/ü");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Config, Pem, Secret};
+use crate::notify::About;
 use crate::notify::peer::{self, Authority, Smtp};
 use crate::notify::tests::message;
 use crate::notify::{Notice, Outcome, Recipient};
@@ -133,7 +134,7 @@ fn ids_are_stable_differ_by_recipient_and_thread_by_incident() {
 #[test]
 fn hostile_names_leave_the_headers_as_they_are() {
     let mut message = sample();
-    let mut rule = crate::config::Rule::clone(&message.notices[0].rule);
+    let mut rule = About::clone(&message.notices[0].rule);
     rule.name = "x\r\nBcc: all@example.com\r\n\r\nbody".to_owned();
     let labels = vec![("host".to_owned(), "Ł\r\nX-Evil: 1".repeat(50))];
     message.notices = vec![Notice { rule: rule.into(), labels, ..message.notices[0].clone() }];

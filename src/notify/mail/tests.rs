@@ -1,7 +1,10 @@
 //! Mails as their readers get them.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::{Side, Threshold};
+use crate::notify::About;
 use crate::notify::tests::{notice, rule};
 use crate::time::Span;
 
@@ -16,6 +19,7 @@ fn message(secs: i64, notices: Vec<Notice>) -> Message {
         notices,
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
+        is_unsaved: false,
     }
 }
 
@@ -34,7 +38,7 @@ fn shown(message: &Message) -> String {
 
 fn on(host: &str) -> Notice {
     let labels = vec![("host".to_owned(), host.to_owned())];
-    Notice { labels, ..notice(rule("errors-high"), "i-1") }
+    Notice { labels, ..notice(&rule("errors-high"), "i-1") }
 }
 
 fn recovered() -> Notice {
@@ -51,14 +55,14 @@ fn recovered() -> Notice {
 
 fn unknown() -> Notice {
     let (level, value) = (Level::Unknown, None);
-    Notice { level, value, began: None, worst: None, ..notice(rule("orders-drop"), "i-2") }
+    Notice { level, value, began: None, worst: None, ..notice(&rule("orders-drop"), "i-2") }
 }
 
 #[test]
 fn firing() {
     let mut rule = rule("errors-high");
     rule.summary = "More errors in checkout than we have ever seen on a quiet day; look at the payment provider first".to_owned();
-    let notice = Notice { covered: 0.95, rule: rule.into(), ..on("a") };
+    let notice = Notice { covered: 0.95, rule: Arc::new(About::of(&rule)), ..on("a") };
     insta::assert_snapshot!(shown(&message(0, vec![notice])), @r##"
     [CRITICAL] errors-high{host=a}: 17 in 5s
 
@@ -93,7 +97,7 @@ fn worse() {
         from: Level::Warning,
         since: Timestamp::from_secs(BEGAN + 3725),
         began: Some(4.0),
-        ..notice(rule, "i-1")
+        ..notice(&rule, "i-1")
     };
     insta::assert_snapshot!(shown(&message(3725, vec![notice])), @r##"
     [CRITICAL] errors-high: 17 in 5s
@@ -214,7 +218,7 @@ fn hostile_names_stay_where_they_stand() {
     rule.summary = "<script>alert(1)</script>\r\n\r\nValue now      0 in 5s".to_owned();
     rule.runbook = Some("javascript:alert(1)".to_owned());
     let labels = vec![("host".to_owned(), "Łódź\r\nBcc: all@example.com\u{202e}\"&<i>".to_owned())];
-    let message = message(0, vec![Notice { labels, ..notice(rule, "i-1") }]);
+    let message = message(0, vec![Notice { labels, ..notice(&rule, "i-1") }]);
     insta::assert_snapshot!(shown(&message), @r##"
     [CRITICAL] it's Subject: <b>x</b>{host=Łódź Bcc: all@example.com "&<i>}: 17 in 5s
 

@@ -1,0 +1,392 @@
+//! Ends at any moment of a scripted day, under virtual time: states and messages go on as if there had
+//! been none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::config::{Config, Surroundings, parse};
+use crate::engine::Engine;
+use crate::notify::audit::What;
+use crate::notify::{Delivery, Outcome, Recipient};
+use crate::time::{Span, Timestamp};
+
+const START: Timestamp = Timestamp::from_secs(1_767_571_200);
+const HOUR: u64 = 3600;
+
+const RULES: &str = r#"
+[email]
+server = "smtp+plain://127.0.0.1:1"
+from = "tallyd@example.com"
+
+[[contact]]
+name = "oncall"
+email = ["a@example.com", "b@example.com"]
+
+[notify]
+default = ["oncall"]
+
+[[rule]]
+name = "errors-high"
+series = "errors"
+by = ["host"]
+measure = "sum"
+window = "30s"
+warning = { above = 10, clear = 5 }
+critical = { above = 100, clear = 50, for = "1m" }
+
+[[rule]]
+name = "queue-long"
+series = "queue"
+measure = "last"
+window = "30s"
+critical = { above = 1000, clear = 500, clear_for = "2m" }
+missing = { after = "3m", state = "unknown" }
+
+[[rule]]
+name = "orders-gone"
+series = "orders"
+measure = "rate"
+per = "minute"
+window = "1m"
+critical = { below = 30, clear = 45, for = "90s" }
+"#;
+
+fn config(text: &str) -> Config {
+    parse(text, "tallyd.toml".as_ref(), &Surroundings::none()).unwrap().config
+}
+
+/// What happens in a second of the day, whoever is there to see it.
+fn traffic(engine: &Engine, second: u64, now: Timestamp) {
+    let counters = engine.counters();
+    let incr = |key: &str, by: u64| {
+        let _ = counters.incr(key.as_bytes(), by, now);
+    };
+    let minute = second / 60 % 60;
+    // An hour has a short peak on host a, a long one on host b, a queue that grows, is not heard of,
+    // and is short again, and a time without orders.
+    if (5..7).contains(&minute) {
+        incr("errors;host=a", 2);
+    }
+    if (10..14).contains(&minute) {
+        incr("errors;host=b", 20);
+    }
+    let queue = match minute {
+        0..20 | 35.. => Some("10"),
+        20..25 => Some("5000"),
+        _ => None,
+    };
+    if let (Some(value), 0) = (queue, second % 5) {
+        set(engine, "queue", value, now);
+    }
+    if !(40..45).contains(&minute) {
+        incr("orders", 1);
+    }
+}
+
+fn set(engine: &Engine, key: &str, value: &str, now: Timestamp) {
+    use crate::protocol::{Limits, Step};
+    let text = format!("set {key} 0 0 {}\r\n{value}\r\n", value.len());
+    let step = crate::protocol::parse(text.as_bytes(), &Limits::default());
+    let Step::Request { request, .. } = step else { panic!("a request") };
+    let (mut counts, mut out) = (crate::engine::tally::Counts::default(), Vec::new());
+    crate::engine::apply(engine.counters(), &request, now, &mut counts, &mut out);
+}
+
+/// What somebody got: the message and the incidents in it, in the order in which it came.
+type Mailbox = Vec<(String, Vec<String>)>;
+
+/// One server after the other on the same directory, and the world around it.
+struct World {
+    dir: tempfile::TempDir,
+    engine: Option<Engine>,
+    now: Timestamp,
+    mailboxes: BTreeMap<String, Mailbox>,
+    under_way: Vec<Delivery>,
+    random: u64,
+}
+
+/// Where in a second a process may end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Ticked,
+    Torn,
+    Logged,
+    Kept,
+    HandedOut,
+    Delivered,
+    Settled,
+}
+
+const ENDS: [End; 7] =
+    [End::Ticked, End::Torn, End::Logged, End::Kept, End::HandedOut, End::Delivered, End::Settled];
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self {
+            dir,
+            engine: None,
+            now: START,
+            mailboxes: BTreeMap::new(),
+            under_way: Vec::new(),
+            random: 0x9e37_79b9_7f4a_7c15,
+        };
+        world.restart();
+        world
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    /// Ends the server without a word, and starts another one.
+    fn restart(&mut self) {
+        self.engine = None;
+        self.under_way.clear();
+        let (engine, found) = Engine::open(&config(RULES), self.dir.path(), self.now).unwrap();
+        assert_eq!((found.garbled_facts, found.damaged_bytes), (0, 0));
+        engine.begin(self.now);
+        self.engine = Some(engine);
+    }
+
+    /// Xorshift.
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+
+    /// A second, with all that the threads of a server do in it; up to `end`, where there is one.
+    fn second(&mut self, second: u64, end: Option<End>) {
+        traffic(self.engine(), second, self.now);
+        self.now = self.now + Span::SECOND;
+        self.engine().tick(self.now);
+        if end == Some(End::Ticked) {
+            return self.restart();
+        }
+        let log = self.dir.path().join("ticks.log");
+        let len = |path: &Path| std::fs::metadata(path).unwrap().len();
+        let before = len(&log);
+        self.engine().write_log().unwrap();
+        if end == Some(End::Torn) {
+            // The write was not done when the process ended: nobody has seen its outcome.
+            let cut = self.random(5) + 1;
+            if len(&log) > before {
+                let file = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+                file.set_len(len(&log) - cut).unwrap();
+            }
+            return self.restart();
+        }
+        if end == Some(End::Logged) {
+            return self.restart();
+        }
+        if second % 60 == 59 || end == Some(End::Kept) {
+            while self.engine().keep(self.now).unwrap() {}
+        }
+        if end == Some(End::Kept) {
+            return self.restart();
+        }
+        self.under_way.extend(self.engine().due(self.now, 64));
+        if end == Some(End::HandedOut) {
+            return self.restart();
+        }
+        let outcomes: Vec<_> =
+            std::mem::take(&mut self.under_way).iter().map(|one| self.deliver(one)).collect();
+        if end == Some(End::Delivered) {
+            return self.restart();
+        }
+        for (id, outcome) in outcomes {
+            self.engine().settle(id, &outcome, self.now);
+        }
+        if end == Some(End::Settled) {
+            self.restart();
+        }
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) -> (crate::notify::DeliveryId, Outcome) {
+        let Recipient::Email(to) = &delivery.recipient else { panic!("a mail") };
+        // Every third hour b's relay is down.
+        let is_down =
+            to == "b@example.com" && self.now.since(START).as_millis() / 1000 / HOUR % 3 == 1;
+        if is_down {
+            let reason = "down".to_owned();
+            return (delivery.id, Outcome::Later { reason, after: None });
+        }
+        let told = delivery.message.notices.iter().map(|notice| {
+            format!(
+                "{} {:?} {} {}",
+                notice.incident,
+                notice.kind,
+                notice.title(),
+                notice.level.word()
+            )
+        });
+        let told = (delivery.message.id.clone(), told.collect());
+        self.mailboxes.entry(to.clone()).or_default().push(told);
+        (delivery.id, Outcome::Delivered)
+    }
+
+    /// All changes of state, as they are known in the end.
+    fn changes(&self) -> Vec<String> {
+        self.engine().view(|view| {
+            let lines: Vec<_> = view.audit.iter().collect();
+            let changes = lines.iter().rev().filter_map(|line| match &line.what {
+                What::Change { title, incident, change } => {
+                    let at = change.at.since(START);
+                    Some(format!("{at} {title} {incident} {:?} {:?}", change.from, change.to))
+                }
+                _ => None,
+            });
+            changes.collect()
+        })
+    }
+
+    /// What each mailbox holds about each incident, in order, repeated messages once.
+    fn told(&self) -> BTreeMap<(String, String), Vec<String>> {
+        let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for (to, mailbox) in &self.mailboxes {
+            let mut seen = BTreeSet::new();
+            for (id, notices) in mailbox.iter().filter(|(id, _)| seen.insert(id.clone())) {
+                for notice in notices {
+                    let (incident, text) = notice.split_once(' ').unwrap();
+                    let key = (to.clone(), incident.to_owned());
+                    all.entry(key).or_default().push(format!("{id} {text}"));
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The scripted day, or its first hours, with that many ends.
+fn day(seconds: u64, ends: u64) -> World {
+    let mut world = World::new();
+    let every = seconds.checked_div(ends).unwrap_or(u64::MAX);
+    let mut next = every;
+    for second in 0..seconds {
+        let mut end = None;
+        if second + 90 >= next {
+            // Somewhere in the next minute and a half, so that two are never too close to each other.
+            let rest = next + 90 - second;
+            if world.random(rest.min(90)) == 0 {
+                let at = world.random(ENDS.len() as u64);
+                end = ENDS.get(usize::try_from(at).unwrap()).copied();
+                next += every;
+            }
+        }
+        world.second(second, end);
+    }
+    world
+}
+
+/// The long run: `TALLYD_TEST_KILLS=200 cargo test --release --lib a_day_with_ends`.
+#[test]
+fn a_day_with_ends_is_as_one_without() {
+    let ends = std::env::var("TALLYD_TEST_KILLS").ok().and_then(|text| text.parse().ok());
+    let seconds = if ends.is_some() { 24 * HOUR } else { 2 * HOUR };
+    let ends = ends.unwrap_or(17);
+    let (calm, killed) = (day(seconds, 0), day(seconds, ends));
+    let (expect, changes) = (calm.changes(), killed.changes());
+    assert!(expect.len() >= 14, "{expect:#?}");
+    assert_eq!(changes, expect);
+    assert_eq!(killed.told(), calm.told());
+    let repeated: usize = killed.mailboxes.values().map(Vec::len).sum();
+    let once: usize = calm.mailboxes.values().map(Vec::len).sum();
+    assert!(repeated >= once);
+    println!("{} changes, {once} messages; with {ends} ends {repeated}", expect.len());
+}
+
+/// An engine on a directory, of which one incident is open and told.
+fn with_open_incident(dir: &Path) -> (Engine, Timestamp) {
+    let (engine, _) = Engine::open(&config(RULES), dir, START).unwrap();
+    let mut now = START;
+    let mut kinds = Vec::new();
+    for second in 0..40 {
+        set(&engine, "queue", if second < 30 { "10" } else { "5000" }, now);
+        now = now + Span::SECOND;
+        kinds.extend(told(&engine, now));
+    }
+    assert_eq!(kinds, ["queue-long Firing critical"]);
+    (engine, now)
+}
+
+/// Closes a second and delivers what is due; what the first mailbox got.
+fn told(engine: &Engine, now: Timestamp) -> Vec<String> {
+    engine.tick(now);
+    delivered(engine, now)
+}
+
+fn delivered(engine: &Engine, now: Timestamp) -> Vec<String> {
+    engine.write_log().unwrap();
+    let mut told = Vec::new();
+    for delivery in engine.due(now, 64) {
+        let notices =
+            delivery.message.notices.iter().map(|notice| {
+                format!("{} {:?} {}", notice.title(), notice.kind, notice.level.word())
+            });
+        if delivery.recipient == Recipient::Email("a@example.com".to_owned()) {
+            told.extend(notices);
+        }
+        engine.settle(delivery.id, &Outcome::Delivered, now);
+    }
+    told
+}
+
+#[test]
+fn an_edited_rule_begins_anew_and_others_are_untouched_over_a_start_and_over_a_reload() {
+    let other = RULES.replace("above = 10, clear = 5", "above = 11, clear = 5");
+    let words = RULES.replace("name = \"queue-long\"", "name = \"queue-long\"\nsummary = \"x\"");
+    let edited = RULES.replace("above = 1000, clear = 500", "above = 1000, clear = 400");
+    let at = RULES.find("[[rule]]\nname = \"queue-long\"").unwrap();
+    let end = RULES.find("[[rule]]\nname = \"orders-gone\"").unwrap();
+    let removed = format!("{}{}", &RULES[..at], &RULES[end..]);
+    let firing = vec!["queue-long Firing critical".to_owned()];
+    let cases = [
+        (other, vec![], vec![]),
+        (words, vec![], vec![]),
+        (edited, vec!["queue-long Closed(Edited) ok".to_owned()], firing),
+        (removed, vec!["queue-long Closed(Removed) ok".to_owned()], vec![]),
+    ];
+    for (text, closed, then) in cases {
+        for is_start in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut engine, mut now) = with_open_incident(dir.path());
+            if is_start {
+                drop(engine);
+                engine = Engine::open(&config(&text), dir.path(), now).unwrap().0;
+                engine.begin(now);
+            } else {
+                engine.reload(&config(&text), now);
+            }
+            assert_eq!(delivered(&engine, now), closed, "is_start {is_start}: {text}");
+            let mut kinds = Vec::new();
+            for _ in 0..40 {
+                set(&engine, "queue", "5000", now);
+                now = now + Span::SECOND;
+                kinds.extend(told(&engine, now));
+            }
+            assert_eq!(kinds, then, "is_start {is_start}: {text}");
+            let open = engine.view(|view| view.incidents.open());
+            assert_eq!(open, usize::from(closed.is_empty() || !then.is_empty()));
+        }
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_written_goes_out_marked_after_a_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(&config(RULES), dir.path(), START).unwrap();
+    let mut now = START;
+    for _ in 0..2 {
+        set(&engine, "queue", "5000", now);
+        now = now + Span::SECOND;
+        engine.tick(now);
+    }
+    assert_eq!(engine.due(now, 9), [], "it is not on the disk");
+    let next = engine.view(|view| view.outbox.next_due()).unwrap();
+    assert_eq!(next, START + Span::SECOND + crate::limits::UNSAVED_PATIENCE);
+    let out = engine.due(next, 9);
+    assert!(out.len() == 2 && out.iter().all(|delivery| delivery.message.is_unsaved));
+    assert_eq!(engine.view(|view| view.outbox.tally().unsaved), 2);
+}
