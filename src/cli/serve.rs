@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -49,7 +49,7 @@ fn run_as_memcached(flags: &[OsString]) -> ExitCode {
     if !start.ignored.is_empty() {
         tracing::warn!("these flags change nothing here: {}", start.ignored.join(", "));
     }
-    serve(start.config)
+    serve(start.config, None)
 }
 
 /// Runs it with a configuration file, or with the defaults.
@@ -73,11 +73,11 @@ fn run_with(file: Option<&Path>) -> ExitCode {
         }
         None => Config::default(),
     };
-    serve(config)
+    serve(config, file.map(Path::to_owned))
 }
 
-fn serve(config: Config) -> ExitCode {
-    match daemon::run(config) {
+fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
+    match daemon::run(config, path) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", reason::plain(&format!("{error:#}")));

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 /// waits for what is on its way.
 pub(super) async fn drive(
     shared: Shared,
-    couriers: Arc<Couriers>,
+    couriers: watch::Receiver<Arc<Couriers>>,
     mail: Arc<Notify>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -40,10 +40,18 @@ pub(super) async fn drive(
     }
 }
 
-fn send_due(shared: &Shared, couriers: &Arc<Couriers>, under_way: &mut JoinSet<()>) {
+fn send_due(
+    shared: &Shared,
+    couriers: &watch::Receiver<Arc<Couriers>>,
+    under_way: &mut JoinSet<()>,
+) {
     let room = limits::COURIERS.saturating_sub(under_way.len());
     for delivery in shared.engine.due(shared.now(), room) {
-        let (shared, couriers) = (shared.clone(), Arc::clone(couriers));
+        let (shared, couriers) = (shared.clone(), Arc::clone(&couriers.borrow()));
+        if delivery.message.is_unsaved {
+            let message_id = &delivery.message.id;
+            tracing::error!(message_id, "a message goes out that is not on the disk");
+        }
         under_way.spawn(async move {
             let sent = shared.now();
             let attempt = {

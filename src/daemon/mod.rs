@@ -15,7 +15,7 @@ mod reload;
 mod ticker;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, server_config};
@@ -40,13 +40,15 @@ use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
 use keeper::Keepers;
 use listen::{Listener, Place};
+use reload::Reloads;
 use ticker::Ticker;
 
-/// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed.
+/// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed. `path` is where the
+/// configuration was read, and is read again when that is asked for.
 ///
 /// # Errors
 /// Where it cannot listen on an address, or start a thread.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,13 +56,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .thread_name("tallyd-blocking")
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(serve(&Arc::new(config)));
+    let done = runtime.block_on(serve(&Arc::new(config), path));
     // Whatever still formats an answer on a blocking thread has nobody to send it to.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
+async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
 
     let listeners = listen::bind(&config.server.listen, &config.compat).await?;
@@ -108,10 +110,15 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
     for listener in http_listeners {
         serving.spawn(face.clone().serve(listener, stopped.clone()));
     }
-    let couriers = Arc::new(Couriers::new(config));
+    let (couriers, present) = watch::channel(Arc::new(Couriers::new(config)));
+    let (ask, asked) = mpsc::channel(1);
+    let _ = shared.status.reload.set(ask);
+    let config_now = Arc::clone(config);
+    let mut reloads =
+        Reloads { path, config: config_now, couriers, mail: Arc::clone(&mail), asked };
     // The couriers stop after the ticker, since its last tick may bring them something.
     let (close_mail, last_call) = watch::channel(false);
-    let delivering = tokio::spawn(couriers::drive(shared.clone(), couriers, mail, last_call));
+    let delivering = tokio::spawn(couriers::drive(shared.clone(), present, mail, last_call));
 
     shared.set_ready(true);
     tell_systemd(&[sd_notify::NotifyState::Ready]);
@@ -125,7 +132,7 @@ async fn serve(config: &Arc<Config>) -> anyhow::Result<()> {
         "tallyd {VERSION} is ready"
     );
 
-    let name = signals.until_the_end(config, &shared, &mut ticker, &mut keepers).await?;
+    let name = signals.until_the_end(&mut reloads, &shared, &mut ticker, &mut keepers).await?;
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     shared.set_ready(false);
@@ -278,7 +285,7 @@ impl Signals {
     /// Waits until somebody says that it is over; who that was. A reload is done on the way.
     async fn until_the_end(
         &mut self,
-        config: &Config,
+        reloads: &mut Reloads,
         shared: &Shared,
         ticker: &mut Ticker,
         keepers: &mut Keepers,
@@ -288,7 +295,11 @@ impl Signals {
                 _ = self.terminate.recv() => return Ok("SIGTERM"),
                 _ = self.interrupt.recv() => return Ok("SIGINT"),
                 () = shared.status.shutdown.notified() => return Ok("a client's shutdown"),
-                _ = self.hangup.recv() => reload::reload(config, &shared.access),
+                // Whatever is wrong with it is in the log.
+                _ = self.hangup.recv() => drop(reloads.reload(shared).await),
+                Some(reply) = reloads.asked.recv() => {
+                    let _ = reply.send(reloads.reload(shared).await);
+                }
                 // Nothing is judged any more. Whoever supervises the process had better start it
                 // anew.
                 () = ticker.ended() => bail!("the ticker ended with a panic"),

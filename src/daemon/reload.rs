@@ -1,13 +1,96 @@
-//! SIGHUP: who may come in, and the certificate, are read again.
+//! SIGHUP and `POST /-/reload`: the configuration is read again, who may come in, and the certificate.
 //!
 //! Each file is taken whole or not at all: one that is wrong leaves what was there before, and is told
-//! in the log. Nothing that was read is.
+//! in the log. Nothing that was read is. Of the configuration itself rules and whoever is told take
+//! effect; the rest is what threads, sockets and files were made by, and waits for the next start, which
+//! is told as well.
 
-use crate::config::{Config, Surroundings, server_config};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::config::{self, Config, LoadError, Surroundings, server_config};
 use crate::faces::memcache::access::Access;
+use crate::faces::{Reloaded, Shared};
+use crate::notify::Couriers;
+use crate::reason;
 
-/// Reads the files that the configuration names again.
-pub(super) fn reload(config: &Config, access: &Access) {
+/// What is needed to take over another configuration.
+pub(super) struct Reloads {
+    /// `None`: there is no file, and the defaults hold.
+    pub(super) path: Option<PathBuf>,
+    /// What the process was started with.
+    pub(super) config: Arc<Config>,
+    pub(super) couriers: watch::Sender<Arc<Couriers>>,
+    /// Woken when there is something to deliver.
+    pub(super) mail: Arc<Notify>,
+    /// Whoever asks for it over HTTP.
+    pub(super) asked: mpsc::Receiver<crate::faces::ReloadReply>,
+}
+
+impl Reloads {
+    /// Reads everything again; what was taken over of the configuration, or why nothing was.
+    pub(super) async fn reload(&mut self, shared: &Shared) -> Result<Reloaded, String> {
+        reread(&self.config, &shared.access);
+        let Some(path) = self.path.clone() else { return Ok(Reloaded::default()) };
+        let read = tokio::task::spawn_blocking(move || {
+            config::load(&path, &Surroundings::of_process()).map_err(|error| problems(&error))
+        });
+        let now = shared.now();
+        let engine = Arc::clone(&shared.engine);
+        let loaded = match read.await.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(loaded) => loaded,
+            Err(problem) => {
+                keep("the configuration", &reason::plain(&problem));
+                let kept = problem.clone();
+                let _ = tokio::task::spawn_blocking(move || engine.refuse(kept, now)).await;
+                return Err(problem);
+            }
+        };
+        for warning in loaded.warnings.iter() {
+            tracing::warn!(line = warning.line(), "configuration: {}", warning.message());
+        }
+        let new = Arc::new(loaded.config);
+        // What is told from here on is told as the new file says.
+        self.couriers.send_replace(Arc::new(Couriers::new(&new)));
+        let its = Arc::clone(&new);
+        let _ = tokio::task::spawn_blocking(move || engine.reload(&its, now)).await;
+        self.mail.notify_one();
+        let later = later(&self.config, &new);
+        let (rules, contacts) = (new.rules.len(), new.contacts.len());
+        tracing::info!(rules, contacts, "reloaded the configuration");
+        if !later.is_empty() {
+            let later = later.join(", ");
+            tracing::warn!("what was changed in {later} takes effect at the next start");
+        }
+        Ok(Reloaded { rules, contacts, later })
+    }
+}
+
+/// What is wrong with a file, without its text: that may hold what is nobody's business.
+fn problems(error: &LoadError) -> String {
+    let LoadError::Invalid(problems) = error else { return error.to_string() };
+    let line =
+        |problem: &config::Problem| format!("line {}: {}", problem.line(), problem.message());
+    problems.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+/// Sections that differ and need a start.
+fn later(old: &Config, new: &Config) -> Vec<&'static str> {
+    let sections = [
+        ("[server]", old.server == new.server),
+        ("[memcached]", old.memcached == new.memcached),
+        ("[counters]", old.counters == new.counters),
+        ("[store]", old.store == new.store),
+        ("[[tier]]", old.tiers == new.tiers),
+        ("[[metric]]", old.metrics == new.metrics),
+    ];
+    sections.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+}
+
+/// Reads the files again that say who may come in.
+fn reread(config: &Config, access: &Access) {
     let surroundings = Surroundings::of_process();
     if let Some(auth) = &config.memcached.auth {
         match auth.reread(&surroundings) {

@@ -10,9 +10,9 @@ mod prometheus;
 pub mod tar;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
@@ -73,6 +73,22 @@ pub struct Status {
     pub allows_shutdown: AtomicBool,
     /// A client has done so.
     pub shutdown: Notify,
+    /// Where to ask for the configuration to be read again; empty where that is not done.
+    pub reload: OnceLock<mpsc::Sender<ReloadReply>>,
+}
+
+/// Where the outcome of a reload is sent: what was taken over, or why nothing was.
+pub type ReloadReply = oneshot::Sender<Result<Reloaded, String>>;
+
+/// What was taken over of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Rules that there are now.
+    pub rules: usize,
+    /// Contacts that there are now.
+    pub contacts: usize,
+    /// Sections that were changed and take effect at the next start.
+    pub later: Vec<&'static str>,
 }
 
 impl Status {

@@ -11,6 +11,8 @@ mod asked;
 mod backup;
 mod chart;
 mod measure;
+mod past;
+mod reload;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -181,6 +183,10 @@ fn router(shared: Shared) -> Router {
         .route("/metrics", get(metrics))
         .route("/check/{rule}", get(check))
         .route("/api/v1/backup", get(backup::answer).with_state(backup::Desk::new(shared.clone())))
+        .route("/-/reload", post(reload::reload).fallback(async || Problem::NotPosted))
+        .route("/api/v1/incidents", get(past::incidents))
+        .route("/api/v1/audit", get(past::audit))
+        .route("/api/v1/deliveries", get(past::deliveries))
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/alerts", get(api::alerts))
         .route(
@@ -307,6 +313,7 @@ enum Problem {
     Forbidden(String),
     NotFound(String),
     Method,
+    NotPosted,
     TooLarge,
     Busy(String),
     Internal(String),
@@ -314,10 +321,19 @@ enum Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let methods = match self {
+            Self::Method => Some("GET, HEAD"),
+            Self::NotPosted => Some("POST"),
+            _ => None,
+        };
         let (status, kind, error) = match self {
             Self::BadData(error) => (StatusCode::BAD_REQUEST, "bad_data", error),
             Self::Forbidden(error) => (StatusCode::FORBIDDEN, "forbidden", error),
             Self::NotFound(error) => (StatusCode::NOT_FOUND, "not_found", error),
+            Self::NotPosted => {
+                let error = "this path is called with POST".to_owned();
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
+            }
             Self::Method => {
                 let error = "this path is read with GET".to_owned();
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
@@ -331,8 +347,8 @@ impl IntoResponse for Problem {
         };
         let body = serde_json::json!({ "status": "error", "errorType": kind, "error": error });
         let mut response = json(status, &body);
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        if let Some(methods) = methods {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         }
         response
     }
