@@ -242,6 +242,17 @@ impl World {
         })
     }
 
+    /// The seconds in which something changed.
+    fn eventful(&self) -> Vec<u64> {
+        self.engine().view(|view| {
+            let changes = view.audit.iter().filter_map(|line| match &line.what {
+                What::Change { change, .. } => Some(change.at.since(START).as_millis() / 1000 - 1),
+                _ => None,
+            });
+            changes.collect()
+        })
+    }
+
     /// What each mailbox holds about each incident, in order, repeated messages once.
     fn told(&self) -> BTreeMap<(String, String), Vec<String>> {
         let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
@@ -259,23 +270,39 @@ impl World {
     }
 }
 
-/// The scripted day, or its first hours, with that many ends.
-fn day(seconds: u64, ends: u64) -> World {
-    let mut world = World::new();
-    let every = seconds.checked_div(ends).unwrap_or(u64::MAX);
-    let mut next = every;
-    for second in 0..seconds {
-        let mut end = None;
-        if second + 90 >= next {
-            // Somewhere in the next minute and a half, so that two are never too close to each other.
-            let rest = next + 90 - second;
-            if world.random(rest.min(90)) == 0 {
-                let at = world.random(ENDS.len() as u64);
-                end = ENDS.get(usize::try_from(at).unwrap()).copied();
-                next += every;
+/// When processes end: half of them in a second in which something happens, the others at random. No two
+/// are closer to each other than a minute and a half, so that every window is covered well enough to be
+/// judged.
+fn moments(world: &mut World, seconds: u64, ends: usize, eventful: &[u64]) -> BTreeSet<u64> {
+    let mut moments = BTreeSet::new();
+    let is_free = |moments: &BTreeSet<u64>, at: u64| {
+        moments.range(at.saturating_sub(90)..=at + 90).next().is_none()
+    };
+    for tried in 0.. {
+        let at = match eventful.len() as u64 {
+            many if many > 0 && moments.len() < ends / 2 && tried < 1000 => {
+                eventful[usize::try_from(world.random(many)).unwrap()]
             }
+            _ => world.random(seconds),
+        };
+        if moments.len() == ends || tried > 100_000 {
+            break;
         }
-        world.second(second, end);
+        if is_free(&moments, at) {
+            moments.insert(at);
+        }
+    }
+    assert_eq!(moments.len(), ends, "there is room for all");
+    moments
+}
+
+/// The scripted day, or its first hours, with that many ends.
+fn day(seconds: u64, ends: usize, eventful: &[u64]) -> World {
+    let mut world = World::new();
+    let moments = moments(&mut world, seconds, ends, eventful);
+    for second in 0..seconds {
+        let at = usize::try_from(world.random(ENDS.len() as u64)).unwrap();
+        world.second(second, moments.contains(&second).then_some(ENDS[at]));
     }
     world
 }
@@ -285,15 +312,16 @@ fn day(seconds: u64, ends: u64) -> World {
 fn a_day_with_ends_is_as_one_without() {
     let ends = std::env::var("TALLYD_TEST_KILLS").ok().and_then(|text| text.parse().ok());
     let seconds = if ends.is_some() { 24 * HOUR } else { 2 * HOUR };
-    let ends = ends.unwrap_or(17);
-    let (calm, killed) = (day(seconds, 0), day(seconds, ends));
+    let ends = ends.unwrap_or(20);
+    let calm = day(seconds, 0, &[]);
+    let killed = day(seconds, ends, &calm.eventful());
     let (expect, changes) = (calm.changes(), killed.changes());
     assert!(expect.len() >= 14, "{expect:#?}");
     assert_eq!(changes, expect);
     assert_eq!(killed.told(), calm.told());
     let repeated: usize = killed.mailboxes.values().map(Vec::len).sum();
     let once: usize = calm.mailboxes.values().map(Vec::len).sum();
-    assert!(repeated >= once);
+    assert!(repeated > once, "some ends were between a delivery and word of it");
     println!("{} changes, {once} messages; with {ends} ends {repeated}", expect.len());
 }
 
