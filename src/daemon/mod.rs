@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, server_config};
@@ -34,7 +34,6 @@ use crate::faces::memcache::Worker;
 use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
-use crate::notify::Couriers;
 use crate::time::Timestamp;
 use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
@@ -110,15 +109,10 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     for listener in http_listeners {
         serving.spawn(face.clone().serve(listener, stopped.clone()));
     }
-    let (couriers, present) = watch::channel(Arc::new(Couriers::new(config)));
-    let (ask, asked) = mpsc::channel(1);
-    let _ = shared.status.reload.set(ask);
-    let config_now = Arc::clone(config);
-    let mut reloads =
-        Reloads { path, config: config_now, couriers, mail: Arc::clone(&mail), asked };
+    let (mut reloads, couriers) = Reloads::new(path, config, &shared, &mail);
     // The couriers stop after the ticker, since its last tick may bring them something.
     let (close_mail, last_call) = watch::channel(false);
-    let delivering = tokio::spawn(couriers::drive(shared.clone(), present, mail, last_call));
+    let delivering = tokio::spawn(couriers::drive(shared.clone(), couriers, mail, last_call));
 
     shared.set_ready(true);
     tell_systemd(&[sd_notify::NotifyState::Ready]);
@@ -152,7 +146,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     if tokio::time::timeout(share, clients).await.is_err() {
         tracing::warn!("some clients did not finish in {} s and were cut off", share.as_secs());
     }
-    let last = shared.clone();
+    let shared_last = shared.clone();
     let last = async {
         // What the last requests counted is judged and told, though their second is not over.
         ticker.finish().await;
@@ -163,21 +157,25 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
         if let Err(error) = delivering.await {
             tracing::error!(%error, "the couriers ended with a panic");
         }
-        // How the last deliveries ended; who was told twice would be the worst of it.
-        let last = tokio::task::spawn_blocking(move || last.engine.write_log());
-        if let Ok(Err(error)) = last.await {
-            tracing::warn!(%error, "how the last deliveries ended is not on the disk");
-        }
+        write_last(shared_last).await;
     };
     if tokio::time::timeout(share, last).await.is_err() {
         tracing::warn!("the last messages or the last sync took longer than {} s", share.as_secs());
     }
     let waiting = shared.engine.view(|view| view.outbox.len());
     if waiting > 0 {
-        tracing::warn!(waiting, "messages were not delivered before the end");
+        tracing::warn!(waiting, "messages wait for the next start");
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Writes down how the last deliveries ended; that somebody is told twice would be the worst of it.
+async fn write_last(shared: Shared) {
+    let written = tokio::task::spawn_blocking(move || shared.engine.write_log());
+    if let Ok(Err(error)) = written.await {
+        tracing::warn!(%error, "how the last deliveries ended is not on the disk");
+    }
 }
 
 /// The engine over what the data directory holds.

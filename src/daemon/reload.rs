@@ -19,17 +19,32 @@ use crate::reason;
 /// What is needed to take over another configuration.
 pub(super) struct Reloads {
     /// `None`: there is no file, and the defaults hold.
-    pub(super) path: Option<PathBuf>,
+    path: Option<PathBuf>,
     /// What the process was started with.
-    pub(super) config: Arc<Config>,
-    pub(super) couriers: watch::Sender<Arc<Couriers>>,
+    config: Arc<Config>,
+    couriers: watch::Sender<Arc<Couriers>>,
     /// Woken when there is something to deliver.
-    pub(super) mail: Arc<Notify>,
+    mail: Arc<Notify>,
     /// Whoever asks for it over HTTP.
     pub(super) asked: mpsc::Receiver<crate::faces::ReloadReply>,
 }
 
 impl Reloads {
+    /// Ready for whoever asks; and the couriers that hold at any time.
+    pub(super) fn new(
+        path: Option<PathBuf>,
+        config: &Arc<Config>,
+        shared: &Shared,
+        mail: &Arc<Notify>,
+    ) -> (Self, watch::Receiver<Arc<Couriers>>) {
+        let (couriers, present) = watch::channel(Arc::new(Couriers::new(config)));
+        let (ask, asked) = mpsc::channel(1);
+        // This is the only one of the process.
+        let _ = shared.status.reload.set(ask);
+        let (config, mail) = (Arc::clone(config), Arc::clone(mail));
+        (Self { path, config, couriers, mail, asked }, present)
+    }
+
     /// Reads everything again; what was taken over of the configuration, or why nothing was.
     pub(super) async fn reload(&mut self, shared: &Shared) -> Result<Reloaded, String> {
         reread(&self.config, &shared.access);

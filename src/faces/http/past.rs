@@ -18,7 +18,7 @@ use super::{Problem, blocking};
 use crate::limits;
 use crate::notify::audit::{Answer, Line, What};
 use crate::notify::outbox::Queued;
-use crate::notify::{Change, Incident, Recipient};
+use crate::notify::{Change, Incident, Notice, Recipient};
 use crate::time::Timestamp;
 
 /// Entries where nothing else is asked for.
@@ -254,7 +254,7 @@ fn merge(into: &mut Value, more: Value) {
 
 fn queued(one: &Queued) -> Value {
     let (Recipient::Email(to) | Recipient::Webhook(to)) = &one.recipient;
-    let titles: Vec<_> = one.message.notices.iter().take(20).map(|n| n.title()).collect();
+    let titles: Vec<_> = one.message.notices.iter().take(20).map(Notice::title).collect();
     json!({
         "message": one.message.id,
         "contact": one.message.contact,
