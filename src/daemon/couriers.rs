@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::keeper::Waker;
 use crate::faces::{Shared, stopped};
 use crate::limits;
 use crate::notify::{Couriers, Delivery, Outcome, Recipient, Verdict};
@@ -19,11 +20,12 @@ pub(super) async fn drive(
     shared: Shared,
     couriers: watch::Receiver<Arc<Couriers>>,
     mail: Arc<Notify>,
+    log: Waker,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut under_way = JoinSet::new();
     loop {
-        send_due(&shared, &couriers, &mut under_way);
+        send_due(&shared, &couriers, &log, &mut under_way);
         let wait = until_due(&shared, under_way.len());
         tokio::select! {
             () = stopped(&mut stop) => break,
@@ -34,20 +36,21 @@ pub(super) async fn drive(
     }
     // As long as the end of one makes room for another that is due; what is to be tried again later
     // is left.
-    send_due(&shared, &couriers, &mut under_way);
+    send_due(&shared, &couriers, &log, &mut under_way);
     while under_way.join_next().await.is_some() {
-        send_due(&shared, &couriers, &mut under_way);
+        send_due(&shared, &couriers, &log, &mut under_way);
     }
 }
 
 fn send_due(
     shared: &Shared,
     couriers: &watch::Receiver<Arc<Couriers>>,
+    log: &Waker,
     under_way: &mut JoinSet<()>,
 ) {
     let room = limits::COURIERS.saturating_sub(under_way.len());
     for delivery in shared.engine.due(shared.now(), room) {
-        let (shared, couriers) = (shared.clone(), Arc::clone(&couriers.borrow()));
+        let (shared, couriers, log) = (shared.clone(), Arc::clone(&couriers.borrow()), log.clone());
         if delivery.message.is_unsaved {
             let message_id = &delivery.message.id;
             tracing::error!(message_id, "a message goes out that is not on the disk");
@@ -65,6 +68,8 @@ fn send_due(
             });
             let now = shared.now();
             let verdict = shared.engine.settle(delivery.id, &outcome, now);
+            // Until it is in the log, a kill would have it delivered again.
+            log.wake();
             report(&delivery, &outcome, verdict, sent, now);
         });
     }

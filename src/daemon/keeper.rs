@@ -5,8 +5,8 @@
 //! when the process is killed is lost to nobody but where its own module says so.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::time::Span;
 /// A running thread that does one thing again and again.
 struct Keeper {
     /// Dropped to end it.
-    alive: SyncSender<()>,
+    alive: Arc<SyncSender<()>>,
     done: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
     name: &'static str,
@@ -49,8 +49,10 @@ impl Keepers {
     }
 
     /// Wakes the one that writes the tick log.
-    pub(super) fn waker(&self) -> Option<Waker> {
-        self.logging.as_ref().map(|logging| Waker(logging.alive.clone()))
+    pub(super) fn waker(&self) -> Waker {
+        Waker(
+            self.logging.as_ref().map(|logging| Arc::downgrade(&logging.alive)).unwrap_or_default(),
+        )
     }
 
     /// Comes back when one of them has ended by itself, which it does only by a panic; its name.
@@ -68,7 +70,7 @@ impl Keepers {
         }
     }
 
-    /// Lets the log be written one last time. Wakers are to be gone by then.
+    /// Lets the log be written one last time.
     pub(super) async fn finish_log(&mut self) {
         if let Some(logging) = self.logging.take() {
             logging.finish().await;
@@ -85,12 +87,14 @@ impl Keepers {
 
 /// Has a thread do its work now rather than when it is time.
 #[derive(Clone)]
-pub(super) struct Waker(SyncSender<()>);
+pub(super) struct Waker(Weak<SyncSender<()>>);
 
 impl Waker {
     pub(super) fn wake(&self) {
-        // Where it is to wake already, once is enough.
-        let _ = self.0.try_send(());
+        // Where it is to wake already, once is enough; where it has ended, there is nobody to wake.
+        if let Some(alive) = self.0.upgrade() {
+            let _ = alive.try_send(());
+        }
     }
 }
 
@@ -171,7 +175,7 @@ fn start(
             let _ = finish.send(());
         })
         .with_context(|| format!("cannot start the thread {name}"))?;
-    Ok(Keeper { alive, done, thread, name })
+    Ok(Keeper { alive: Arc::new(alive), done, thread, name })
 }
 
 /// Says once that something fails, and once that it works again.

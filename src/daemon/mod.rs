@@ -112,7 +112,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     let (mut reloads, couriers) = Reloads::new(path, config, &shared, &mail);
     // The couriers stop after the ticker, since its last tick may bring them something.
     let (close_mail, last_call) = watch::channel(false);
-    let delivering = tokio::spawn(couriers::drive(shared.clone(), couriers, mail, last_call));
+    let delivering =
+        tokio::spawn(couriers::drive(shared.clone(), couriers, mail, keepers.waker(), last_call));
 
     shared.set_ready(true);
     tell_systemd(&[sd_notify::NotifyState::Ready]);

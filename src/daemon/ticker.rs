@@ -40,11 +40,7 @@ impl Ticker {
 }
 
 /// Starts the ticker.
-pub(super) fn start(
-    shared: Shared,
-    mail: Arc<Notify>,
-    log: Option<Waker>,
-) -> anyhow::Result<Ticker> {
+pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Result<Ticker> {
     let (alive, life) = mpsc::channel::<()>();
     let (finish, done) = oneshot::channel();
     let thread = std::thread::Builder::new()
@@ -56,7 +52,7 @@ pub(super) fn start(
                 let ticked = shared.engine.tick(shared.now());
                 if ticked.closed.is_some() {
                     shared.note_tick();
-                    log.iter().for_each(Waker::wake);
+                    log.wake();
                 }
                 tell(&ticked, &mail, &mut notes);
             }

@@ -418,3 +418,44 @@ fn a_message_that_cannot_be_written_goes_out_marked_after_a_moment() {
     assert!(out.len() == 2 && out.iter().all(|delivery| delivery.message.is_unsaved));
     assert_eq!(engine.view(|view| view.outbox.tally().unsaved), 2);
 }
+
+/// `cargo test --release --lib what_a_safe_message_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn what_a_safe_message_costs() {
+    use crate::store::seam::{Changes, Store};
+    use crate::store::{LogRecord, RedbStore, TickLog};
+    // Not in /tmp, which may be memory.
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
+    let mut log = TickLog::open(dir.path(), |_| {}).unwrap().0;
+    let store = RedbStore::open(&dir.path().join("tallyd.redb")).unwrap();
+    let facts = |serial: u64| {
+        let mut facts = crate::store::Facts::new(serial);
+        for key in 0..4_u64 {
+            facts.put([key.to_be_bytes(), serial.to_be_bytes()].concat(), vec![7; 300]);
+        }
+        facts
+    };
+    let median = |work: &mut dyn FnMut(u64)| {
+        let mut times: Vec<_> = (1..=200).map(|serial| timed(&mut || work(serial))).collect();
+        times.sort_unstable();
+        (times[100], times[198])
+    };
+    let record = median(&mut |serial| {
+        log.append(&LogRecord::Facts(facts(serial))).unwrap();
+        log.handle().unwrap().sync_data().unwrap();
+    });
+    let commit = median(&mut |serial| {
+        let facts = facts(serial);
+        let puts = facts.iter().map(|(key, value)| (key.to_vec(), value.unwrap().to_vec()));
+        store.commit(&Changes { puts: puts.collect(), ..Changes::default() }).unwrap();
+    });
+    println!("median and p99: a synced record {record:?}, a commit {commit:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement of real time")]
+fn timed(work: &mut dyn FnMut()) -> std::time::Duration {
+    let begun = std::time::Instant::now();
+    work();
+    begun.elapsed()
+}
