@@ -26,8 +26,8 @@ use crate::limits;
 use crate::rollup::row::GROUP;
 use crate::time::{Span, Timestamp};
 
-/// The version of what is kept and how.
-pub(super) const VERSION: u32 = 1;
+/// The version of what is kept and how. The first knew of no pieces of values, and is read as it is.
+pub(super) const VERSION: u32 = 2;
 
 /// So many extents of one length become one.
 const MERGE: u16 = 8;
@@ -326,7 +326,7 @@ impl Keeper {
         let Some((width, extent)) = self.dead.front().copied() else { return Ok(false) };
         let tier = Tier { window: Span::from_secs(u64::from(width)), keep: Span::ZERO };
         let mut changes = Changes::default();
-        self.store.snapshot()?.scan(&extent.prefix(&tier), &mut |key, _| {
+        self.store.snapshot()?.keys(&extent.prefix(&tier), &mut |key| {
             changes.removals.push(key.to_vec());
             changes.removals.len() < REMOVALS
         })?;

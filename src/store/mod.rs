@@ -12,6 +12,7 @@ mod extent;
 mod facts;
 mod group;
 mod keep;
+mod pieces;
 mod redb_store;
 mod seal;
 pub mod seam;

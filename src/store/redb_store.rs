@@ -1,4 +1,4 @@
-//! redb as the engine: one table in one file, `tallyd.redb`.
+//! redb as the engine: one file, `tallyd.redb`, in whose tables values lie as [`super::pieces`] says.
 //!
 //! Every commit is on the medium when it is back, and leaves what a quick start after a crash needs. A
 //! page that is damaged makes redb panic or give an error, depending on where it lies; either is an error
@@ -8,17 +8,18 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, TableError};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+};
 
+use super::pieces::{self, PIECES, RESTS};
 use super::seam::{Changes, Snapshot, Store, StoreError};
-
-const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallyd");
 
 /// Pages that redb keeps in memory, in bytes. The system's own cache holds the file as well, so this is
 /// for what one commit changes and one answer reads.
@@ -31,10 +32,14 @@ pub struct RedbStore {
     database: RwLock<Option<Database>>,
 }
 
+type Reading = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 struct RedbSnapshot {
     path: PathBuf,
     /// `None` where nothing was ever committed.
-    table: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    rests: Option<Reading>,
+    /// `None` where no value was ever cut.
+    pieces: Option<Reading>,
 }
 
 impl RedbStore {
@@ -52,12 +57,13 @@ impl RedbStore {
             let mut transaction = database.begin_write()?;
             transaction.set_quick_repair(true);
             {
-                let mut table = transaction.open_table(TABLE)?;
+                let mut rests = transaction.open_table(RESTS)?;
+                let mut pieces = transaction.open_table(PIECES)?;
                 for key in &changes.removals {
-                    table.remove(key.as_slice())?;
+                    pieces::remove(&mut rests, &mut pieces, key)?;
                 }
                 for (key, value) in &changes.puts {
-                    table.insert(key.as_slice(), value.as_slice())?;
+                    pieces::put(&mut rests, &mut pieces, key, value)?;
                 }
             }
             transaction.commit()?;
@@ -103,13 +109,11 @@ fn open(path: &Path) -> Result<Database, StoreError> {
 
 impl Store for RedbStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
-        let table =
-            self.with_database(|database| match database.begin_read()?.open_table(TABLE) {
-                Ok(table) => Ok(Some(table)),
-                Err(TableError::TableDoesNotExist(_)) => Ok(None),
-                Err(error) => Err(error.into()),
-            })?;
-        Ok(Arc::new(RedbSnapshot { path: self.path.clone(), table }))
+        let (rests, pieces) = self.with_database(|database| {
+            let transaction = database.begin_read()?;
+            Ok((table(&transaction, RESTS)?, table(&transaction, PIECES)?))
+        })?;
+        Ok(Arc::new(RedbSnapshot { path: self.path.clone(), rests, pieces }))
     }
 
     fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
@@ -124,7 +128,8 @@ impl Store for RedbStore {
     }
 
     fn bytes(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+        // The file is longer: redb makes it so ahead of time, and the rest is a hole.
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     fn path(&self) -> PathBuf {
@@ -134,12 +139,9 @@ impl Store for RedbStore {
 
 impl Snapshot for RedbSnapshot {
     fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
-        let Some(table) = &self.table else { return Ok(()) };
-        let found = guarded(&self.path, || Ok(table.get(key)?))?;
-        if let Some(value) = found {
-            see(value.value());
-        }
-        Ok(())
+        let Some(rests) = &self.rests else { return Ok(()) };
+        let Some(rest) = guarded(&self.path, || Ok(rests.get(key)?))? else { return Ok(()) };
+        self.show(key, rest.value(), see)
     }
 
     fn scan(
@@ -147,14 +149,53 @@ impl Snapshot for RedbSnapshot {
         prefix: &[u8],
         see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let Some(table) = &self.table else { return Ok(()) };
-        let mut range = guarded(&self.path, || Ok(table.range::<&[u8]>(prefix..)?))?;
-        while let Some((key, value)) = guarded(&self.path, || Ok(range.next().transpose()?))? {
-            if !key.value().starts_with(prefix) || !see(key.value(), value.value()) {
+        let mut goes_on = true;
+        let mut done = Ok(());
+        self.walk(prefix, &mut |key, rest| {
+            done = self.show(key, rest, |value| goes_on = see(key, value));
+            goes_on && done.is_ok()
+        })?;
+        done
+    }
+
+    fn keys(&self, prefix: &[u8], see: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+        self.walk(prefix, &mut |key, _| see(key))
+    }
+}
+
+impl RedbSnapshot {
+    /// Shows a value of which this is left.
+    fn show(&self, key: &[u8], rest: &[u8], see: impl FnOnce(&[u8])) -> Result<(), StoreError> {
+        let whole = guarded(&self.path, || Ok(pieces::whole(self.pieces.as_ref(), key, rest)?))?;
+        see(&whole);
+        Ok(())
+    }
+
+    /// Shows keys and what is left of their values.
+    fn walk(
+        &self,
+        prefix: &[u8],
+        see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some(rests) = &self.rests else { return Ok(()) };
+        let mut range = guarded(&self.path, || Ok(rests.range::<&[u8]>(prefix..)?))?;
+        while let Some((key, rest)) = guarded(&self.path, || Ok(range.next().transpose()?))? {
+            if !key.value().starts_with(prefix) || !see(key.value(), rest.value()) {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+fn table(
+    transaction: &ReadTransaction,
+    definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
+) -> Result<Option<Reading>, redb::Error> {
+    match transaction.open_table(definition) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -188,6 +229,73 @@ impl fmt::Debug for RedbSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Values of every length around that of a piece, put over one another and removed, beside keys that
+    /// are the beginning of others.
+    #[test]
+    fn values_are_what_was_put_however_they_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(&dir.path().join("tallyd.redb")).unwrap();
+        let keys = [b"a".to_vec(), b"ab".to_vec(), b"a\0\0\0\0".to_vec(), b"b".to_vec()];
+        let mut expect = std::collections::BTreeMap::new();
+        let lengths = [0, 1, 4078, 4079, 4080, 9000, 8158, 100_000, 4079, 0, 70_000, 5];
+        for (round, length) in lengths.into_iter().enumerate() {
+            let mut changes = Changes::default();
+            for (at, key) in keys.iter().enumerate() {
+                if (round + at) % 5 == 4 {
+                    changes.removals.push(key.clone());
+                    expect.remove(key);
+                } else {
+                    let value: Vec<u8> = (0..length + at)
+                        .map(|n| ((n * 31 + round) % 251).to_le_bytes()[0])
+                        .collect();
+                    changes.puts.push((key.clone(), value.clone()));
+                    expect.insert(key.clone(), value);
+                }
+            }
+            store.commit(&changes).unwrap();
+            let (snapshot, mut seen) = (store.snapshot().unwrap(), Vec::new());
+            let take = &mut |key: &[u8], value: &[u8]| {
+                seen.push((key.to_vec(), value.to_vec()));
+                true
+            };
+            snapshot.scan(b"", take).unwrap();
+            assert_eq!(seen, expect.clone().into_iter().collect::<Vec<_>>(), "round {round}");
+            let mut names = Vec::new();
+            let take = &mut |key: &[u8]| {
+                names.push(key.to_vec());
+                names.len() < 2
+            };
+            snapshot.keys(b"a", take).unwrap();
+            assert!(names.iter().all(|name| expect.contains_key(name)) && names.len() <= 2);
+            for key in &keys {
+                let mut seen = None;
+                snapshot.get(key, &mut |value| seen = Some(value.to_vec())).unwrap();
+                assert_eq!(seen.as_ref(), expect.get(key), "round {round}");
+            }
+        }
+    }
+
+    /// Chunks come and go; the file takes little more than what is in it.
+    #[test]
+    fn what_is_freed_is_used_again_and_values_fill_their_pages() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(&dir.path().join("tallyd.redb")).unwrap();
+        let key = |round: u32, at: u32| [round.to_be_bytes(), at.to_be_bytes()].concat();
+        let length = |round: u32, at: u32| 60_000 + (round * 977 + at * 7919) as usize % 20_000;
+        for round in 0..60 {
+            let mut changes = Changes::default();
+            for at in 0..8_u32 {
+                let value = vec![at.to_le_bytes()[0]; length(round, at)];
+                changes.puts.push((key(round, at), value));
+                changes.removals.extend(round.checked_sub(20).map(|gone| key(gone, at)));
+            }
+            store.commit(&changes).unwrap();
+        }
+        let held: usize = (40..60).flat_map(|round| (0..8).map(move |at| length(round, at))).sum();
+        let (bytes, held) = (store.bytes(), held as u64);
+        assert!(bytes * 4 < held * 5, "{bytes} for {held}");
+    }
 
     #[test]
     fn a_file_that_cannot_be_opened_is_not_taken_for_empty_and_is_found_again() {

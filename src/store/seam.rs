@@ -47,6 +47,14 @@ pub trait Snapshot: Send + Sync + Debug {
         prefix: &[u8],
         see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError>;
+
+    /// The same without the values, which need not be read for it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn keys(&self, prefix: &[u8], see: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+        self.scan(prefix, &mut |key, _| see(key))
+    }
 }
 
 /// Changes that belong together.

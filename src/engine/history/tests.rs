@@ -220,6 +220,28 @@ fn chunks_become_longer_and_old_ones_go() {
 }
 
 #[test]
+fn the_file_stops_growing_once_every_tier_is_full() {
+    let mut world = World::new();
+    let mut short = config();
+    short.tiers = [(1, 120), (10, 600), (60, 1200)]
+        .map(|(width, keep)| Tier { window: Span::from_secs(width), keep: Span::from_secs(keep) })
+        .to_vec();
+    let dir = tempfile::tempdir().unwrap();
+    world.engine = Some(Engine::open(&short, dir.path(), world.now).unwrap().0);
+    let mut sizes = Vec::new();
+    for second in 1..=3600_u64 {
+        world.incr("a", second % 7 + 1);
+        world.set("g", &(second * 7919 % 1000).to_string());
+        world.second();
+        if second % 900 == 0 {
+            sizes.push(world.engine().store_bytes());
+        }
+    }
+    // 1,800 seconds fill the last of them, with the extent that goes as a whole.
+    assert!(sizes[3] <= sizes[1] + 32 * 1024, "{sizes:?}");
+}
+
+#[test]
 fn after_the_loss_of_power_the_larger_total_holds() {
     let mut world = World::new();
     world.incr("a", 10);
