@@ -178,7 +178,7 @@ fn records_of(series: &Series, live: bool) -> Vec<(usize, Record)> {
 }
 
 /// What this thread has computed so far.
-fn cpu_nanos() -> u64 {
+pub(crate) fn cpu_nanos() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

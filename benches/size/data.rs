@@ -145,21 +145,39 @@ impl Series {
 
     /// So many numbers in each slot, that come together to what a slot has.
     fn drawn(&self, parts: usize) -> Vec<i64> {
-        let mut random = Random(self.seed);
-        let slots = 0..SLOTS * parts;
+        let mut drawing = self.begin();
+        (0..SLOTS * parts).map(|_| drawing.next(parts)).collect()
+    }
+
+    /// The same numbers one by one, for as many days as one likes.
+    pub(crate) fn begin(&self) -> Drawing {
+        Drawing { class: self.class, random: Random(self.seed), value: 100_000, drawn: 0 }
+    }
+}
+
+/// A series that goes on.
+#[derive(Debug)]
+pub(crate) struct Drawing {
+    class: Class,
+    random: Random,
+    /// What a gauge shows.
+    value: i64,
+    drawn: usize,
+}
+
+impl Drawing {
+    /// The next number, of so many in each slot.
+    pub(crate) fn next(&mut self, parts: usize) -> i64 {
+        let at = self.drawn;
+        self.drawn += 1;
         match self.class {
             Class::Gauge => {
-                let mut value = 100_000;
-                let step = |_| {
-                    value += (random.normal() * GAUGE_STEP / (parts as f64).sqrt()).round() as i64;
-                    value
-                };
-                slots.map(step).collect()
+                let step = self.random.normal() * GAUGE_STEP / (parts as f64).sqrt();
+                self.value += step.round() as i64;
+                self.value
             }
-            Class::Idle => slots.map(|slot| i64::from(slot == 0)).collect(),
-            class => {
-                slots.map(|slot| random.poisson(class.rate(slot / parts) / parts as f64)).collect()
-            }
+            Class::Idle => i64::from(at == 0),
+            class => self.random.poisson(class.rate(at / parts % SLOTS) / parts as f64),
         }
     }
 }

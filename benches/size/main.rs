@@ -29,13 +29,19 @@
 mod codec;
 mod data;
 mod peers;
+mod whole;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Parser;
 
 use codec::Figures;
 use data::{Class, Series};
+use tallyd::config::Tier;
+use tallyd::time::Span;
+use whole::{Held, Lap};
 
 /// Measures what a day of series takes, in the codec and in peers.
 #[derive(Parser)]
@@ -45,6 +51,9 @@ Examples:
   cargo bench --bench size -- --peers                      beside both peers, some minutes
   cargo bench --bench size -- --series 100000              a large set, some minutes
   cargo bench --bench size -- --spans 512,1024,2048,4096   how long a chunk should be
+  cargo bench --bench size -- --whole --peers              all that lies on the disk
+  cargo bench --bench size -- --days 365 --series 100 \
+    --tiers 1s=10m,10s=6h,1m=3d,1h=60d --dir /dev/shm      retention over a year
 
 Without `--bench`, which `cargo bench` adds, it measures a hundred series.")]
 struct Options {
@@ -61,6 +70,21 @@ struct Options {
     /// Put the same numbers into Prometheus and `VictoriaMetrics`
     #[arg(long)]
     peers: bool,
+    /// Play the set through the engine, and count all that lies on the disk
+    #[arg(long)]
+    whole: bool,
+    /// Hours that are played for that
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=240))]
+    hours: u64,
+    /// Play so many days through the engine, and look ten times at what lies there
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4000))]
+    days: Option<u64>,
+    /// Tiers that are played; the base is hardly kept, so that the one of the set stands alone
+    #[arg(long, default_value = "1s=1s,10s=3d", value_delimiter = ',', value_parser = tier)]
+    tiers: Vec<Tier>,
+    /// Where it is played
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
+    dir: PathBuf,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -72,6 +96,12 @@ fn main() -> anyhow::Result<()> {
     }
     let set = data::set(options.series as usize, options.seed);
     println!("{} series, 8640 slots of ten seconds, seed {}.\n", set.len(), options.seed);
+    if let Some(days) = options.days {
+        return retention(&set, &options, days);
+    }
+    if options.whole {
+        return wholes(&set, &options);
+    }
     sizes(&set, &options)?;
     for span in &options.spans {
         costs(&set, *span)?;
@@ -124,6 +154,62 @@ fn sizes(set: &[Series], options: &Options) -> anyhow::Result<()> {
         row(&cells);
     }
     Ok(())
+}
+
+/// Each class by itself, then the mix: all that lies on the disk.
+fn wholes(set: &[Series], options: &Options) -> anyhow::Result<()> {
+    let peers = if options.peers { peers::found() } else { Vec::new() };
+    println!("{} hours; bytes of a sample.\n", options.hours);
+    let heads = ["all on the disk", "entropy", "chunks", "catalogue", "rest", "as it lies"];
+    let mut heads = heads.map(str::to_owned).to_vec();
+    heads.extend(["compacted", "aim", "tick log"].map(str::to_owned));
+    heads.extend(peers.iter().map(peers::Peer::title));
+    head(&heads);
+    for (class, series) in rows(set) {
+        let dir = tempfile::tempdir_in(&options.dir)?;
+        let told = |hour| progress(&format!("{}, hour {hour}", name(class)));
+        let whole = whole::measure(&series, &options.tiers, options.hours, dir.path(), told)?;
+        let each = |bytes: u64| format!("{:.4}", bytes as f64 / whole.samples as f64);
+        let Held { chunks, catalogue, rest } = &whole.held;
+        let chunks = chunks.iter().map(|(_, bytes)| bytes).sum();
+        let mut cells = vec![name(class).to_owned(), format!("{:.4}", entropy(class))];
+        cells.extend([chunks, *catalogue, *rest].map(each));
+        cells.extend([whole.store.occupied, whole.compacted.occupied].map(each));
+        cells.push(format!("{:.3}", class.map_or(0.30, Class::aim)));
+        cells.push(each(whole.log.occupied));
+        for peer in &peers {
+            progress(&format!("{}, {}", name(class), peer.title()));
+            let bytes = peer.bytes(&series)? as f64;
+            cells.push(format!("{:.4}", bytes / (series.len() * data::SLOTS) as f64));
+        }
+        progress("");
+        row(&cells);
+    }
+    Ok(())
+}
+
+fn retention(set: &[Series], options: &Options, days: u64) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir_in(&options.dir)?;
+    let mut heads = vec!["day".to_owned(), "held KiB".to_owned(), "occupied".to_owned()];
+    heads.extend(["ratio", "file", "tick ms", "store ms"].map(str::to_owned));
+    head(&heads);
+    whole::retention(set, &options.tiers, days, dir.path(), |lap: &Lap| {
+        let kib = |bytes: u64| (bytes / 1024).to_string();
+        let held = lap.held.all();
+        let ratio = format!("{:.2}", lap.store.occupied as f64 / held as f64);
+        let took = |nanos: u64| format!("{:.1}", nanos as f64 / 1e6);
+        let mut cells = vec![lap.day.to_string(), kib(held), kib(lap.store.occupied), ratio];
+        cells.push(kib(lap.store.length));
+        cells.extend([lap.worst.tick, lap.worst.piece].map(took));
+        row(&cells);
+    })
+}
+
+/// As `10s=3d`.
+fn tier(text: &str) -> anyhow::Result<Tier> {
+    let (window, keep) = text.split_once('=').context("a tier is written as 10s=3d")?;
+    let span = |text: &str| text.parse::<Span>().with_context(|| text.to_owned());
+    Ok(Tier { window: span(window)?, keep: span(keep)? })
 }
 
 fn costs(set: &[Series], span: u16) -> anyhow::Result<()> {
