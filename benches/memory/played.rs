@@ -18,7 +18,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let config = Config::default();
     let (engine, _) = Engine::open(&config, directory.path(), START)?;
     let engine = Arc::new(engine);
-    let log = Worker::start("log", &engine, |engine, _| Ok(engine.write_log()?))?;
+    let log = Worker::start("log", &engine, |engine, _| {
+        engine.write_log()?;
+        Ok(())
+    })?;
     let store = Worker::start("store", &engine, |engine, now| {
         for _ in 0..=64 {
             if !engine.keep(now)? {
