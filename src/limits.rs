@@ -225,6 +225,21 @@ pub const BACKUP_ROW_BYTES: usize = 256 * 1024 * 1024;
 /// How long a backup may be read, in seconds: the store gives no room back meanwhile.
 pub const BACKUP_SECS: u64 = 60 * 60;
 
+/// Rows of one request to import, in bytes.
+pub const IMPORT_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Windows of all tiers that one such request may change, of some 150 bytes each meanwhile.
+pub const IMPORT_WINDOWS: usize = 1_000_000;
+
+/// Longest slice of time whose rows belong into one request, in seconds.
+pub const IMPORT_SLICE_SECS: u64 = 7 * 24 * 60 * 60;
+
+/// Rows of one file to import. They are sorted in memory, at 24 bytes each: a gigabyte.
+pub const IMPORT_ROWS: usize = 40_000_000;
+
+/// Longest line of such a file, in bytes: a name with every character quoted, and a note.
+pub const IMPORT_LINE_BYTES: usize = 4096;
+
 /// Longest answer of a Nagios check, in bytes: what Nagios itself reads of a plugin's output.
 pub const NAGIOS_BYTES: usize = 8 * 1024;
 

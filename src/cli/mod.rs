@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `query`, `backup`, `restore`, `config check`, `rules test`.
+//! The command line: `serve`, `check`, `query`, `import`, `backup`, `restore`, `config check`, `rules test`.
 //!
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
@@ -8,6 +8,7 @@ mod check;
 mod compat;
 mod config;
 mod detach;
+mod import;
 mod progress;
 mod query;
 mod restore;
@@ -20,6 +21,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::counters::cells::Kind;
 
 /// Counts what applications tell it over the memcached protocol, and tells people when the numbers go
 /// wrong.
@@ -70,6 +73,26 @@ enum Command {
                       tallyd query orders --measure sum --from -1d --format csv > orders.csv"
     )]
     Query(Box<QueryArgs>),
+    /// Put history of elsewhere into a running server.
+    #[command(
+        after_help = "FILE has lines of time,series,value, with or without a head: the time in seconds since \
+                      1970 or as 2026-01-05T00:00:00Z, and what tallyd query --format csv prints. A row \
+                      stands for the --step that its time lies in. Its value is, for a counter, how much \
+                      was counted then (no running total), which is spread evenly over its seconds; for a \
+                      gauge, what it was set to; for a distribution, one observation. A stretch without a row \
+                      stays unknown, so write rows with 0 where nothing happened. What clients see of a \
+                      series does not change, nor what /metrics shows.\n\n\
+                      When a line is wrong, nothing is imported. Rows are left out and counted where there \
+                      is another window already (unless --overwrite), where one is open yet, and where \
+                      nothing is kept any more. An import that broke off is run again: what is there \
+                      already is found.\n\n\
+                      It exits with 0; with 1 when rows were left out; with 2 when the file or a question is \
+                      wrong; with 3 when the server does not answer.\n\n\
+                      Examples:\n  tallyd import orders.csv\n  \
+                      tallyd import --kind gauge --step 5m queues.csv\n  \
+                      zcat 2025.csv.gz | tallyd import --step 1h -"
+    )]
+    Import(ImportArgs),
     /// Fetch all that a running server knows into a directory that is not there yet.
     #[command(
         after_help = "The backup is of one instant: every total is what windows come to. Counting goes \
@@ -165,6 +188,54 @@ struct QueryArgs {
     format: Format,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// What `import` takes.
+#[derive(Args, Debug)]
+struct ImportArgs {
+    /// The file; - for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What the series are.
+    #[arg(long, value_enum, default_value_t = SeriesKind::Counter)]
+    kind: SeriesKind,
+    /// What a row stands for, 1s to 1d.
+    #[arg(long, default_value = "1m", value_name = "SPAN")]
+    step: String,
+    /// Replace windows that are there already.
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What a series is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SeriesKind {
+    /// How much was counted.
+    Counter,
+    /// What it was set to.
+    Gauge,
+    /// What was observed.
+    Distribution,
+}
+
+impl SeriesKind {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Counter => Kind::Counter,
+            Self::Gauge => Kind::Gauge,
+            Self::Distribution => Kind::Distribution,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Distribution => "distribution",
+        }
+    }
 }
 
 /// What `backup` takes.
@@ -293,6 +364,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Import(args)) => import::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
         Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),

@@ -40,9 +40,30 @@ pub(super) fn get(
     timeout: Duration,
     bytes_max: usize,
 ) -> Result<Answer, String> {
-    let fetched =
-        runtime()?.block_on(async { tokio::time::timeout(timeout, fetch(url, bytes_max)).await });
-    match fetched {
+    within(timeout, server, async { fetch(client(url.scheme())?.get(url), bytes_max).await })
+}
+
+/// The answer to a POST of a text, of which little is wanted.
+pub(super) fn post(
+    url: reqwest::Url,
+    server: &str,
+    timeout: Duration,
+    body: String,
+) -> Result<Answer, String> {
+    within(timeout, server, async {
+        fetch(client(url.scheme())?.post(url).body(body), SHORT_BYTES).await
+    })
+}
+
+/// What is read of a short answer, in bytes.
+const SHORT_BYTES: usize = 65_536;
+
+fn within(
+    timeout: Duration,
+    server: &str,
+    asked: impl Future<Output = Result<Answer, String>>,
+) -> Result<Answer, String> {
+    match runtime()?.block_on(async { tokio::time::timeout(timeout, asked).await }) {
         Ok(answer) => answer.map_err(|error| format!("tallyd at {server} {error}")),
         Err(_) => Err(format!("tallyd at {server} did not answer within {} s", timeout.as_secs())),
     }
@@ -116,9 +137,8 @@ fn broken(error: &reqwest::Error) -> String {
     format!("broke off: {}", reason::of(error))
 }
 
-async fn fetch(url: reqwest::Url, bytes_max: usize) -> Result<Answer, String> {
-    let client = client(url.scheme())?;
-    let mut answer = client.get(url).send().await.map_err(|error| unreached(&error))?;
+async fn fetch(request: reqwest::RequestBuilder, bytes_max: usize) -> Result<Answer, String> {
+    let mut answer = request.send().await.map_err(|error| unreached(&error))?;
     let code = answer.status().as_u16();
     let mut body = Vec::new();
     loop {

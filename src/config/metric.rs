@@ -67,6 +67,13 @@ fn metric(section: &mut Section<'_>, sink: &Sink) -> Option<(Metric, Place)> {
     Some((metric, series.place))
 }
 
+/// The histogram's ranges where nothing says what they are.
+#[must_use]
+pub fn usual_layout() -> Layout {
+    let digits = u8::try_from(DIGITS).expect("it is one figure");
+    Layout::new(digits, RANGE.0, RANGE.1).expect("the defaults of this file are good")
+}
+
 /// The histogram's ranges; `None` after a problem was reported.
 fn layout(section: &mut Section<'_>, kind: Option<MetricKind>, sink: &Sink) -> Option<Layout> {
     let digits = section.integer("digits", 1..=5);

@@ -32,6 +32,7 @@ mod tier;
 mod value;
 
 pub use access::server_config;
+pub use metric::usual_layout;
 pub use model::*;
 pub use problem::{Problem, Problems};
 pub use script::{

@@ -7,7 +7,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cells::{CellId, Face, Held, Kind};
-use crate::config::{Metric, MetricKind};
+use crate::config::{Metric, MetricKind, usual_layout};
 use crate::histogram::Layout;
 use crate::limits;
 use crate::series::{self, Series};
@@ -106,6 +106,13 @@ impl Metrics {
         let of_cell = self.of_cell.read().unwrap_or_else(PoisonError::into_inner);
         let number = of_cell.get(id.index()).copied().unwrap_or(0);
         self.entries.get(usize::from(number).checked_sub(1)?)
+    }
+
+    /// The layout of a key's histograms, also where it is none by the entries.
+    pub(super) fn layout_of(&self, key: &[u8]) -> Layout {
+        let number = usize::from(self.classify(key).1);
+        let entry = number.checked_sub(1).and_then(|at| self.entries.get(at));
+        entry.map_or_else(usual_layout, |metric| metric.layout)
     }
 
     /// The layout of a cell's histogram; `None` where it is no distribution.

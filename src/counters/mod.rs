@@ -201,6 +201,21 @@ impl Counters {
         self.metrics.get(id)
     }
 
+    /// What kind of series the configuration makes of a key, if it does.
+    #[must_use]
+    pub fn kind_of(&self, key: &[u8]) -> Option<cells::Kind> {
+        match self.metrics.classify(key).0 {
+            Class::Is(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// How observations of a key are spread: as the configuration says, or else by its defaults.
+    #[must_use]
+    pub fn layout_of(&self, key: &[u8]) -> Layout {
+        self.metrics.layout_of(key)
+    }
+
     /// The table of items.
     #[must_use]
     pub fn items(&self) -> &Items {

@@ -25,7 +25,8 @@ use crate::rollup::row::{GROUP, span};
 use crate::rollup::{Record, Row, SeriesId};
 use crate::store::checkpoint::{Checkpoint, Shelved};
 use crate::store::{
-    Counted, Coverage, Facts, Job, Keeper, Left, LogRecord, RedbStore, StoreError, Table, TickLog,
+    Counted, Coverage, Facts, Imported, Job, Keeper, Left, LogRecord, RedbStore, StoreError, Table,
+    TickLog,
 };
 use crate::time::{Span, Timestamp, Window};
 
@@ -102,6 +103,8 @@ impl Engine {
         state.audit.note(now, What::Start);
         state.close_strays(now);
         state.take_over(&counters, (!is_new).then_some(&kept), now);
+        // As at the last tick: what was too old then is so now.
+        state.windows.expire(now);
         if is_new {
             // From here on everything that is counted belongs to some window; what was before does not.
             state.moved_groups = (0..state.groups()).collect();
@@ -240,7 +243,7 @@ impl Engine {
         self.store_bytes.load(Relaxed)
     }
 
-    fn show(&self, keeper: &Keeper) -> Result<(), StoreError> {
+    pub(super) fn show(&self, keeper: &Keeper) -> Result<(), StoreError> {
         let snapshot = keeper.snapshot()?;
         let mut state = self.state();
         keeper.settle(&mut state.windows);
@@ -333,6 +336,8 @@ impl State {
         if !is_whole {
             return Err(damaged("the totals are not as they were written"));
         }
+        self.restore_imported(&left.imported)
+            .ok_or_else(|| damaged("what was imported is not as it was written"))?;
         self.windows.restore_coverage(left.coverage);
         if let Some(checkpoint) = left.checkpoint {
             self.closed = checkpoint.at;
@@ -357,6 +362,22 @@ impl State {
         Ok(kept)
     }
 
+    /// Takes over what was imported; `None` where it is not as it was written.
+    fn restore_imported(&mut self, groups: &[(u32, Vec<u8>)]) -> Option<()> {
+        let mut imported = Imported::default();
+        for (group, bytes) in groups {
+            imported.read(*group, bytes)?;
+        }
+        for (id, import) in imported.iter() {
+            if id.index() >= self.catalogue.len() {
+                return None;
+            }
+            self.catalogue.get_mut(id).restore_import(import.kind, import.updated);
+        }
+        self.windows.restore_imported(Arc::new(imported));
+        Some(())
+    }
+
     fn tier(&self, at: usize) -> Option<&Tier> {
         self.windows.tiers().get(at)
     }
@@ -375,8 +396,10 @@ impl State {
                     self.new_groups.insert(id.0 / GROUP);
                 }
                 kept.resize(self.catalogue.len(), Counted::default());
-                // A record from before the checkpoint says nothing new.
-                if let Some(kept) = kept.get_mut(id.index()).filter(|kept| kept.life != life) {
+                // A record from before the checkpoint says nothing new, nor one of a series that was imported.
+                if let Some(kept) =
+                    kept.get_mut(id.index()).filter(|kept| life != 0 && kept.life != life)
+                {
                     *kept = Counted { life, ..Counted::default() };
                 }
                 false
@@ -547,7 +570,7 @@ impl State {
         (job, pending)
     }
 
-    fn groups(&self) -> u32 {
+    pub(super) fn groups(&self) -> u32 {
         u32::try_from(self.catalogue.len()).unwrap_or(u32::MAX).div_ceil(GROUP)
     }
 
@@ -574,4 +597,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

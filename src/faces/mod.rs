@@ -7,6 +7,7 @@ pub mod memcache;
 pub mod nagios;
 mod page;
 mod prometheus;
+pub mod rows;
 pub mod tar;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

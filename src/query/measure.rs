@@ -121,9 +121,9 @@ impl View<'_> {
             let end = window.end.align_down(self.step(tier)).max(from);
             (tier, Window { start: std::mem::replace(&mut from, end), end })
         });
-        let covered = stretches
-            .clone()
-            .fold(Span::ZERO, |sum, (tier, stretch)| sum.plus(self.store.covered(tier, stretch)));
+        let covered = stretches.clone().fold(Span::ZERO, |sum, (tier, stretch)| {
+            sum.plus(self.store.covered_of(tier, stretch, self.series))
+        });
         match self.merge(&stretches, covered, window.end) {
             Ok(mut merged) => self.measure(&mut merged, covered, window.width()),
             Err(error) => unreadable(&error),

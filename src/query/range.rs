@@ -363,7 +363,10 @@ impl View<'_> {
     fn sweep_part(&self, line: Line, tier: usize) -> Vec<Reading> {
         let covered: Vec<_> = line
             .ends()
-            .map(|end| self.store.covered(tier, Window::ending(end, line.width)))
+            .map(|end| {
+                let window = Window::ending(end, line.width);
+                self.store.covered_of(tier, window, self.series)
+            })
             .collect();
         match self.merge_line(line, tier, &covered) {
             Ok(mut all) => {

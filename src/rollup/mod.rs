@@ -6,6 +6,7 @@
 //! feeding each from the base, at a tenth of the work. Windows of all series go as one [`Row`]. This
 //! module does not know where closed windows are kept.
 
+pub mod even;
 mod record;
 pub mod row;
 

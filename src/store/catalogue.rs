@@ -90,10 +90,34 @@ impl Known {
         Some(self.last).filter(|last| !last.is_nan())
     }
 
+    /// Whether there is a window of it, or a cell, so that it is of a kind.
+    #[must_use]
+    pub fn was_used(&self) -> bool {
+        self.updated != self.born || self.cell().is_some()
+    }
+
     /// The cell that is counted in now; none while the key is idle.
     #[must_use]
     pub fn cell(&self) -> Option<CellId> {
         Some(self.cell).filter(|cell| *cell != CellId::NONE)
+    }
+
+    /// Notes that windows of before its birth were imported, and of up to `updated`.
+    pub fn reach_back(&mut self, kind: Kind, born: Timestamp, updated: Timestamp) {
+        if !self.was_used() {
+            self.kind = kind;
+        }
+        self.born = self.born.min(secs(born));
+        self.updated = self.updated.max(secs(updated));
+    }
+
+    /// Takes over that windows up to `updated` were imported. A checkpoint of before does not tell.
+    pub fn restore_import(&mut self, kind: Kind, updated: Timestamp) {
+        if self.kind == Kind::Gauge {
+            // What a key is that was never used; one in use says so itself.
+            self.kind = kind;
+        }
+        self.updated = self.updated.max(secs(updated));
     }
 
     /// Notes that the key is idle: it has no cell any more, and shows nothing.

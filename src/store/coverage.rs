@@ -27,6 +27,32 @@ impl Coverage {
         }
     }
 
+    /// Adds a window wherever it lies; what it has in common with others is covered once.
+    pub fn insert(&mut self, window: Window) {
+        if self.stretches.back().is_none_or(|last| last.end <= window.start) {
+            return self.add(window);
+        }
+        let first = self.stretches.partition_point(|stretch| stretch.end < window.start);
+        let end = self.stretches.partition_point(|stretch| stretch.start <= window.end);
+        let touched = self.stretches.drain(first..end.max(first));
+        let whole = touched.fold(window, |whole, part| Window {
+            start: whole.start.min(part.start),
+            end: whole.end.max(part.end),
+        });
+        self.stretches.insert(first, whole);
+        if self.stretches.len() > STRETCHES {
+            self.stretches.pop_front();
+        }
+    }
+
+    /// The parts of `range` that were covered, in order.
+    pub fn parts(&self, range: Window) -> impl Iterator<Item = Window> {
+        let first = self.stretches.partition_point(|stretch| stretch.end <= range.start);
+        let rest = self.stretches.iter().skip(first);
+        rest.take_while(move |stretch| stretch.start < range.end)
+            .map(move |stretch| stretch.intersect(range))
+    }
+
     /// How much of `range` was covered.
     #[must_use]
     pub fn within(&self, range: Window) -> Span {
@@ -88,6 +114,12 @@ impl Coverage {
         steady
     }
 
+    /// Whether nothing was covered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stretches.is_empty()
+    }
+
     /// The end of the last stretch.
     #[must_use]
     pub fn end(&self) -> Option<Timestamp> {
@@ -137,6 +169,18 @@ mod tests {
         let steady = |secs| coverage.steady(Span::from_secs(secs)).map(Timestamp::as_secs);
         let seen = [1, 3, 4, 8, 9, 18, 19].map(steady);
         assert_eq!(seen, [1003, 1003, 28, 28, 18, 18, 18].map(Some));
+    }
+
+    #[test]
+    fn what_comes_late_joins_what_it_touches() {
+        let mut coverage = Coverage::default();
+        for (start, end) in [(50, 60), (10, 20), (30, 40), (20, 25), (35, 50), (0, 5), (12, 13)] {
+            coverage.insert(window(start, end));
+        }
+        let expect = [(0, 5), (10, 25), (30, 60)].map(|(start, end)| window(start, end));
+        assert_eq!(coverage.stretches, expect);
+        let parts: Vec<_> = coverage.parts(window(3, 32)).collect();
+        assert_eq!(parts, [(3, 5), (10, 25), (30, 32)].map(|(start, end)| window(start, end)));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - `c`, width of the tier in seconds (4 bytes), start in seconds with its sign turned (8), slots (2),
 //!   group (4): the chunks of a group, see [`super::group`];
 //! - `s`, group (4): keys and births of its series; `t`, group (4): what was counted and shown of them;
-//!   see [`super::catalogue`];
+//!   see [`super::catalogue`]; `i`, group (4): what was imported of them; see [`super::imported`];
 //! - `m` and a name: single values.
 
 use crate::config::Tier;

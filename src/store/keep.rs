@@ -50,8 +50,8 @@ const FACTS: u8 = b'f';
 #[derive(Debug)]
 pub struct Keeper {
     store: Arc<dyn Store>,
-    tiers: Vec<Tier>,
-    extents: Vec<Vec<Extent>>,
+    pub(super) tiers: Vec<Tier>,
+    pub(super) extents: Vec<Vec<Extent>>,
     /// Nothing that begins before this is in rows any more, tier by tier.
     sealed: Vec<Timestamp>,
     /// Extents whose chunks may still lie in the store, though nobody looks at them, by their prefix.
@@ -101,6 +101,8 @@ pub struct Left {
     pub coverage: Coverage,
     /// What there was to know of rules and messages, and the number of the last change in it.
     pub facts: (Table, u64),
+    /// What was imported, group by group.
+    pub imported: Vec<(u32, Vec<u8>)>,
     /// There was nothing at all.
     pub is_new: bool,
     /// Widths of tiers that have history here and are not configured any more; it is removed.
@@ -161,7 +163,10 @@ impl Keeper {
             list.last().map_or(Timestamp::from_millis(i64::MIN), |last| last.window(tier).end)
         });
         let sealed = sealed.collect();
+        let mut imported = Vec::new();
+        each_group(&*snapshot, b'i', |group, bytes| imported.push((group, bytes.to_vec())))?;
         let left = Left {
+            imported,
             checkpoint: value(&*snapshot, CHECKPOINT_KEY)?
                 .map(|bytes| read(&*store, Checkpoint::read(&bytes, tiers)))
                 .transpose()?,
@@ -276,6 +281,26 @@ impl Keeper {
         self.unmergeable.len()
     }
 
+    /// Keeps changed windows, in these extents, with a job without chunks.
+    pub(super) fn commit_edit(
+        &mut self,
+        extents: Vec<Vec<Extent>>,
+        job: &Job,
+        mut changes: Changes,
+    ) -> Result<(), StoreError> {
+        self.put_values(job, &extents, &mut changes);
+        self.store.commit(&changes)?;
+        self.extents = extents;
+        self.groups = self.groups.max(job.groups);
+        Ok(())
+    }
+
+    /// Lets go of a longer extent that is not finished.
+    pub(super) fn stop_merging(&mut self) {
+        let begun = self.merging.take().and_then(|merging| merging.begun(&self.tiers));
+        self.dead.extend(begun);
+    }
+
     /// Does a piece of what can wait: removes what is too old, or merges. Whether there was any; then
     /// the windows are to be told.
     ///
@@ -322,7 +347,7 @@ impl Keeper {
     }
 
     /// Removes chunks that nobody looks at.
-    fn remove(&mut self) -> Result<bool, StoreError> {
+    pub(super) fn remove(&mut self) -> Result<bool, StoreError> {
         let Some((width, extent)) = self.dead.front().copied() else { return Ok(false) };
         let tier = Tier { window: Span::from_secs(u64::from(width)), keep: Span::ZERO };
         let mut changes = Changes::default();
@@ -441,7 +466,7 @@ fn write_dead(dead: &VecDeque<(u32, Extent)>) -> Vec<u8> {
 
 /// The extent that `short` becomes part of; `None` where that would be too long for a chunk, or more
 /// than an eighth of what the tier keeps: an extent goes as a whole, once all of it is too old.
-fn long(short: &Extent, tier: &Tier) -> Option<Extent> {
+pub(super) fn long(short: &Extent, tier: &Tier) -> Option<Extent> {
     let step = tier.window.as_millis().max(1);
     let most = (tier.keep.as_millis() / step / 8).min(u64::from(limits::CHUNK_SLOTS));
     let slots = short.slots.checked_mul(MERGE).filter(|slots| u64::from(*slots) <= most)?;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ReadError;
-use super::codec::{self, Chunk, Garbled};
+use super::codec::{self, Chunk, EncodeError, Garbled};
 use super::extent::Extent;
 use super::group::GroupBuilder;
 use crate::config::Tier;
@@ -82,12 +82,23 @@ impl Members {
     }
 }
 
-fn encode(slots: u16, windows: &[(u16, Record)], chunk: &mut Vec<u8>) {
+/// Appends a chunk of these windows, with their histograms.
+///
+/// # Errors
+/// [`EncodeError`], where the histograms take more than a chunk may hold; nothing is appended.
+pub(super) fn encode_whole(
+    slots: u16,
+    windows: &[(u16, Record)],
+    chunk: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
     let strings: Vec<Vec<u8>> = windows.iter().map(|(_, record)| spread(record)).collect();
     let has_some = strings.iter().any(|string| !string.is_empty());
     let strings: Vec<&[u8]> = strings.iter().filter(|_| has_some).map(Vec::as_slice).collect();
-    let done = codec::encode_with_strings(slots, windows, &strings, chunk);
-    if done.is_err() {
+    codec::encode_with_strings(slots, windows, &strings, chunk)
+}
+
+fn encode(slots: u16, windows: &[(u16, Record)], chunk: &mut Vec<u8>) {
+    if encode_whole(slots, windows, chunk).is_err() {
         // Histograms of one series that take more than a chunk may hold: their values stay.
         codec::encode(slots, windows, chunk).expect("rows come in order, within their stretch");
     }

@@ -13,7 +13,7 @@ use super::extent::Extent;
 use super::group::Group;
 use super::seal::{self, Seal};
 use super::seam::Snapshot;
-use super::{Coverage, ReadError};
+use super::{Coverage, Imported, ReadError};
 use crate::config::Tier;
 use crate::limits;
 use crate::rollup::row::{GROUP, span};
@@ -28,6 +28,7 @@ pub struct Windows {
     coverage: Coverage,
     dropped: u64,
     snapshot: Arc<dyn Snapshot>,
+    imported: Arc<Imported>,
 }
 
 /// One tier.
@@ -76,6 +77,7 @@ impl Windows {
             coverage: Coverage::default(),
             dropped: 0,
             snapshot,
+            imported: Arc::default(),
         }
     }
 
@@ -106,6 +108,27 @@ impl Windows {
         let range = Window { start: range.start.max(shelf.horizon), end: range.end };
         let lost = shelf.lost.within(range).as_millis();
         Span::from_millis(self.coverage.within(range).as_millis().saturating_sub(lost))
+    }
+
+    /// How much of `range` is known in a tier of these series together: what is covered, and what was
+    /// imported of all of them.
+    #[must_use]
+    pub fn covered_of(&self, tier: usize, range: Window, series: &[SeriesId]) -> Span {
+        let covered = self.covered(tier, range);
+        let start = range.start.max(self.horizon(tier));
+        let range = Window { start, end: range.end.max(start) };
+        covered.plus(self.imported.beyond(&self.coverage, range, series))
+    }
+
+    /// What was imported.
+    #[must_use]
+    pub fn imported(&self) -> &Arc<Imported> {
+        &self.imported
+    }
+
+    /// Takes over what was imported.
+    pub fn restore_imported(&mut self, imported: Arc<Imported>) {
+        self.imported = imported;
     }
 
     /// Hands the records of the windows that begin inside `range` to `each`, in order of time.

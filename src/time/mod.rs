@@ -73,6 +73,13 @@ impl Timestamp {
         Self(instant.as_millisecond())
     }
 
+    /// The first multiple of `step` at or after this instant.
+    #[must_use]
+    pub fn align_up(self, step: Span) -> Self {
+        let down = self.align_down(step);
+        if down == self { down } else { down + step }
+    }
+
     /// The calendar form in UTC with millisecond precision left out when it is zero, as RFC 3339
     /// writes it: `2026-01-05T00:00:00Z`.
     #[must_use]

@@ -23,6 +23,7 @@ mod compat;
 mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
+mod import;
 mod main_job;
 mod open_windows;
 mod operation;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 mod clocks;
 
-const START: Timestamp = Timestamp::from_secs(1_767_571_200);
+pub(in crate::engine) const START: Timestamp = Timestamp::from_secs(1_767_571_200);
 const KEYS: [&str; 4] = ["a", "b;x=1", "c", "d"];
 
 /// The default, with times as distributions.
@@ -28,27 +28,27 @@ fn config() -> Config {
 }
 
 /// One server after the other on the same directory.
-struct World {
+pub(in crate::engine) struct World {
     dir: tempfile::TempDir,
     engine: Option<Engine>,
-    now: Timestamp,
+    pub(in crate::engine) now: Timestamp,
     sent: BTreeMap<&'static str, u64>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut world = Self { dir, engine: None, now: START, sent: BTreeMap::new() };
         world.restart(0);
         world
     }
 
-    fn engine(&self) -> &Engine {
+    pub(in crate::engine) fn engine(&self) -> &Engine {
         self.engine.as_ref().unwrap()
     }
 
     /// Ends the server without a word, and starts another one that many seconds later.
-    fn restart(&mut self, secs: u64) {
+    pub(in crate::engine) fn restart(&mut self, secs: u64) {
         self.engine = None;
         self.now = self.now + Span::from_secs(secs);
         let (engine, found) = Engine::open(&config(), self.dir.path(), self.now).unwrap();
@@ -88,12 +88,12 @@ impl World {
         assert!(after == before || before.is_none() && after.as_deref() == Some(b"0"), "{after:?}");
     }
 
-    fn incr(&mut self, key: &'static str, delta: u64) {
+    pub(in crate::engine) fn incr(&mut self, key: &'static str, delta: u64) {
         self.engine().counters().incr(key.as_bytes(), delta, self.now);
         *self.sent.entry(key).or_default() += delta;
     }
 
-    fn set(&self, key: &str, value: &str) {
+    pub(in crate::engine) fn set(&self, key: &str, value: &str) {
         let text = format!("set {key} 0 0 {}\r\n{value}\r\n", value.len());
         let Step::Request { request, .. } = parse(text.as_bytes(), &Limits::default()) else {
             panic!("a request")
@@ -104,13 +104,13 @@ impl World {
         assert_eq!(out, b"STORED\r\n");
     }
 
-    fn tick(&mut self) {
+    pub(in crate::engine) fn tick(&mut self) {
         self.now = self.now + Span::SECOND;
         self.engine().tick(self.now);
     }
 
     /// A second with all that the threads of a server do in it.
-    fn second(&mut self) {
+    pub(in crate::engine) fn second(&mut self) {
         self.tick();
         self.engine().write_log().unwrap();
         while self.engine().keep(self.now).unwrap() {}

@@ -10,7 +10,7 @@
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,13 +25,15 @@ const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Turns away what may not ask.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    match judge(request.headers()) {
+    let is_import = request.uri().path() == super::import::PATH && request.method() == Method::POST;
+    let most = if is_import { limits::IMPORT_BODY_BYTES } else { limits::HTTP_BODY_BYTES };
+    match judge(request.headers(), most) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(headers: &HeaderMap) -> Result<(), Problem> {
+fn judge(headers: &HeaderMap, body_max: usize) -> Result<(), Problem> {
     let host = text(headers, &HOST)?;
     if host.is_some_and(|host| !is_loopback(host)) {
         let why = "without tokens this server answers to loopback names only: 127.0.0.1, ::1 or localhost";
@@ -50,13 +52,13 @@ fn judge(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::Forbidden(why.to_owned()));
     }
     if headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Problem::TooLarge);
+        return Err(Problem::TooLarge(body_max));
     }
     let length = text(headers, &CONTENT_LENGTH)?.map(str::parse::<usize>);
     match length {
         None => Ok(()),
-        Some(Ok(length)) if length <= limits::HTTP_BODY_BYTES => Ok(()),
-        Some(_) => Err(Problem::TooLarge),
+        Some(Ok(length)) if length <= body_max => Ok(()),
+        Some(_) => Err(Problem::TooLarge(body_max)),
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
 
     fn may(headers: &[(HeaderName, &str)]) -> bool {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        judge(&headers.collect::<HeaderMap>()).is_ok()
+        judge(&headers.collect::<HeaderMap>(), limits::HTTP_BODY_BYTES).is_ok()
     }
 
     #[test]

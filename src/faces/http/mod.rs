@@ -1,4 +1,4 @@
-//! The HTTP face: checks, metrics, the API. Everything is read-only.
+//! The HTTP face: checks, metrics, the API. Everything is read-only but the import of history.
 //!
 //! An accept loop of our own, because every bound is ours to keep: connections, time to send a
 //! request's head, size of a body, time to read an answer. Whatever takes the engine's lock runs on a
@@ -10,6 +10,7 @@ mod api;
 mod asked;
 mod backup;
 mod chart;
+mod import;
 mod measure;
 mod past;
 mod reload;
@@ -187,6 +188,10 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/incidents", get(past::incidents))
         .route("/api/v1/audit", get(past::audit))
         .route("/api/v1/deliveries", get(past::deliveries))
+        .route(
+            import::PATH,
+            get(import::about).post(import::take).with_state(import::Desk::new(shared.clone())),
+        )
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/alerts", get(api::alerts))
         .route(
@@ -314,7 +319,8 @@ enum Problem {
     NotFound(String),
     Method,
     NotPosted,
-    TooLarge,
+    TooLarge(usize),
+    TooMuch(String),
     Busy(String),
     Internal(String),
 }
@@ -338,10 +344,11 @@ impl IntoResponse for Problem {
                 let error = "this path is read with GET".to_owned();
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
             }
-            Self::TooLarge => {
-                let error = format!("a body has at most {} bytes", limits::HTTP_BODY_BYTES);
+            Self::TooLarge(most) => {
+                let error = format!("a body has at most {most} bytes");
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
             }
+            Self::TooMuch(error) => (StatusCode::PAYLOAD_TOO_LARGE, "too_much", error),
             Self::Busy(error) => (StatusCode::CONFLICT, "busy", error),
             Self::Internal(error) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", error),
         };
