@@ -34,6 +34,7 @@ use crate::faces::memcache::Worker;
 use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
+use crate::store::TierChange;
 use crate::time::Timestamp;
 use crate::time::clock::{Clock, SystemClock};
 use files::PidFile;
@@ -200,9 +201,7 @@ fn report(found: &Found, dir: &Path) {
     if series > 0 || items > 0 {
         tracing::info!(series, items, rows = found.rows, "took over {dir}");
     }
-    for width in &found.gone_tiers {
-        tracing::warn!("no [[tier]] is {width} wide any more: its history in {dir} is removed");
-    }
+    found.tiers.iter().copied().for_each(|change| report_tier(change, &dir.to_string()));
     if found.is_log_missing {
         tracing::error!(
             "ticks.log is missing in {dir}, or empty: what was counted in the last minutes belongs to the window after the last that is kept"
@@ -261,6 +260,26 @@ fn report(found: &Found, dir: &Path) {
             series = beyond_room,
             "counters.max_series is too small for what {dir} holds"
         );
+    }
+}
+
+/// Says what becomes of the history of a tier whose configuration has changed.
+fn report_tier(change: TierChange, dir: &str) {
+    match change {
+        TierChange::Gone(width) => {
+            tracing::warn!("no [[tier]] is {width} wide any more: its history in {dir} is removed");
+        }
+        TierChange::New(width) => tracing::info!(
+            "the [[tier]] of {width} is new: its history is made of the next finer one, as far back as that reaches"
+        ),
+        TierChange::Keep { width, was, is } if is < was => {
+            tracing::warn!(
+                "the [[tier]] of {width} is kept for {is}, and was for {was}: what is older is removed"
+            );
+        }
+        TierChange::Keep { width, was, is } => tracing::info!(
+            "the [[tier]] of {width} is kept for {is}, and was for {was}: what is older is gone already"
+        ),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::rollup::{Record, Row, SeriesId};
 use crate::store::checkpoint::{Checkpoint, Shelved};
 use crate::store::{
     Counted, Coverage, Facts, Imported, Job, Keeper, Left, LogRecord, RedbStore, StoreError, Table,
-    TickLog,
+    TickLog, TierChange,
 };
 use crate::time::{Span, Timestamp, Window};
 
@@ -59,8 +59,8 @@ pub struct Found {
     pub has_no_history: bool,
     /// Things that rules and messages should know and that cannot be read.
     pub garbled_facts: usize,
-    /// Widths of tiers whose history is being removed, since they are not configured any more.
-    pub gone_tiers: Vec<Span>,
+    /// What has become of the tiers since the last start.
+    pub tiers: Vec<TierChange>,
 }
 
 /// Why a data directory cannot be used.
@@ -103,8 +103,6 @@ impl Engine {
         state.audit.note(now, What::Start);
         state.close_strays(now);
         state.take_over(&counters, (!is_new).then_some(&kept), now);
-        // As at the last tick: what was too old then is so now.
-        state.windows.expire(now);
         if is_new {
             // From here on everything that is counted belongs to some window; what was before does not.
             state.moved_groups = (0..state.groups()).collect();
@@ -233,7 +231,16 @@ impl Engine {
         if did {
             self.show(keeper)?;
         }
+        let did = did || self.fill_in(keeper)?;
         self.store_bytes.store(keeper.bytes(), Relaxed);
+        Ok(did)
+    }
+
+    fn fill_in(&self, keeper: &mut Keeper) -> Result<bool, StoreError> {
+        let did = self.fill(keeper)?;
+        if did {
+            self.show(keeper)?;
+        }
         Ok(did)
     }
 
@@ -286,11 +293,14 @@ impl Told {
             Keeper::open(Arc::new(RedbStore::open(&path)?), &config.tiers)?;
         let mut state = State::new(config, keeper.windows()?, now);
         let is_new = left.is_new;
-        let mut found = Found { gone_tiers: left.gone.clone(), ..Found::default() };
+        let mut found = Found { tiers: left.tiers.clone(), ..Found::default() };
         found.is_log_missing = !is_new && !TickLog::is_in(dir);
         let (mut table, serial) = std::mem::take(&mut left.facts);
         state.serial = serial;
         let mut kept = state.restore(left, &path)?;
+        if !found.tiers.is_empty() {
+            keeper.keep_tiers()?;
+        }
         keeper.note_groups(state.groups());
         let mut observed = None;
         let (log, damaged_bytes) = TickLog::open(dir, |record| {
@@ -339,6 +349,7 @@ impl State {
         self.restore_imported(&left.imported)
             .ok_or_else(|| damaged("what was imported is not as it was written"))?;
         self.windows.restore_coverage(left.coverage);
+        let marks = left.marks;
         if let Some(checkpoint) = left.checkpoint {
             self.closed = checkpoint.at;
             self.checkpointed = checkpoint.at;
@@ -348,17 +359,30 @@ impl State {
                 let its = checkpoint.tiers.iter().find(|its| Some(&its.tier) == self.tier(tier));
                 self.windows.forget_before(tier, its.map_or(checkpoint.at, |its| its.since));
             }
+            // Open windows of tiers that are gone: the next coarser one has not seen what is in them.
+            let mut carried: Vec<Row> = Vec::new();
             for shelved in checkpoint.tiers {
                 let at = self.windows.tiers().iter().position(|tier| *tier == shelved.tier);
-                let Some(at) = at else { continue };
+                let Some(at) = at else {
+                    carried.extend(shelved.open);
+                    continue;
+                };
                 for row in shelved.rows {
                     self.windows.append(at, row);
                 }
-                if let Some(open) = shelved.open {
+                // The finer a tier, the later what is open in it.
+                let later = carried.drain(..).rev();
+                let width = shelved.tier.window;
+                let parts: Vec<Row> = shelved.open.into_iter().chain(later).collect();
+                if let Some(first) = parts.first() {
+                    let window = Window::holding(first.window.start, width);
+                    let open = Row::empty(window);
+                    let open = parts.iter().fold(open, |open, part| open.then(part, window));
                     self.rollup.reopen(at, open);
                 }
             }
         }
+        self.take_marks(&marks);
         Ok(kept)
     }
 

@@ -271,7 +271,11 @@ impl Bounds {
         };
         let sealed: Vec<_> = (0..tiers.len()).map(sealed).collect();
         let until = sealed.iter().min().copied().unwrap_or(over).align_down(slice);
-        let tiers = all.map(|(at, tier)| (*tier, windows.horizon(at))).collect();
+        // What the next tick will find too old is so now: after a start none was yet.
+        let clock = windows.settled(state.closed).unwrap_or(state.closed);
+        let young = |tier: &Tier| (clock - tier.keep).align_down(tier.window);
+        let kept = |(at, tier): (usize, &Tier)| (*tier, windows.horizon(at).max(young(tier)));
+        let tiers = all.map(kept).collect();
         Ok(Self { tiers, sealed, until, slice })
     }
 

@@ -9,6 +9,7 @@
 mod apply;
 mod backup;
 mod facts;
+mod fill;
 mod history;
 mod import;
 mod increments;

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::StateChange;
+use super::fill::Fill;
 use super::history::Pending;
 use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
@@ -62,6 +63,8 @@ pub(super) struct State {
     /// checkpoint.
     pub(super) new_groups: BTreeSet<u32>,
     pub(super) moved_groups: BTreeSet<u32>,
+    /// Tiers that are new, whose history is being made of finer ones; the finer come first.
+    pub(super) fills: VecDeque<Fill>,
     /// With so many series no further one is begun.
     pub(super) series_ever: usize,
 }
@@ -95,6 +98,7 @@ impl State {
             pending: None,
             new_groups: BTreeSet::new(),
             moved_groups: BTreeSet::new(),
+            fills: VecDeque::new(),
             series_ever: limits::SERIES_EVER,
         }
     }

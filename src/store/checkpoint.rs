@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::extent::width_secs;
 use crate::config::Tier;
 use crate::rollup::Row;
-use crate::time::{Timestamp, Window};
+use crate::time::{Span, Timestamp, Window};
 use crate::varint::{self, Reader};
 
 const VERSION: u64 = 1;
@@ -55,7 +55,7 @@ impl Checkpoint {
         out
     }
 
-    /// And back, of those tiers that there still are; `None` where the bytes are something else.
+    /// And back; `None` where the bytes are something else. A tier that there is not any more is not kept.
     #[must_use]
     pub fn read(bytes: &[u8], tiers: &[Tier]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
@@ -66,14 +66,15 @@ impl Checkpoint {
         let mut found = Vec::new();
         while !reader.is_empty() {
             let width = reader.number_u32()?;
-            let tier = tiers.iter().find(|tier| width_secs(tier) == width).copied();
+            let gone = Tier { window: Span::from_secs(u64::from(width)), keep: Span::ZERO };
+            let tier = tiers.iter().find(|tier| width_secs(tier) == width).copied().unwrap_or(gone);
             let since = Timestamp::from_secs(varint::unzigzag(reader.number()?));
-            let open = read_row(tier.as_ref(), &mut reader)?;
+            let open = read_row(&tier, &mut reader)?;
             let mut rows = Vec::new();
             for _ in 0..reader.number()? {
-                rows.extend(read_row(tier.as_ref(), &mut reader)?.map(Arc::new));
+                rows.extend(read_row(&tier, &mut reader)?.map(Arc::new));
             }
-            found.extend(tier.map(|tier| Shelved { tier, since, open, rows }));
+            found.push(Shelved { tier, since, open, rows });
         }
         Some(Self { at, tiers: found })
     }
@@ -90,16 +91,14 @@ fn write_row(row: Option<&Row>, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes);
 }
 
-/// A row, or none where it is empty or of a tier that is gone; the outer `None` where it is garbled.
+/// A row, or none where it is empty; the outer `None` where it is garbled.
 #[expect(clippy::option_option, reason = "garbled and absent are two things")]
-fn read_row(tier: Option<&Tier>, reader: &mut Reader<'_>) -> Option<Option<Row>> {
+fn read_row(tier: &Tier, reader: &mut Reader<'_>) -> Option<Option<Row>> {
     let start = Timestamp::from_secs(varint::unzigzag(reader.number()?));
     let len = usize::try_from(reader.number()?).ok()?;
     let bytes = reader.take(len)?;
-    match tier {
-        Some(tier) if len > 0 => {
-            Some(Some(Row::read(Window::starting(start, tier.window), bytes)?))
-        }
-        _ => Some(None),
+    if len == 0 {
+        return Some(None);
     }
+    Some(Some(Row::read(Window::starting(start, tier.window), bytes)?))
 }

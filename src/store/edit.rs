@@ -46,8 +46,8 @@ pub enum EditError {
     #[error("the histograms of one stretch are too long together; import fewer of them")]
     TooLong,
     /// Old history is being removed.
-    #[error("old history is being removed; try again in a minute")]
-    Busy,
+    #[error("old history is being removed, {0} stretches of it; try again in a minute")]
+    Busy(usize),
 }
 
 /// The windows of a group in an extent that change: place, slot, and what is there then.
@@ -65,7 +65,7 @@ impl Keeper {
                 return Ok(());
             }
         }
-        Err(EditError::Busy)
+        Err(EditError::Busy(self.dead()))
     }
 
     /// Puts windows in place, with keys and births of series and what is imported of them. Each of them

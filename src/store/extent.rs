@@ -7,7 +7,7 @@
 //!   group (4): the chunks of a group, see [`super::group`];
 //! - `s`, group (4): keys and births of its series; `t`, group (4): what was counted and shown of them;
 //!   see [`super::catalogue`]; `i`, group (4): what was imported of them; see [`super::imported`];
-//! - `m` and a name: single values.
+//! - `m` and a name: single values; `mtiers` is told of in [`super::marks`].
 
 use crate::config::Tier;
 use crate::time::{Span, Timestamp, Window};

@@ -18,12 +18,13 @@ use super::copy::Copy;
 use super::extent::{Extent, group_key, group_of, read_extents, width_secs, write_extents};
 use super::facts::{Facts, Table};
 use super::group::{Group, GroupBuilder};
+use super::marks::{self, Mark, TierChange};
 use super::seal::Seal;
 use super::seam::{Changes, Snapshot, Store, StoreError};
 use super::{Coverage, ReadError, Windows, codec};
 use crate::config::Tier;
 use crate::limits;
-use crate::rollup::row::GROUP;
+use crate::rollup::row::{GROUP, span};
 use crate::time::{Span, Timestamp};
 
 /// The version of what is kept and how. The first knew of no pieces of values, and is read as it is.
@@ -45,12 +46,14 @@ const COVERAGE_KEY: &[u8] = b"mcoverage";
 const FACTS_KEY: &[u8] = b"mfacts";
 /// Before the keys of facts.
 const FACTS: u8 = b'f';
+const MARKS_KEY: &[u8] = b"mtiers";
 
 /// See the module.
 #[derive(Debug)]
 pub struct Keeper {
     store: Arc<dyn Store>,
     pub(super) tiers: Vec<Tier>,
+    marks: Vec<Mark>,
     pub(super) extents: Vec<Vec<Extent>>,
     /// Nothing that begins before this is in rows any more, tier by tier.
     sealed: Vec<Timestamp>,
@@ -105,8 +108,10 @@ pub struct Left {
     pub imported: Vec<(u32, Vec<u8>)>,
     /// There was nothing at all.
     pub is_new: bool,
-    /// Widths of tiers that have history here and are not configured any more; it is removed.
-    pub gone: Vec<Span>,
+    /// What the tiers know of the time before, tier by tier.
+    pub marks: Vec<Mark>,
+    /// What has become of the tiers since then.
+    pub tiers: Vec<TierChange>,
 }
 
 impl Left {
@@ -147,16 +152,11 @@ impl Keeper {
         for (width, list) in lists(&*store, &*snapshot, DEAD_KEY)? {
             dead.extend(list.into_iter().map(|extent| (width, extent)));
         }
-        let mut gone = Vec::new();
         let mut known = vec![Vec::new(); tiers.len()];
         for (width, list) in extents {
             match tiers.iter().zip(&mut known).find(|(tier, _)| width_secs(tier) == width) {
                 Some((_, known)) => *known = list,
-                None if list.is_empty() => {}
-                None => {
-                    gone.push(Span::from_secs(u64::from(width)));
-                    dead.extend(list.into_iter().map(|extent| (width, extent)));
-                }
+                None => dead.extend(list.into_iter().map(|extent| (width, extent))),
             }
         }
         let sealed = tiers.iter().zip(&known).map(|(tier, list)| {
@@ -165,23 +165,34 @@ impl Keeper {
         let sealed = sealed.collect();
         let mut imported = Vec::new();
         each_group(&*snapshot, b'i', |group, bytes| imported.push((group, bytes.to_vec())))?;
+        let checkpoint = value(&*snapshot, CHECKPOINT_KEY)?
+            .map(|bytes| read(&*store, Checkpoint::read(&bytes, tiers)))
+            .transpose()?;
+        let before = match value(&*snapshot, MARKS_KEY)? {
+            Some(bytes) => read(&*store, marks::read(&bytes))?,
+            // A version that did not note them; or nobody was here yet.
+            None => unmarked(checkpoint.as_ref(), tiers),
+        };
+        let at = checkpoint.as_ref().map_or(Timestamp::EPOCH, |checkpoint| checkpoint.at);
+        let (marks, changed) = marks::now(tiers, &before, at, |index| span(tiers, index));
         let left = Left {
             imported,
-            checkpoint: value(&*snapshot, CHECKPOINT_KEY)?
-                .map(|bytes| read(&*store, Checkpoint::read(&bytes, tiers)))
-                .transpose()?,
+            checkpoint,
             coverage: value(&*snapshot, COVERAGE_KEY)?
                 .map(|bytes| read(&*store, Coverage::read(&bytes)))
                 .transpose()?
                 .unwrap_or_default(),
             facts: facts(&*store, &*snapshot)?,
-            gone,
+            marks: marks.clone(),
+            tiers: changed,
             is_new,
             snapshot,
         };
         let (tiers, extents) = (tiers.to_vec(), known);
         let (merging, unmergeable, groups) = (None, BTreeSet::new(), 0);
-        Ok((Self { store, tiers, extents, sealed, dead, merging, unmergeable, groups }, left))
+        let keeper =
+            Self { store, tiers, marks, extents, sealed, dead, merging, unmergeable, groups };
+        Ok((keeper, left))
     }
 
     /// Notes how many groups of series there are, for whoever has looked at what was [`Left`].
@@ -241,6 +252,7 @@ impl Keeper {
         }
         changes.puts.push((EXTENTS_KEY.to_vec(), self.written(extents)));
         changes.puts.push((DEAD_KEY.to_vec(), write_dead(&self.dead)));
+        changes.puts.push((MARKS_KEY.to_vec(), marks::write(&self.marks)));
         changes.puts.push((VERSION_KEY.to_vec(), VERSION.to_le_bytes().to_vec()));
     }
 
@@ -293,6 +305,30 @@ impl Keeper {
         self.extents = extents;
         self.groups = self.groups.max(job.groups);
         Ok(())
+    }
+
+    /// Keeps what tiers there are now, so that what has become of them is told once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_tiers(&mut self) -> Result<(), StoreError> {
+        self.commit_edit(self.extents.clone(), &Job::default(), Changes::default())
+    }
+
+    /// Notes that a tier that was added has its history since `from`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is not noted then.
+    pub fn filled(&mut self, tier: usize, from: Timestamp) -> Result<(), StoreError> {
+        let before = self.marks.clone();
+        if let Some(mark) = self.marks.get_mut(tier) {
+            mark.filled_from = Some(from);
+        }
+        let done = self.keep_tiers();
+        if done.is_err() {
+            self.marks = before;
+        }
+        done
     }
 
     /// Lets go of a longer extent that is not finished.
@@ -348,21 +384,29 @@ impl Keeper {
 
     /// Removes chunks that nobody looks at.
     pub(super) fn remove(&mut self) -> Result<bool, StoreError> {
-        let Some((width, extent)) = self.dead.front().copied() else { return Ok(false) };
-        let tier = Tier { window: Span::from_secs(u64::from(width)), keep: Span::ZERO };
-        let mut changes = Changes::default();
-        self.store.snapshot()?.keys(&extent.prefix(&tier), &mut |key| {
-            changes.removals.push(key.to_vec());
-            changes.removals.len() < REMOVALS
-        })?;
-        if changes.removals.len() < REMOVALS {
-            let mut dead = self.dead.clone();
-            dead.pop_front();
-            self.change_lists(self.extents.clone(), dead, changes)?;
-        } else {
-            self.store.commit(&changes)?;
+        if self.dead.is_empty() {
+            return Ok(false);
         }
+        let (mut dead, mut changes) = (self.dead.clone(), Changes::default());
+        let snapshot = self.store.snapshot()?;
+        while let Some((width, extent)) = dead.front() {
+            let tier = Tier { window: Span::from_secs(u64::from(*width)), keep: Span::ZERO };
+            snapshot.keys(&extent.prefix(&tier), &mut |key| {
+                changes.removals.push(key.to_vec());
+                changes.removals.len() < REMOVALS
+            })?;
+            if changes.removals.len() >= REMOVALS {
+                break;
+            }
+            dead.pop_front();
+        }
+        self.change_lists(self.extents.clone(), dead, changes)?;
         Ok(true)
+    }
+
+    /// How many extents are still to be removed.
+    pub(super) fn dead(&self) -> usize {
+        self.dead.len()
     }
 
     fn change_lists(
@@ -518,6 +562,18 @@ fn merge_group(slots: u16, parts: &[(u16, Vec<u8>)]) -> Result<Vec<u8>, ReadErro
     let mut group = Vec::new();
     builder.finish(&mut group);
     Ok(group)
+}
+
+/// The tiers of a store without marks: those that its checkpoint tells of.
+fn unmarked(checkpoint: Option<&Checkpoint>, tiers: &[Tier]) -> Vec<Mark> {
+    let mark = |tier| Mark { tier, hole: None, filled_from: None };
+    let unknown_keep = |tier: Tier| Tier { keep: Span::ZERO, ..tier };
+    match checkpoint {
+        Some(checkpoint) => {
+            checkpoint.tiers.iter().map(|its| mark(unknown_keep(its.tier))).collect()
+        }
+        None => tiers.iter().copied().map(mark).collect(),
+    }
 }
 
 /// Whether there was no version yet, which the first job brings.

@@ -363,6 +363,20 @@ impl Windows {
         self.shelves.get(tier).map_or(Timestamp::EPOCH, |shelf| shelf.horizon)
     }
 
+    /// Notes that a tier does not tell all of a stretch, which lies after any other of these.
+    pub fn lose(&mut self, tier: usize, stretch: Window) {
+        if let Some(shelf) = self.shelves.get_mut(tier) {
+            shelf.lost.add(stretch);
+        }
+    }
+
+    /// Notes that a tier knows what began at `since` or later, though it was not there.
+    pub fn reach_back(&mut self, tier: usize, since: Timestamp) {
+        if let Some(shelf) = self.shelves.get_mut(tier) {
+            shelf.horizon = shelf.horizon.min(since);
+        }
+    }
+
     /// Notes that a tier knows nothing of what began before `since`.
     pub fn forget_before(&mut self, tier: usize, since: Timestamp) {
         if let Some(shelf) = self.shelves.get_mut(tier) {

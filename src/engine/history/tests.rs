@@ -88,6 +88,19 @@ impl World {
         assert!(after == before || before.is_none() && after.as_deref() == Some(b"0"), "{after:?}");
     }
 
+    /// The same, with other tiers, given as width and keep in seconds.
+    fn restart_with(&mut self, tiers: &[(u64, u64)]) -> Vec<TierChange> {
+        self.engine = None;
+        let tier = |(window, keep): &(u64, u64)| Tier {
+            window: Span::from_secs(*window),
+            keep: Span::from_secs(*keep),
+        };
+        let config = Config { tiers: tiers.iter().map(tier).collect(), ..config() };
+        let (engine, found) = Engine::open(&config, self.dir.path(), self.now).unwrap();
+        self.engine = Some(engine);
+        found.tiers
+    }
+
     pub(in crate::engine) fn incr(&mut self, key: &'static str, delta: u64) {
         self.engine().counters().incr(key.as_bytes(), delta, self.now);
         *self.sent.entry(key).or_default() += delta;
@@ -351,6 +364,81 @@ fn a_checkpoint_waits_for_the_rows_before_it() {
     state.pending.as_mut().unwrap().mark = Some(1);
     assert!(state.job(logged).1.is_none());
     assert!(state.job(at).1.is_some());
+}
+
+/// What a tier of the default knows when others come and go; minutes are those since the first server.
+#[test]
+fn tiers_that_change_keep_what_history_they_can() {
+    const USUAL: [(u64, u64); 4] = [(1, 7200), (10, 259_200), (60, 3_456_000), (3600, 157_680_000)];
+    let (secs, at) = (Span::from_secs, |minutes: u64| START + Span::from_secs(minutes * 60));
+    let mut world = World::new();
+    // An end at an odd second, with windows open in every tier.
+    for _ in 0..30 * 60 + 17 {
+        world.incr("a", 1);
+        world.second();
+    }
+    let sent = world.sent["a"];
+    let stored = |world: &World, tiers: usize| {
+        (0..tiers).map(|tier| world.stored(tier, "a")).collect::<Vec<_>>()
+    };
+    let known = |world: &World, tier, from, to| {
+        let window = Window { start: at(from), end: at(to) };
+        let state = world.engine().state();
+        let id = state.catalogue.find(b"a").unwrap();
+        let mut sum = 0;
+        let mut add = |record: &Record| match record {
+            Record::Counts(counts) => sum += counts.sum,
+            other => panic!("{other:?}"),
+        };
+        state.windows.read(tier, id, window, |_, record| add(record)).unwrap();
+        (sum, state.windows.covered(tier, window))
+    };
+
+    // One goes: what was open in it is in the coarser ones.
+    let changes = world.restart_with(&[USUAL[0], USUAL[2], USUAL[3]]);
+    assert_eq!(changes, [TierChange::Gone(secs(10))]);
+    world.second();
+    assert_eq!(stored(&world, 3), [sent; 3]);
+
+    // Two come, between others and behind them: they are made of the finer ones.
+    let more = [USUAL[0], (30, 200_000), USUAL[2], (300, 3_456_000), USUAL[3]];
+    let changes = world.restart_with(&more);
+    assert_eq!(changes, [TierChange::New(secs(30)), TierChange::New(secs(300))]);
+    assert_eq!(known(&world, 1, 0, 25).1, Span::ZERO, "not yet");
+    for _ in 0..15 * 60 {
+        world.incr("a", 1);
+        world.second();
+    }
+    for tier in [1, 3] {
+        assert_eq!(known(&world, tier, 0, 25), (25 * 60, secs(25 * 60)), "tier {tier}");
+        assert_eq!(known(&world, tier, 35, 45), (600, secs(600)), "tier {tier}");
+    }
+    for tier in [0, 2, 4] {
+        assert_eq!(world.stored(tier, "a"), world.sent["a"], "tier {tier}");
+    }
+    // That stays so after an end without a word, and is said once.
+    assert_eq!(world.restart_with(&more), []);
+    world.second();
+    assert_eq!(known(&world, 3, 0, 25), (25 * 60, secs(25 * 60)));
+    assert_eq!(known(&world, 4, 0, 25).1, secs(25 * 60));
+
+    // One that is kept for less loses what is older; for more, it does not come back.
+    let short = [(1, 600), more[1], more[2], more[3], more[4]];
+    let keep = |was, is| TierChange::Keep { width: secs(1), was: secs(was), is: secs(is) };
+    assert_eq!(world.restart_with(&short), [keep(7200, 600)]);
+    for _ in 0..400 {
+        world.second();
+    }
+    assert_eq!(known(&world, 0, 0, 25), (0, Span::ZERO));
+    assert_eq!(world.restart_with(&more), [keep(600, 7200)]);
+    world.second();
+    assert_eq!(known(&world, 0, 0, 25), (0, Span::ZERO));
+    // Its width is another: the old one goes and a new one comes.
+    let other = [more[0], (15, 200_000), more[2], more[3], more[4]];
+    let changes = world.restart_with(&other);
+    assert_eq!(changes, [TierChange::Gone(secs(30)), TierChange::New(secs(15))]);
+    world.second();
+    assert_eq!(world.stored(4, "a"), world.sent["a"]);
 }
 
 #[derive(Clone, Debug)]

@@ -90,7 +90,8 @@ fn rows_are_in_every_tier_that_keeps_them_and_survive() {
             assert_eq!(all, whole + 600, "tier {tier} in round {round}");
             assert_eq!(held(&world, tier, "new;x=1", Timestamp::EPOCH), whole);
         }
-        assert_eq!(held(&world, 0, "a", Timestamp::EPOCH), 2 * 3600 * 2 - 600 * 2 + 600);
+        let young = held(&world, 0, "a", START - Span::from_secs(6000));
+        assert_eq!(young, 6000 * 2 + 600);
         assert_eq!(imported(&world, "a"), whole);
         let end = START - HOUR;
         for (measure, expect) in [(Measure::Sum, 7200.0), (Measure::Max, 2.0), (Measure::Min, 2.0)]

@@ -168,7 +168,7 @@ fn grouped(text: &str, kind: Kind) -> Result<Grouped, Problem> {
 fn problem(error: ImportError) -> Problem {
     match error {
         ImportError::TooMany => Problem::TooMuch(error.to_string()),
-        ImportError::Edit(EditError::Busy) => Problem::Busy(error.to_string()),
+        ImportError::Edit(EditError::Busy(_)) => Problem::Busy(error.to_string()),
         ImportError::Edit(EditError::Store(_) | EditError::Read(_)) => {
             tracing::error!(%error, "an import was not done");
             Problem::Internal(error.to_string())
