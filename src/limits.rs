@@ -115,6 +115,18 @@ pub const SCHEDULE_TIMES: usize = 100;
 /// Dates that one schedule leaves out.
 pub const SCHEDULE_DATES: usize = 366;
 
+/// Different windows that rules watch: lengths, and what they are compared with. A rule with a further one is
+/// asked each time instead.
+pub const WINDOW_SHAPES: usize = 1000;
+
+/// What the histograms of watched windows take, in bytes. A rule that would need more is asked each time.
+pub const WATCH_BYTES: usize = 256 * 1024 * 1024;
+
+/// Rows that are kept in memory because a watched window has yet to leave them behind, in bytes. Half of it is
+/// for base windows: ten minutes of ten thousand series that are touched every second. Older ones are made
+/// again from chunks.
+pub const RECENT_ROW_BYTES: usize = 64 * 1024 * 1024;
+
 /// `[[metric]]` entries in one configuration. A new key is held against each of them, once.
 pub const METRICS: usize = 1000;
 

@@ -81,8 +81,10 @@ impl State {
     /// Takes over rules and contacts of another configuration. A rule that means the same goes on; what is
     /// open of others is closed, and told so.
     pub(super) fn reload(&mut self, config: &Config, now: Timestamp) -> Vec<Arc<Message>> {
-        let old = std::mem::replace(&mut self.rules, Rules::new(&config.rules, now));
+        let tiers = self.windows.tiers();
+        let old = std::mem::replace(&mut self.rules, Rules::new(&config.rules, tiers, now));
         self.rules.succeed(old);
+        self.prepare_rules();
         self.incidents.configure(config);
         self.outbox.configure(config.notify.give_up);
         self.audit.note(now, What::Reload { problem: None });

@@ -103,6 +103,7 @@ impl Engine {
         state.audit.note(now, What::Start);
         state.close_strays(now);
         state.take_over(&counters, (!is_new).then_some(&kept), now);
+        state.prepare_rules();
         if is_new {
             // From here on everything that is counted belongs to some window; what was before does not.
             state.moved_groups = (0..state.groups()).collect();

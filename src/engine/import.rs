@@ -176,6 +176,8 @@ impl Engine {
             self.state().windows.restore_imported(Arc::new(made.imported));
         }
         let shown = self.show(&keeper);
+        // The windows that rules keep know nothing of it.
+        self.state().rules.reread();
         done?;
         shown.map_err(EditError::from)?;
         Ok(made.outcome)

@@ -149,6 +149,7 @@ impl Engine {
         let windows = keeper.windows().expect("memory that is empty can be read");
         let mut state = State::new(config, windows, now);
         state.take_over(&counters, None, now);
+        state.prepare_rules();
         let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(None));
         Self { counters, state, keeper, log, store_bytes: AtomicU64::new(0) }
     }
@@ -284,5 +285,7 @@ fn options(config: &Config) -> Options {
     }
 }
 
+#[cfg(test)]
+mod standing_tests;
 #[cfg(test)]
 mod tests;

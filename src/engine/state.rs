@@ -79,7 +79,7 @@ impl State {
             series: Vec::new(),
             row: RowBuilder::default(),
             drained: Vec::new(),
-            rules: Rules::new(&config.rules, now),
+            rules: Rules::new(&config.rules, &config.tiers, now),
             incidents: Incidents::new(config),
             outbox: Outbox::new(config.notify.give_up),
             audit: Audit::default(),
@@ -150,6 +150,11 @@ impl State {
         self.closed = self.closed.max(open);
     }
 
+    /// Reads the windows that rules ask about, so that the first tick has no more to do than others.
+    pub(super) fn prepare_rules(&mut self) {
+        self.rules.prepare(&self.windows, &self.catalogue, self.closed);
+    }
+
     /// Drains the live table into the base window `base`.
     pub(super) fn close(
         &mut self,
@@ -159,6 +164,7 @@ impl State {
         is_over: bool,
     ) {
         let since = latest_span(self.windows.tiers(), base.start).max(self.started);
+        self.catalogue.forget_turned();
         let mut drained = std::mem::take(&mut self.drained);
         let births = counters.drain(now, |one| {
             drained.push(one);
@@ -234,9 +240,9 @@ impl State {
     /// Notes what happened in one cell.
     fn note(&mut self, one: Drained, base: Window, since: Timestamp) {
         let Some(series) = self.series.get(one.cell.index()).copied() else { return };
-        let known = self.catalogue.get_mut(series);
-        known.kind = one.kind;
         let kind = one.kind;
+        self.catalogue.turn(series, kind);
+        let known = self.catalogue.get_mut(series);
         let shown = match (one.shown, &one.observed) {
             (ShownNow::Nothing, _) | (ShownNow::Text, Some(Observations::Distribution(..))) => None,
             (ShownNow::Number(value), _) => Some(value),

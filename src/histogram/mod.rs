@@ -10,10 +10,12 @@
 //! cannot be told apart. What lies outside 0 to `high` is counted at the nearer end.
 //! Source of the ranges and of the interchange form: HdrHistogram, `AbstractHistogram.java`.
 
+mod balance;
 mod codec;
 #[cfg(test)]
 mod tests;
 
+pub use balance::Balance;
 pub use codec::Malformed;
 
 use crate::limits;
@@ -232,26 +234,31 @@ impl Sketch {
     /// The least value that at least the share `quantile` of all observations does not exceed, to the
     /// layout's figures; `None` while there is none.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a share of a count; beyond 2^53 observations the rank is rounded"
-    )]
     pub fn quantile(&self, quantile: f64) -> Option<f64> {
-        let count = self.count();
-        // 0.99 × 200 is 198.00000000000003 or so of a double: that is the 198th, not the 199th.
-        let rank = (quantile.clamp(0.0, 1.0) * count as f64 * (1.0 - f64::EPSILON)).ceil();
-        let rank = (rank as u64).clamp(1, count.max(1));
-        let mut seen: u64 = 0;
-        for bucket in &self.buckets {
-            seen = seen.saturating_add(bucket.count);
-            if seen >= rank {
-                return Some(self.layout.value(bucket.index));
-            }
-        }
-        None
+        ranked(&self.layout, &self.buckets, quantile)
     }
+}
+
+/// The value that at least a share of all observations does not exceed.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a count; beyond 2^53 observations the rank is rounded"
+)]
+fn ranked(layout: &Layout, buckets: &[Bucket], quantile: f64) -> Option<f64> {
+    let count = buckets.iter().fold(0_u64, |sum, bucket| sum.saturating_add(bucket.count));
+    // 0.99 × 200 is 198.00000000000003 or so of a double: that is the 198th, not the 199th.
+    let rank = (quantile.clamp(0.0, 1.0) * count as f64 * (1.0 - f64::EPSILON)).ceil();
+    let rank = (rank as u64).clamp(1, count.max(1));
+    let mut seen: u64 = 0;
+    for bucket in buckets {
+        seen = seen.saturating_add(bucket.count);
+        if seen >= rank {
+            return Some(layout.value(bucket.index));
+        }
+    }
+    None
 }
 
 /// Observations that wait to be put in order, so that one costs no more than a push.

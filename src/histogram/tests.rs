@@ -204,3 +204,23 @@ proptest! {
 }
 
 const V2_HEADER: usize = 40;
+
+proptest! {
+    #[test]
+    fn a_balance_has_what_was_not_taken_away(all in prop::collection::vec(values(), 1..30), stay in 0..6_usize) {
+        let layout = layout(2, 3_600_000.0);
+        let mut balance = Balance::new(layout);
+        for (at, values) in all.iter().enumerate() {
+            balance.add(&sketch(layout, values));
+            if let Some(gone) = at.checked_sub(stay) {
+                balance.take(&sketch(layout, &all[gone]));
+            }
+            let inside = all[(at + 1).saturating_sub(stay)..=at].concat();
+            let whole = sketch(layout, &inside);
+            prop_assert_eq!(balance.is_empty(), inside.is_empty());
+            for quantile in [0.5, 0.9, 0.99, 1.0] {
+                prop_assert_eq!(balance.quantile(quantile), whole.quantile(quantile));
+            }
+        }
+    }
+}

@@ -14,7 +14,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{COVERED_MIN, Facts, Observation, Question, Reason};
-use crate::config::Measure;
+use crate::config::{Measure, Tier};
 use crate::counters::cells::Kind;
 use crate::histogram::Gathering;
 use crate::rollup::{Counts, Record, SeriesId, Values};
@@ -53,17 +53,19 @@ pub(super) struct Judged {
 /// All series of the view in one window.
 #[derive(Default)]
 pub(super) struct Merged {
-    counters: u32,
-    counts: Option<Counts>,
+    pub(super) counters: u32,
+    pub(super) counts: Option<Counts>,
     /// The least base window over all counters; zero where one of them had an idle one.
-    counts_min: u64,
+    pub(super) counts_min: u64,
     /// What gauges were set to.
-    values: Option<Values>,
-    distributions: u32,
-    observed: Option<Values>,
+    pub(super) values: Option<Values>,
+    pub(super) distributions: u32,
+    pub(super) observed: Option<Values>,
     /// How the observations were spread, where that is asked for.
-    spread: Option<Gathering>,
-    last_sum: Option<f64>,
+    pub(super) spread: Option<Gathering>,
+    /// The quantile that is asked for, where it is known already.
+    pub(super) quantile: Option<f64>,
+    pub(super) last_sum: Option<f64>,
 }
 
 /// One series in the window, each kind of record by itself.
@@ -97,7 +99,7 @@ impl View<'_> {
     }
 
     fn step(&self, tier: usize) -> Span {
-        self.store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window)
+        step(self.store.tiers(), tier)
     }
 
     /// Reads what `tier` has closed of a window, and the rest from so many tiers in all, one finer
@@ -116,11 +118,7 @@ impl View<'_> {
             // It is shorter than what is kept of that time.
             return Reading::unknown(None);
         }
-        let mut from = window.start;
-        let stretches = (0..=tier).rev().take(tiers).map(move |tier| {
-            let end = window.end.align_down(self.step(tier)).max(from);
-            (tier, Window { start: std::mem::replace(&mut from, end), end })
-        });
+        let stretches = stretches(self.store.tiers(), tier, tiers, window);
         let covered = stretches.clone().fold(Span::ZERO, |sum, (tier, stretch)| {
             sum.plus(self.store.covered_of(tier, stretch, self.series))
         });
@@ -250,6 +248,26 @@ impl View<'_> {
     }
 }
 
+/// The width of a tier's windows.
+pub(super) fn step(tiers: &[Tier], tier: usize) -> Span {
+    tiers.get(tier).map_or(Span::SECOND, |tier| tier.window)
+}
+
+/// What `tier` has closed of a window, and what finer ones have closed of the rest: so many tiers in all,
+/// one finer than the other.
+pub(super) fn stretches(
+    tiers: &[Tier],
+    tier: usize,
+    number: usize,
+    window: Window,
+) -> impl Iterator<Item = (usize, Window)> + Clone {
+    let mut from = window.start;
+    (0..=tier).rev().take(number).map(move |tier| {
+        let end = window.end.align_down(step(tiers, tier)).max(from);
+        (tier, Window { start: std::mem::replace(&mut from, end), end })
+    })
+}
+
 /// Whether a window begins before that birth, in a tier of this step.
 pub(super) fn lies_before(born: Option<Timestamp>, window: Window, step: Span) -> bool {
     born.is_none_or(|born| window.align_down(step).start < born.align_down(step))
@@ -341,8 +359,11 @@ impl Merged {
 
     /// Never beyond what occurred, where the histogram's last figure would be.
     fn quantile(&mut self, measure: Measure) -> Option<f64> {
-        let (spread, observed) = (self.spread.take()?, self.observed?);
-        let value = spread.finish().quantile(measure.quantile()?)?;
+        let observed = self.observed?;
+        let value = match self.quantile {
+            Some(value) => value,
+            None => self.spread.take()?.finish().quantile(measure.quantile()?)?,
+        };
         Some(value.min(observed.max).max(observed.min))
     }
 }

@@ -10,12 +10,14 @@ mod measure;
 mod range;
 mod selection;
 mod share;
+mod sliding;
 mod sums;
 
 pub use facts::{Facts, Selected};
 pub use range::Range;
 pub use selection::{Group, Selection, TooManyGroups};
 pub use share::Side;
+pub use sliding::{Router, Standing, Watch};
 
 use crate::config::{Against, Change, Measure, Per};
 use crate::rollup::SeriesId;

@@ -21,20 +21,33 @@ pub struct Selection {
 struct Found {
     by: Vec<String>,
     groups_max: usize,
-    groups: BTreeMap<Group, Vec<SeriesId>>,
+    /// Their places in `members`.
+    groups: BTreeMap<Group, usize>,
+    /// In the order in which the groups were first seen.
+    members: Vec<Vec<SeriesId>>,
     refused: usize,
 }
 
 impl Found {
-    fn add(&mut self, catalogue: &Catalogue, id: SeriesId) {
+    /// The place of its group; `None` where there is no room for one.
+    fn add(&mut self, catalogue: &Catalogue, id: SeriesId) -> Option<usize> {
         let group = group(catalogue, id, &self.by);
-        if let Some(members) = self.groups.get_mut(&group) {
-            members.push(id);
-        } else if self.groups.len() < self.groups_max {
-            self.groups.insert(group, vec![id]);
-        } else {
-            self.refused += 1;
-        }
+        let place = match self.groups.get(&group) {
+            Some(place) => *place,
+            None if self.groups.len() < self.groups_max => self.begin(group),
+            None => {
+                self.refused += 1;
+                return None;
+            }
+        };
+        self.members.get_mut(place)?.push(id);
+        Some(place)
+    }
+
+    fn begin(&mut self, group: Group) -> usize {
+        self.groups.insert(group, self.members.len());
+        self.members.push(Vec::new());
+        self.members.len() - 1
     }
 }
 
@@ -61,11 +74,33 @@ impl Selection {
     /// Nothing found yet. Without `by` there is one group, also while it is empty.
     #[must_use]
     pub fn new(pattern: Pattern, by: Vec<String>, groups_max: usize) -> Self {
-        let mut groups = BTreeMap::new();
-        if by.is_empty() {
-            groups.insert(Vec::new(), Vec::new());
+        let mut found =
+            Found { by, groups_max, groups: BTreeMap::new(), members: Vec::new(), refused: 0 };
+        if found.by.is_empty() {
+            found.begin(Group::new());
         }
-        Self { pattern, seen: 0, found: Found { by, groups_max, groups, refused: 0 } }
+        Self { pattern, seen: 0, found }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// So many series of the catalogue were looked at.
+    pub(super) const fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Notes that so many were.
+    pub(super) fn have_seen(&mut self, seen: usize) {
+        self.seen = seen;
+    }
+
+    /// Takes in a series that it is about; the place of its group, where there is room for it.
+    pub(super) fn add(&mut self, catalogue: &Catalogue, id: SeriesId) -> Option<usize> {
+        self.found.add(catalogue, id)
     }
 
     /// Takes in the series that are new since the last call.
@@ -74,14 +109,18 @@ impl Selection {
             return;
         }
         let new = catalogue.matching(&self.pattern, self.seen);
-        new.for_each(|id| self.found.add(catalogue, id));
+        for id in new {
+            self.found.add(catalogue, id);
+        }
         self.seen = catalogue.len();
     }
 
     /// Takes in the first `max` series that there are; whether these are all.
     pub fn take_first(&mut self, catalogue: &Catalogue, max: usize) -> bool {
         let mut all = catalogue.matching(&self.pattern, 0);
-        all.by_ref().take(max).for_each(|id| self.found.add(catalogue, id));
+        for id in all.by_ref().take(max) {
+            self.found.add(catalogue, id);
+        }
         self.seen = catalogue.len();
         all.next().is_none()
     }
@@ -94,13 +133,22 @@ impl Selection {
 
     /// The groups, in order.
     pub fn groups(&self) -> impl Iterator<Item = (&Group, &[SeriesId])> {
-        self.found.groups.iter().map(|(group, members)| (group, members.as_slice()))
+        self.places().map(|(group, place)| (group, self.members(place)))
     }
 
-    /// The series of one group; none where there is no such group.
-    #[must_use]
-    pub fn members(&self, group: &Group) -> &[SeriesId] {
-        self.found.groups.get(group).map_or(&[], Vec::as_slice)
+    /// The groups with their places, in order of the groups.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&Group, usize)> {
+        self.found.groups.iter().map(|(group, place)| (group, *place))
+    }
+
+    /// The place of a group.
+    pub(super) fn place(&self, group: &Group) -> Option<usize> {
+        self.found.groups.get(group).copied()
+    }
+
+    /// The series of a group.
+    pub(super) fn members(&self, place: usize) -> &[SeriesId] {
+        self.found.members.get(place).map_or(&[], Vec::as_slice)
     }
 
     /// Whether every series found its group.

@@ -70,7 +70,7 @@ impl Question {
 
 impl Reading {
     /// The share that it has of a reading of the same window.
-    fn over(self, whole: &Self, measure: Measure) -> Self {
+    pub(super) fn over(self, whole: &Self, measure: Measure) -> Self {
         let covered = self.covered.min(whole.covered);
         let is_known = covered >= COVERED_MIN || measure == Measure::Last;
         let nothing = (whole.value == Some(0.0)).then_some(Reason::NothingToDivideBy);

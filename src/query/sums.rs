@@ -31,6 +31,8 @@ pub(super) struct Slices {
     line: Line,
     all: Vec<u64>,
     covered: Vec<Span>,
+    /// The tier that says what is covered.
+    pub(super) finest: usize,
 }
 
 /// Whether sums alone tell what is asked of these series.
@@ -67,7 +69,7 @@ impl<'a> Sums<'a> {
             all.fill(0);
             self.add(line, finest, &mut all)?;
         }
-        Ok(Slices { line, all, covered: covered(self.store, line, finest) })
+        Ok(Slices { line, all, covered: covered(self.store, line, finest), finest })
     }
 
     /// Whether counts are all that there was.

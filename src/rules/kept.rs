@@ -74,7 +74,6 @@ impl Rules {
             let now = places.get(&before.rule.name).and_then(|at| self.active.get_mut(*at));
             if let Some(now) = now.filter(|now| now.meaning == before.meaning) {
                 // The words for people are those of the new file, all else goes on.
-                (now.selection, now.over) = (before.selection, before.over);
                 (now.states, now.own, now.moved) = (before.states, before.own, before.moved);
                 (now.evaluated, now.is_quiet) = (before.evaluated, before.is_quiet);
             } else {

@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::sync::Arc;
 
-use crate::config::{Rule, Schedule};
+use crate::config::{Rule, Schedule, Tier};
 use crate::limits;
-use crate::query::{Group, Observation, Question, Reason, Selection, Side, TooManyGroups};
+use crate::query::{Group, Observation, Question, Reason, Router, Standing, TooManyGroups, Watch};
+use crate::rollup::SeriesId;
 use crate::series::Pattern;
 use crate::store::{Catalogue, Windows};
 use crate::time::{Span, Timestamp};
@@ -30,6 +31,11 @@ pub struct Rules {
     active: Vec<Active>,
     /// Of each rule, the places of those that it depends on.
     depends_on: Vec<Vec<usize>>,
+    /// The windows that they ask about, kept from tick to tick.
+    watch: Watch,
+    /// Finds what a new series concerns: under twice the place of a rule its series, under the next
+    /// number those that it is divided by.
+    router: Router,
     evaluated: Option<Timestamp>,
     /// Keys of facts that nobody needs any more.
     gone: Vec<Vec<u8>>,
@@ -47,10 +53,9 @@ pub struct Active {
     base: Arc<Rule>,
     /// The rule with those of each `when`, in the hours of its schedule.
     whens: Vec<(Arc<Schedule>, Arc<Rule>)>,
-    question: Question,
-    selection: Selection,
+    standing: Standing,
     /// What the measure is divided by, split by the same tags.
-    over: Option<Selection>,
+    over: Option<Standing>,
     states: BTreeMap<Group, State>,
     /// The state of the rule itself: unknown since it has a problem.
     own: State,
@@ -94,15 +99,61 @@ impl Rules {
     /// Every rule as it is before the first evaluation: one without `by` has its only instance,
     /// which is ok since `now`, others have none yet.
     #[must_use]
-    pub fn new(rules: &[Rule], now: Timestamp) -> Self {
+    pub fn new(rules: &[Rule], tiers: &[Tier], now: Timestamp) -> Self {
         let place = |name: &String| rules.iter().position(|rule| rule.name == *name);
         let depends_on = |rule: &Rule| rule.depends_on.iter().filter_map(place).collect();
-        Self {
-            active: rules.iter().map(|rule| Active::new(rule, now)).collect(),
-            depends_on: rules.iter().map(depends_on).collect(),
-            evaluated: None,
-            gone: Vec::new(),
+        let mut watch = Watch::new(tiers);
+        let active: Vec<_> = rules.iter().map(|rule| Active::new(rule, &mut watch, now)).collect();
+        let patterns = active.iter().enumerate().flat_map(|(at, one)| {
+            let over = one.over.iter().map(move |over| (2 * at + 1, over.pattern()));
+            iter::once((2 * at, one.standing.pattern())).chain(over)
+        });
+        let router = Router::new(patterns);
+        let depends_on = rules.iter().map(depends_on).collect();
+        Self { active, depends_on, watch, router, evaluated: None, gone: Vec::new() }
+    }
+
+    /// Reads what rules ask about up to `instant`, the end of the last closed base window, and evaluates
+    /// none: so that the first evaluation has no more to do than any other.
+    pub fn prepare(&mut self, store: &Windows, catalogue: &Catalogue, instant: Timestamp) {
+        self.follow(catalogue);
+        self.watch.advance(store, instant);
+    }
+
+    /// Takes in new series.
+    fn follow(&mut self, catalogue: &Catalogue) {
+        let Self { active, watch, router, .. } = self;
+        if router.seen() > 0 {
+            watch.turn(catalogue, router.seen());
+            router.route(catalogue, |number, id| {
+                let active = active.get_mut(number / 2);
+                let standing = active.and_then(|active| match number % 2 {
+                    0 => Some(&mut active.standing),
+                    _ => active.over.as_mut(),
+                });
+                if let Some(standing) = standing {
+                    standing.offer(catalogue, id, watch);
+                }
+            });
+            return;
         }
+        // The first look goes by the catalogue's own index.
+        for Active { standing, over, .. } in active {
+            for standing in iter::once(standing).chain(over) {
+                standing.refresh(catalogue, watch);
+            }
+        }
+        router.have_seen(catalogue.len());
+    }
+
+    /// Of how many instances the windows are kept from tick to tick; those of others are read each time.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        let standings = self.active.iter().map(|active| &active.standing);
+        let kept = standings.map(|standing| {
+            standing.groups().filter(|(_, place)| standing.is_kept(&self.watch, *place)).count()
+        });
+        kept.sum()
     }
 
     /// Evaluates every rule that is due at `instant`, the end of the base window that was just closed.
@@ -114,10 +165,12 @@ impl Rules {
         catalogue: &Catalogue,
         instant: Timestamp,
     ) -> Vec<Event> {
+        self.prepare(store, catalogue, instant);
         let mut events = Vec::new();
-        for active in &mut self.active {
+        let Self { active, watch, .. } = self;
+        for active in active {
             if active.is_due(instant) {
-                active.evaluate(store, catalogue, instant, &mut events);
+                active.evaluate(watch, store, catalogue, instant, &mut events);
             }
         }
         self.quieten(instant, &mut events);
@@ -140,6 +193,11 @@ impl Rules {
                 active.quieten(is_quiet, now, events);
             }
         }
+    }
+
+    /// Has every window that is kept read anew: the past has changed.
+    pub fn reread(&mut self) {
+        self.watch.forget();
     }
 
     /// When rules were last evaluated.
@@ -167,7 +225,7 @@ fn silences(active: &Active) -> bool {
 }
 
 impl Active {
-    fn new(rule: &Rule, now: Timestamp) -> Self {
+    fn new(rule: &Rule, watch: &mut Watch, now: Timestamp) -> Self {
         let question = Question {
             measure: rule.measure,
             per: rule.per,
@@ -177,12 +235,14 @@ impl Active {
             change: rule.change,
             floor: rule.floor,
         };
-        let by = rule.by.clone();
-        let selection = Selection::new(rule.series.clone(), by, limits::RULE_INSTANCES);
+        let mut stand = |series: &Pattern| {
+            let (series, by) = (series.clone(), rule.by.clone());
+            Standing::new(question.clone(), series, by, limits::RULE_INSTANCES, watch)
+        };
+        let standing = stand(&rule.series);
+        let over = rule.over.as_ref().map(stand);
         let states: BTreeMap<_, _> =
-            selection.groups().map(|(group, _)| (group.clone(), State::new(now))).collect();
-        let select =
-            |over: &Pattern| Selection::new(over.clone(), rule.by.clone(), limits::RULE_INSTANCES);
+            standing.groups().map(|(group, _)| (group.clone(), State::new(now))).collect();
         let base = Arc::new(rule.clone());
         let whens = rule.when.iter().map(|when| {
             let (warning, critical) = (when.warning, when.critical);
@@ -190,9 +250,8 @@ impl Active {
         });
         Self {
             policy: Policy::of(rule),
-            question,
-            selection,
-            over: rule.over.as_ref().map(select),
+            standing,
+            over,
             states,
             own: State::new(now),
             moved: BTreeSet::new(),
@@ -245,6 +304,7 @@ impl Active {
 
     fn evaluate(
         &mut self,
+        watch: &Watch,
         store: &Windows,
         catalogue: &Catalogue,
         instant: Timestamp,
@@ -253,24 +313,23 @@ impl Active {
         self.evaluated = Some(instant);
         self.turn_to(instant);
         let is_off = self.rule.schedule.as_ref().is_some_and(|hours| !hours.is_active(instant));
-        self.selection.refresh(catalogue);
-        self.over.iter_mut().for_each(|over| over.refresh(catalogue));
-        for (group, series) in self.selection.groups() {
-            if !self.states.contains_key(group) {
-                self.states.insert(group.clone(), State::new(instant));
-                self.moved.insert(group.clone());
-            }
-            let Some(state) = self.states.get_mut(group) else { continue };
+        let new = self.standing.groups().map(|(group, _)| group);
+        let new: Vec<_> = missing_in(&self.states, new).cloned().collect();
+        self.moved.extend(new.iter().cloned());
+        self.states.extend(new.into_iter().map(|group| (group, State::new(instant))));
+        // Both are in the order of the groups, and every group has its state.
+        let mut states = self.states.iter_mut();
+        for (group, place) in self.standing.groups() {
+            let Some((_, state)) = states.find(|(of, _)| *of == group) else { break };
             let (next, transition) = if is_off {
                 state::rest(state, instant)
             } else {
-                let side = |series| Side { series, facts: catalogue };
+                let standing = &self.standing;
                 let observation = match &self.over {
                     Some(over) => {
-                        let (part, whole) = (side(series), side(over.members(group)));
-                        self.question.ask_share(store, part, whole, instant, Span::ZERO)
+                        standing.observe_share(over, watch, store, catalogue, group, instant)
                     }
-                    None => self.question.ask(store, catalogue, series, instant),
+                    None => standing.observe(watch, store, catalogue, place, instant),
                 };
                 state::step(&self.policy, state, observation, instant)
             };
@@ -328,13 +387,25 @@ impl Active {
     /// What it asks of its series.
     #[must_use]
     pub fn question(&self) -> &Question {
-        &self.question
+        self.standing.question()
     }
 
     /// The `by` tags with the values of a group.
     #[must_use]
     pub fn labels(&self, group: &Group) -> Vec<(String, String)> {
         self.rule.by.iter().cloned().zip(group.iter().cloned()).collect()
+    }
+
+    /// What the measure is divided by.
+    #[must_use]
+    pub fn over(&self) -> Option<&Standing> {
+        self.over.as_ref()
+    }
+
+    /// The series of an instance.
+    #[must_use]
+    pub fn series(&self, group: &Group) -> &[SeriesId] {
+        self.standing.place(group).map_or(&[], |place| self.standing.members(place))
     }
 
     /// Its instances, in the order of their tags.
@@ -353,8 +424,8 @@ impl Active {
     /// What is wrong with the rule itself, for people.
     #[must_use]
     pub fn error(&self) -> Option<String> {
-        for selection in iter::once(&self.selection).chain(&self.over) {
-            if let Err(error @ TooManyGroups { .. }) = selection.complete() {
+        for standing in iter::once(&self.standing).chain(&self.over) {
+            if let Err(error @ TooManyGroups { .. }) = standing.complete() {
                 return Some(error.to_string());
             }
         }
@@ -367,4 +438,16 @@ impl Active {
             )
         })
     }
+}
+
+/// The groups without a state. Both are in the same order, and mostly the same.
+fn missing_in<'a>(
+    states: &BTreeMap<Group, State>,
+    groups: impl Iterator<Item = &'a Group>,
+) -> impl Iterator<Item = &'a Group> {
+    let mut states = states.keys().peekable();
+    groups.filter(move |group| {
+        while states.next_if(|of| of < group).is_some() {}
+        states.next_if(|of| of == group).is_none()
+    })
 }

@@ -60,6 +60,8 @@ pub struct Catalogue {
     next: u32,
     /// So many series are in `ids`.
     indexed: usize,
+    /// Series that turned into another kind.
+    turned: Vec<SeriesId>,
 }
 
 /// Parts of the table that are filled one after the other: of a million series each takes 160 KiB.
@@ -284,6 +286,26 @@ impl Catalogue {
         self.known.get_mut(id.index()).expect("ids come from this catalogue")
     }
 
+    /// Notes of what kind a series is now.
+    pub fn turn(&mut self, id: SeriesId, kind: Kind) {
+        let known = self.get_mut(id);
+        if known.kind != kind {
+            known.kind = kind;
+            self.turned.push(id);
+        }
+    }
+
+    /// The series that turned into another kind since they were last forgotten.
+    #[must_use]
+    pub fn turned(&self) -> &[SeriesId] {
+        &self.turned
+    }
+
+    /// Forgets which they were.
+    pub fn forget_turned(&mut self) {
+        self.turned.clear();
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -298,10 +320,11 @@ impl Catalogue {
 
     /// All series, in order of first sight.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesId, &Known)> {
-        self.from(0).map(|id| (id, self.get(id)))
+        self.since(0).map(|id| (id, self.get(id)))
     }
 
-    fn from(&self, seen: usize) -> impl Iterator<Item = SeriesId> {
+    /// The series from the `seen`-th on, in order of first sight.
+    pub fn since(&self, seen: usize) -> impl Iterator<Item = SeriesId> + use<> {
         let end = u32::try_from(self.known.len()).expect("cells are fewer than 2^32");
         (u32::try_from(seen).unwrap_or(end)..end).map(SeriesId)
     }
@@ -311,7 +334,7 @@ impl Catalogue {
         // The first look at one name follows its chain. Later looks, and those at many names, go
         // through what is new.
         let named = pattern.exact_name().filter(|_| seen == 0).map(|name| self.of_name(name));
-        let others = named.is_none().then(|| self.from(seen));
+        let others = named.is_none().then(|| self.since(seen));
         named
             .into_iter()
             .flatten()
@@ -410,7 +433,7 @@ impl Catalogue {
 
     fn of_group(&self, group: u32) -> impl Iterator<Item = SeriesId> {
         let first = group as usize * GROUP as usize;
-        self.from(first).take(GROUP as usize)
+        self.since(first).take(GROUP as usize)
     }
 
     /// The series of a name, in order of first sight.
@@ -442,7 +465,7 @@ impl Catalogue {
     #[cold]
     fn spelt(&self, name: &str) -> Option<SeriesId> {
         let is_odd = |key: &[u8]| key.contains(&b'\\') || !key.is_ascii();
-        self.from(0).find(|id| is_odd(self.key(*id)) && self.series(*id).to_string() == name)
+        self.since(0).find(|id| is_odd(self.key(*id)) && self.series(*id).to_string() == name)
     }
 }
 

@@ -37,7 +37,7 @@ pub use redb_store::RedbStore;
 pub use seal::Seal;
 pub use seam::{MemoryStore, Store, StoreError};
 pub use tick_log::{LogRecord, TickLog};
-pub use windows::Windows;
+pub use windows::{Remaking, Windows};
 
 use crate::config::Tier;
 use crate::time::Span;

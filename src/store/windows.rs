@@ -4,6 +4,8 @@
 //! as it is, so that a long reading holds nobody up. Where the disk fails, rows stay in memory up to a
 //! bound; beyond it the oldest go, and count as not covered.
 
+mod rows;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use crate::limits;
 use crate::rollup::row::{GROUP, span};
 use crate::rollup::{Record, Row, SeriesId};
 use crate::time::{Span, Timestamp, Window};
+
+pub use rows::Remaking;
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ fn rule(name: &str) -> Rule {
 }
 
 fn rules(rules: &[Rule]) -> Rules {
-    Rules::new(rules, Timestamp::EPOCH)
+    Rules::new(rules, &crate::config::Config::default().tiers, Timestamp::EPOCH)
 }
 
 fn by_host() -> Rule {
