@@ -16,6 +16,8 @@ pub mod varint;
 
 pub mod histogram;
 
+pub mod disk;
+
 pub mod config;
 
 pub mod protocol;

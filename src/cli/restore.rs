@@ -4,7 +4,7 @@
 //! beside its place and gets its name when all of it is on the medium. What was there is never removed:
 //! with `--force` it gets another name.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use super::config::complain;
 use super::progress::Progress;
 use crate::config::{self, Surroundings};
 use crate::counters::lock;
+use crate::disk::File;
 use crate::engine::{Contents, Restore};
 use crate::faces::manifest::{self, Manifest, Part};
 use crate::limits;

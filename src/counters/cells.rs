@@ -9,16 +9,13 @@
 //! Layout of `cells-NNNN.map`: a page whose first 16 bytes are magic and version, then the cells, 64
 //! bytes each, in the machine's byte order (the magic tells which).
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::FallocateFlags;
-
 use super::journal::{OpenError, check_header, header, open_file};
 use super::sync::{AtomicU32, AtomicU64};
+use crate::disk::File;
 use mapping::Mapping;
 
 /// Which cell; dense from zero.
@@ -228,20 +225,21 @@ impl Words {
     pub(super) fn in_file(path: &Path, magic: [u8; 8], version: u32) -> Result<Self, OpenError> {
         let file = open_file(path)?;
         let (mut first, whole) = ([0; 12], header(magic, version));
-        let read = file.read_at(&mut first, 0).map_err(OpenError::io(path))?;
-        let first = first.get(..read).unwrap_or_default();
-        if read < whole.len() && whole.starts_with(first) {
-            // New, or its maker was stopped while it wrote the header.
-            file.write_all_at(&whole, 0).map_err(OpenError::io(path))?;
+        let bytes = file.bytes().map_err(OpenError::io(path))?.min(first.len() as u64);
+        let first = first.get_mut(..usize::try_from(bytes).unwrap_or(0)).unwrap_or_default();
+        file.read_at(first, 0).map_err(OpenError::io(path))?;
+        if is_unfinished(first, &whole) {
+            // New, or its maker was stopped while it wrote the header, or the power went before that
+            // was on the medium: what was counted in it then has no mark that fits.
+            file.write_at(&whole, 0).map_err(OpenError::io(path))?;
         } else {
             check_header(path, magic, version, first)?;
         }
         // Every block is there before the first write through the mapping: a write into a hole of a
         // full disk would end the process.
         let whole = DATA_OFFSET + SEGMENT_BYTES as u64;
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, whole)
-            .map_err(|error| OpenError::io(path)(error.into()))?;
-        let cells = Mapping::of_file(&file).map_err(OpenError::io(path))?;
+        file.allocate(whole).map_err(OpenError::io(path))?;
+        let cells = Mapping::of_file(file.system()).map_err(OpenError::io(path))?;
         Ok(Self { cells, file: Some(file) })
     }
 
@@ -255,6 +253,12 @@ impl Words {
     pub(super) fn handle(&self) -> Option<std::io::Result<File>> {
         self.file.as_ref().map(File::try_clone)
     }
+}
+
+/// Whether these are the first bytes of a file that nothing was kept in: the beginning of its header, or
+/// room that was never written to.
+fn is_unfinished(first: &[u8], header: &[u8]) -> bool {
+    first.len() < header.len() && header.starts_with(first) || first.iter().all(|byte| *byte == 0)
 }
 
 /// All cells, and which of them were touched.
@@ -695,7 +699,7 @@ mod tests {
     fn a_file_of_another_kind_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cells-0000.map");
-        open_file(&path).unwrap().write_all_at(b"something else entirely", 0).unwrap();
+        open_file(&path).unwrap().write_at(b"something else entirely", 0).unwrap();
         let cells = Cells::new(100, Some(dir.path()));
         assert!(matches!(cells.adopt(0, 1), Err(OpenError::Foreign { .. })));
         assert_eq!(cells.allocate(), None);

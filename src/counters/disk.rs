@@ -4,9 +4,8 @@
 //! counted in has its name. Where the disk is full the key waits in memory and is tried again at each
 //! sync; counting goes on, and how many wait is shown. This module does not know what is in a cell.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,10 +16,12 @@ use super::cells::CellId;
 use super::journal::{Found, OpenError, open_file};
 use super::key_log::{AllKeys, KeyLog, Life, Replay};
 use super::lengths::{Both, Extent, Lengths};
+use crate::disk::{self, File};
 
 /// The open directory. While it lives, no other process can open it.
 #[derive(Debug)]
 pub(super) struct Disk {
+    dir: PathBuf,
     _lock: File,
     log: KeyLog,
     lengths: Lengths,
@@ -50,7 +51,7 @@ pub(super) struct NoRoom;
 pub fn lock(dir: &Path) -> Result<File, OpenError> {
     std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let lock = open_file(&dir.join("lock"))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+    match flock(lock.system(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: dir.to_owned() }),
         Err(error) => Err(OpenError::io(dir)(error.into())),
@@ -67,6 +68,7 @@ impl Disk {
         let (log, replay, found) = KeyLog::open(dir)?;
         let key_bytes = replay.lives().map(|(_, _, key)| replay.key(key).len() as u64).sum();
         let disk = Self {
+            dir: dir.to_owned(),
             _lock: lock,
             log,
             lengths,
@@ -105,10 +107,11 @@ impl Disk {
         Ok(())
     }
 
-    /// Tries the keys that wait once more, and brings the log to the medium.
+    /// Tries the keys that wait once more, and brings the log to the medium, with the names of all files
+    /// that were made meanwhile.
     ///
     /// # Errors
-    /// What the system says; keys go on waiting.
+    /// What the system says; keys go on waiting, and what is in the log is on the medium where it can be.
     pub(super) fn sync(&self) -> io::Result<()> {
         let saved = {
             let mut unsaved = self.unsaved();
@@ -116,8 +119,15 @@ impl Disk {
             self.waiting.store(unsaved.len() as u64, Relaxed);
             saved
         };
-        saved?;
-        self.log.sync()
+        saved.and(self.sync_log())
+    }
+
+    /// Brings what is in the log to the medium.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn sync_log(&self) -> io::Result<()> {
+        self.log.sync().and(disk::sync_dir(&self.dir))
     }
 
     fn save(&self, unsaved: &mut Vec<Unsaved>) -> io::Result<()> {

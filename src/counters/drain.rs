@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Counters;
 use super::births::Births;
-use super::cells::{CellId, Kind, Reading};
+use super::cells::{CellId, Face, Kind, Reading, Shown};
 use super::gauges::{Observations, Open};
 use crate::time::Timestamp;
 
@@ -97,12 +97,28 @@ impl Counters {
     /// Takes total and number of increments of a cell from history, where that has seen more increments
     /// than the cell. Their number tells, since a total that has come round 2^64 is less than before. It is
     /// for a start, before anybody counts.
-    pub fn at_least(&self, id: CellId, (total, count): (u64, u64)) {
+    ///
+    /// Where history has holes its number may be the lower one of the greater total, and the other way round:
+    /// then the greater of each holds, since less was never counted.
+    pub fn at_least(&self, id: CellId, seen: (u64, u64), kind: Kind, has_holes: bool) {
         let cell = self.cells.get(id);
-        let missing = count.wrapping_sub(cell.count.load(Relaxed));
-        if missing.cast_signed() > 0 {
-            cell.total.store(total, Relaxed);
-            cell.count.store(count, Relaxed);
+        let (total, count) = (cell.total.load(Relaxed), cell.count.load(Relaxed));
+        let greater = if has_holes {
+            (total.max(seen.0), count.max(seen.1))
+        } else if seen.1.wrapping_sub(count).cast_signed() > 0 {
+            seen
+        } else {
+            (total, count)
+        };
+        if greater != (total, count) {
+            cell.total.store(greater.0, Relaxed);
+            cell.count.store(greater.1, Relaxed);
+            let face = self.face(id);
+            if kind == Kind::Counter && face.kind == Kind::Gauge && face.shown == Shown::Nothing {
+                // Its cell was not written back at all: it shows what was counted.
+                let face = Face { kind, shown: Shown::Integer, ..face };
+                cell.face.store(face.pack(), Relaxed);
+            }
         }
     }
 

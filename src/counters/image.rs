@@ -18,6 +18,7 @@ use super::item_log::{self, ItemLog};
 use super::journal::OpenError;
 use super::key_log::{KeyLog, Life};
 use super::keys::SHARDS;
+use crate::disk::File;
 use crate::time::Timestamp;
 
 const CELL: u8 = 1;
@@ -132,7 +133,7 @@ fn pieces(mut records: &[u8], each: &mut impl FnMut(&[u8]) -> bool) -> bool {
 /// A directory that is being made of records.
 #[derive(Debug)]
 pub struct Rebuild {
-    _lock: std::fs::File,
+    _lock: File,
     cells: Cells,
     keys: KeyLog,
     items: ItemLog,
@@ -202,7 +203,7 @@ impl Rebuild {
     /// # Errors
     /// What the system says.
     pub fn finish(self) -> io::Result<()> {
-        self.cells.handles().into_iter().try_for_each(|file| file?.sync_data())?;
+        self.cells.handles().into_iter().try_for_each(|file| file?.sync())?;
         self.keys.sync()?;
         self.items.sync()
     }

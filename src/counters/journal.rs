@@ -14,11 +14,11 @@
 //! the salt (4), length (4), payload. Version 1 had a header of 16 bytes whose last four were zero, and
 //! no salt; such a file is read, and goes on as it is.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::disk::File;
 
 /// The version of the layout that this program writes.
 const VERSION: u32 = 2;
@@ -150,14 +150,15 @@ fn salt(version: u32, bytes: &[u8]) -> Option<(u32, usize)> {
     is_whole.then_some((u32::from_le_bytes(*salt), HEADER_BYTES))
 }
 
-/// Whether this is the beginning of a header and nothing else: its maker was stopped while it wrote
-/// it, and there was nothing else yet.
+/// Whether this is the beginning of a header, with nothing or zeros behind it: its maker was stopped
+/// while it wrote it, or lost the power before it was on the medium, and there was nothing else yet.
 fn is_unfinished(magic: [u8; 8], bytes: &[u8]) -> bool {
-    let begins = |version, len| {
-        let known = bytes.get(..bytes.len().min(12)).unwrap_or_default();
-        bytes.len() < len && header(magic, version).starts_with(known)
-    };
-    begins(VERSION, HEADER_BYTES) || begins(UNSALTED, UNSALTED_HEADER_BYTES)
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let known = bytes.get(..written.min(12)).unwrap_or_default();
+    let begins = |version| header(magic, version).starts_with(known);
+    let is_whole = salt(VERSION, bytes).is_some();
+    bytes.len() <= HEADER_BYTES && !is_whole && begins(VERSION)
+        || bytes.len() < UNSALTED_HEADER_BYTES && begins(UNSALTED)
 }
 
 /// A number that nobody can guess.
@@ -176,14 +177,7 @@ fn checksum(salt: u32, bytes: &[u8]) -> u32 {
 
 /// Opens a file for reading and writing that nobody else may read; it is made where there is none.
 pub(crate) fn open_file(path: &Path) -> Result<File, OpenError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(OpenError::io(path))
+    File::open(path).map_err(OpenError::io(path))
 }
 
 impl Journal {
@@ -197,13 +191,15 @@ impl Journal {
         mut each: impl FnMut(&[u8]),
     ) -> Result<(Self, Found), OpenError> {
         let file = open_file(path)?;
-        let len = file.metadata().map_err(OpenError::io(path))?.len();
+        let len = file.bytes().map_err(OpenError::io(path))?;
         let mut scan = Scan::new(&file, len).map_err(OpenError::io(path))?;
         let mut found = Found { file_bytes: len, ..Found::default() };
         if is_unfinished(magic, scan.rest()) {
             let salt = fresh_salt().map_err(OpenError::io(path))?;
             file.set_len(0).map_err(OpenError::io(path))?;
-            file.write_all_at(&salted_header(magic, salt), 0).map_err(OpenError::io(path))?;
+            file.write_at(&salted_header(magic, salt), 0).map_err(OpenError::io(path))?;
+            // A record whose file has no header would be lost with all others.
+            file.sync().map_err(OpenError::io(path))?;
             let bytes = HEADER_BYTES as u64;
             return Ok((Self { file, bytes, salt, scratch: Vec::new() }, found));
         }
@@ -252,7 +248,7 @@ impl Journal {
         if let Some(field) = self.scratch.get_mut(2..6) {
             field.copy_from_slice(&crc.to_le_bytes());
         }
-        if let Err(error) = self.file.write_all_at(&self.scratch, self.bytes) {
+        if let Err(error) = self.file.write_at(&self.scratch, self.bytes) {
             // Part of it may be there; the next record would lie behind it.
             self.file.set_len(self.bytes)?;
             return Err(error);
@@ -323,7 +319,7 @@ impl<'a> Scan<'a> {
         let more = left.min((wanted.max(PIECE) - had) as u64);
         self.buffer.resize(had + to_usize(more), 0);
         let room = self.buffer.get_mut(had..).unwrap_or_default();
-        self.file.read_exact_at(room, self.start + had as u64)
+        self.file.read_at(room, self.start + had as u64)
     }
 
     /// The payload of the first whole record from here on, behind which it stands then.
@@ -375,7 +371,7 @@ impl<'a> Scan<'a> {
     fn head_at(&self, position: u64) -> io::Result<Vec<u8>> {
         let len = to_usize(self.len - position).min(HEAD_BYTES);
         let mut head = vec![0; len];
-        self.file.read_exact_at(&mut head, position)?;
+        self.file.read_at(&mut head, position)?;
         Ok(head)
     }
 }

@@ -8,13 +8,12 @@
 //! of items the number of the current file (8 each) and its length (8); CRC-32 of all that (4). It is
 //! written in place, with one call.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::journal::{HEADER_BYTES, OpenError, check_header, header, open_file};
+use crate::disk::File;
 
 const MAGIC: [u8; 8] = *b"tallyLEN";
 const VERSION: u32 = 1;
@@ -64,8 +63,9 @@ impl Lengths {
         let path = dir.join("lengths");
         let file = open_file(&path)?;
         let mut bytes = [0; BYTES];
-        let read = file.read_at(&mut bytes, 0).map_err(OpenError::io(&path))?;
-        let known = bytes.get(..read).unwrap_or_default();
+        let there = file.bytes().map_err(OpenError::io(&path))?.min(BYTES as u64);
+        let known = bytes.get_mut(..usize::try_from(there).unwrap_or(0)).unwrap_or_default();
+        file.read_at(known, 0).map_err(OpenError::io(&path))?;
         if let Err(error @ OpenError::Newer { .. }) = check_header(&path, MAGIC, VERSION, known) {
             return Err(error);
         }
@@ -85,7 +85,7 @@ impl Lengths {
     pub(super) fn note(&self, both: Both) -> io::Result<()> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted != both {
-            self.file.write_all_at(&written(both), 0)?;
+            self.file.write_at(&written(both), 0)?;
             *noted = both;
         }
         Ok(())
@@ -128,12 +128,12 @@ mod tests {
         assert_eq!(Lengths::open(dir.path()).unwrap().noted(), both);
         for at in 0..BYTES as u64 {
             let mut byte = [0];
-            lengths.file.read_exact_at(&mut byte, at).unwrap();
-            lengths.file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            lengths.file.read_at(&mut byte, at).unwrap();
+            lengths.file.write_at(&[byte[0] ^ 1], at).unwrap();
             let found = Lengths::open(dir.path());
             let is_newer = matches!(found, Err(OpenError::Newer { .. }));
             assert!(is_newer || found.unwrap().noted() == Both::default(), "byte {at}");
-            lengths.file.write_all_at(&byte, at).unwrap();
+            lengths.file.write_at(&byte, at).unwrap();
         }
         lengths.file.set_len(20).unwrap();
         assert_eq!(Lengths::open(dir.path()).unwrap().noted(), Both::default());

@@ -23,7 +23,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -33,6 +32,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use super::cells::{CellId, Word, Words};
 use super::gauges::Open;
 use super::journal::OpenError;
+use crate::disk::File;
 use crate::histogram::Layout;
 use crate::limits;
 

@@ -1,7 +1,6 @@
 //! Taking over what an earlier process has left in a data directory, and bringing to the medium
 //! what this one has counted.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -20,6 +19,7 @@ use super::marks::Marks;
 use super::number::Decimal;
 use super::observations::Log;
 use super::{Class, Counters, Entry, Options};
+use crate::disk::File;
 use crate::time::Timestamp;
 
 /// What was found in a data directory.
@@ -225,16 +225,24 @@ impl Counters {
         let lengths = Both { keys: disk.extent(), items: self.items.extent() };
         // Keys before cells: a cell without its key would be nobody's.
         let keys = disk.sync().and_then(|()| self.rewrite_keys(disk));
-        let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync_data());
+        let cells = self.cells.handles().into_iter().try_for_each(|file| file?.sync());
         let items = self.items.sync();
         if keys.is_ok() && items.is_ok() {
             disk.note(lengths);
         }
         let observations = match self.observations.refusal() {
             Some(reason) => Err(io::Error::other(reason)),
-            None => self.observations.handles().into_iter().try_for_each(|file| file?.sync_data()),
+            None => self.observations.handles().into_iter().try_for_each(|file| file?.sync()),
         };
         keys.and(cells).and(items).and(observations)
+    }
+
+    /// Brings keys to the medium, so that what rests on them may follow.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sync_keys(&self) -> io::Result<()> {
+        self.disk.as_ref().map_or(Ok(()), Disk::sync_log)
     }
 
     /// Writes the log of keys anew when most of it is past.

@@ -12,13 +12,13 @@
 //!
 //! This module does not know what a record says.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::journal::{Found, Journal, OpenError};
 use super::lengths::Extent;
+use crate::disk::{self, File};
 
 /// A log is written anew when it is this much longer than twice what is live in it.
 const SLACK_BYTES: u64 = 1 << 20;
@@ -137,8 +137,8 @@ impl Rotation {
             (current.journal.handle()?, current.next.as_ref().map(Journal::handle).transpose()?)
         };
         // Outside the lock: it may take as long as the disk likes.
-        handle.sync_data()?;
-        next.map_or(Ok(()), |next| next.sync_data())
+        handle.sync()?;
+        next.map_or(Ok(()), |next| next.sync())
     }
 
     /// How far the log goes.
@@ -180,22 +180,24 @@ impl Rotation {
         past.into_iter().try_for_each(|number| self.retire(number))
     }
 
-    /// Begins the file after the current one.
+    /// Begins the file after the current one. It takes a while, so nobody is held up by it: one thread alone
+    /// writes anew.
     fn begin(&self) -> io::Result<()> {
-        let mut current = self.lock();
-        let path = self.names.path(&self.dir, current.number + 1);
+        let number = self.lock().number;
+        let path = self.names.path(&self.dir, number + 1);
         // Nothing of an earlier attempt that could not be removed then may come behind this one's time.
         remove(&path)?;
         let (journal, _) =
             Journal::open(&path, self.names.magic, |_| {}).map_err(io::Error::other)?;
-        current.next = Some(journal);
+        self.lock().next = Some(journal);
         Ok(())
     }
 
     /// Goes on in the new file alone, once all of it is on the medium.
     fn change_over(&self) -> io::Result<()> {
         let handle = self.lock().next.as_ref().ok_or_else(given_up)?.handle()?;
-        handle.sync_data()?;
+        handle.sync()?;
+        disk::sync_dir(&self.dir)?;
         let mut current = self.lock();
         let journal = current.next.take().ok_or_else(given_up)?;
         let number = current.number + 1;
@@ -210,18 +212,18 @@ impl Rotation {
         // Where that fails too, the next attempt begins with it.
         let _ = remove(&self.names.path(&self.dir, current.number + 1));
         // After the loss of power it would be there again.
-        let _ = OpenOptions::new().read(true).open(&self.dir).and_then(|dir| dir.sync_all());
+        let _ = disk::sync_dir(&self.dir);
     }
 
     /// Does away with a file whose records are past.
     fn retire(&self, number: u64) -> io::Result<()> {
         let path = self.names.path(&self.dir, number);
         if number > 0 || self.names.first.is_none() {
-            return std::fs::remove_file(path);
+            return disk::remove(&path);
         }
         let empty = self.dir.join(format!("{}.new", self.names.name));
         drop(Journal::open(&empty, self.names.magic, |_| {}).map_err(io::Error::other)?);
-        std::fs::rename(empty, path)
+        disk::rename(&empty, &path)
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
@@ -231,9 +233,9 @@ impl Rotation {
 
 /// Removes a file, or all that is in it, if there is one.
 fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    match disk::remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(_) => OpenOptions::new().write(true).truncate(true).open(path).map(drop),
+        Err(_) => File::open(path).and_then(|file| file.set_len(0)),
         Ok(()) => Ok(()),
     }
 }
@@ -248,12 +250,8 @@ impl Names {
 
     /// The numbers of the files that are there.
     fn numbers(&self, dir: &Path) -> Result<Vec<u64>, OpenError> {
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(OpenError::io(dir))? {
-            let name = entry.map_err(OpenError::io(dir))?.file_name();
-            numbers.extend(name.to_str().and_then(|name| self.number(name)));
-        }
-        Ok(numbers)
+        let names = disk::names(dir).map_err(OpenError::io(dir))?;
+        Ok(names.iter().filter_map(|name| self.number(name)).collect())
     }
 
     fn number(&self, file: &str) -> Option<u64> {

@@ -46,11 +46,25 @@ impl Counters {
 
     /// Makes a cell for a key that has none; `None` when the table is full, or takes no more names.
     pub(super) fn birth(&self, slot: &mut Slot<'_>, hash: Hash, key: &[u8]) -> Option<CellId> {
+        self.birth_of(Life::new(), slot, hash, key)
+    }
+
+    /// Makes a cell for a key of which history knows that it lived when the power was lost, and the
+    /// log of keys does not: so that what is in windows is in its total too.
+    pub fn revive(&self, key: &[u8], life: u64) {
+        let hash = self.keys.hash(key);
+        self.with_write(hash, key, |slot| {
+            if slot.id.is_none() {
+                self.birth_of(Life(life), slot, hash, key);
+            }
+        });
+    }
+
+    fn birth_of(&self, life: Life, slot: &mut Slot<'_>, hash: Hash, key: &[u8]) -> Option<CellId> {
         if self.is_closed.load(Relaxed) {
             return None;
         }
         let id = self.vacant.take().or_else(|| self.cells.allocate())?;
-        let life = Life::new();
         // It may have been another key's, or that of one that never reached the disk.
         self.cells.get(id).renew(life.0);
         let (class, metric) = self.metrics.classify(key);

@@ -35,8 +35,8 @@ use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
 use crate::store::TierChange;
-use crate::time::Timestamp;
 use crate::time::clock::{Clock, SystemClock};
+use crate::time::{Timestamp, Window};
 use files::PidFile;
 use keeper::Keepers;
 use listen::{Listener, Place};
@@ -204,11 +204,18 @@ fn report(found: &Found, dir: &Path) {
     found.tiers.iter().copied().for_each(|change| report_tier(change, &dir.to_string()));
     if found.is_log_missing {
         tracing::error!(
-            "ticks.log is missing in {dir}, or empty: what was counted in the last minutes belongs to the window after the last that is kept"
+            "ticks*.log is missing in {dir}, or empty: what was counted in the last minutes belongs to the window after the last that is kept"
         );
     }
     if found.has_no_history {
-        tracing::error!("there is no history in {dir} of what was counted there: it begins now");
+        tracing::error!(
+            "tallyd.redb is missing in {dir}, or empty: the windows of what was counted there are gone, and history begins now; totals stay. Stop, put the file back and start again to have them"
+        );
+    }
+    if let Some(Window { start, end }) = found.lost {
+        tracing::error!(
+            "tallyd.redb in {dir} is older than ticks.log: what was counted between {start} and {end} is in the totals and in no window"
+        );
     }
     if found.garbled_facts > 0 {
         tracing::error!(

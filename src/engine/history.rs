@@ -22,7 +22,7 @@ use crate::counters::{self, Counters, Recovered, lock};
 use crate::limits;
 use crate::notify::audit::What;
 use crate::rollup::row::{GROUP, span};
-use crate::rollup::{Record, Row, SeriesId};
+use crate::rollup::{Entry, Record, Row, SeriesId};
 use crate::store::checkpoint::{Checkpoint, Shelved};
 use crate::store::{
     Counted, Coverage, Facts, Imported, Job, Keeper, Left, LogRecord, RedbStore, StoreError, Table,
@@ -59,6 +59,8 @@ pub struct Found {
     pub has_no_history: bool,
     /// Things that rules and messages should know and that cannot be read.
     pub garbled_facts: usize,
+    /// The store is older than the log: what was counted in between is in no window.
+    pub lost: Option<Window>,
     /// What has become of the tiers since the last start.
     pub tiers: Vec<TierChange>,
 }
@@ -102,19 +104,25 @@ impl Engine {
         }
         state.audit.note(now, What::Start);
         state.close_strays(now);
-        state.take_over(&counters, (!is_new).then_some(&kept), now);
+        let is_anew = is_new || found.lost.is_some();
+        state.take_over(&counters, (!is_anew).then_some(&kept), now);
         state.prepare_rules();
-        if is_new {
-            // From here on everything that is counted belongs to some window; what was before does not.
+        let is_settled = !is_anew && state.unplayed == 0;
+        if !is_settled {
+            // From here on everything that is counted belongs to some window; what was before does not, and
+            // numbers of series in a log that lacks some of its records may be given to others.
             state.moved_groups = (0..state.groups()).collect();
             state.logged = state.closed;
             state.take_checkpoint(state.closed, &counters);
         }
         let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(Some(log)));
         let engine = Self { counters, state, keeper, log, store_bytes: AtomicU64::new(0) };
-        if is_new {
-            engine.write_log().map_err(|error| log_error(&error))?;
-            engine.keep(now)?;
+        if !is_settled {
+            let kept = engine.write_log().map_err(|error| log_error(&error));
+            let kept = kept.and_then(|_| engine.keep(now));
+            if is_anew {
+                kept?;
+            }
         }
         Ok((engine, found))
     }
@@ -177,8 +185,7 @@ impl Engine {
         }
         // What is written survives the process; a message waits for the medium. Where that fails it goes
         // out a little later all the same, and says so.
-        let synced =
-            if is_urgent { log.handle().and_then(|file| file.sync_data()) } else { Ok(()) };
+        let synced = if is_urgent { log.handle().and_then(|file| file.sync()) } else { Ok(()) };
         let mut state = self.state();
         state.is_unsynced = synced.is_err();
         if let (Ok(()), Some(serial)) = (&synced, serial) {
@@ -264,7 +271,12 @@ impl Engine {
             None => return Ok(()),
             Some(log) => log.handle(),
         };
-        handle.and_then(|file| file.sync_data()).map_err(|error| log_error(&error))
+        // A key is there whenever its windows are.
+        self.counters.sync_keys().map_err(|error| StoreError::Io {
+            path: PathBuf::from("keys.log"),
+            reason: error.to_string(),
+        })?;
+        handle.and_then(|file| file.sync()).map_err(|error| log_error(&error))
     }
 
     fn forget_log(&self, mark: u32) -> Result<(), StoreError> {
@@ -303,16 +315,23 @@ impl Told {
             keeper.keep_tiers()?;
         }
         keeper.note_groups(state.groups());
-        let mut observed = None;
+        let (mut observed, mut is_first) = (None, true);
         let (log, damaged_bytes) = TickLog::open(dir, |record| {
-            if let LogRecord::Row { observed: position, .. } = record {
-                observed = Some(position);
+            match &record {
+                LogRecord::Row { observed: position, .. } => observed = Some(*position),
+                // The log before it was given up for a checkpoint that this store does not have.
+                LogRecord::Checkpoint { at } if is_first && !is_new && *at > state.checkpointed => {
+                    found.lost = Some(Window { start: state.checkpointed, end: *at });
+                }
+                _ => {}
             }
+            is_first = false;
             found.rows += usize::from(state.replay(record, &mut kept, &mut table));
         })?;
         // Where damage left a key twice, one of the two goes on.
         state.catalogue.index();
         found.damaged_bytes = damaged_bytes;
+        state.unplayed += usize::from(damaged_bytes > 0);
         state.is_logged = true;
         found.garbled_facts = state.recall(&table);
         Ok(Self { state, keeper, log, kept, observed, is_new, found })
@@ -410,7 +429,16 @@ impl State {
     /// Plays a record of the log again; whether it was a row that is not in the checkpoint.
     fn replay(&mut self, record: LogRecord, kept: &mut Vec<Counted>, table: &mut Table) -> bool {
         match record {
-            LogRecord::Checkpoint { .. } => false,
+            LogRecord::Checkpoint { at } => {
+                if at == self.checkpointed {
+                    // Lives that began before it are in it, and others have begun since then.
+                    self.born.clear();
+                    for (id, before) in std::mem::take(&mut self.replaced).into_iter().rev() {
+                        kept.get_mut(id.index()).into_iter().for_each(|kept| *kept = before);
+                    }
+                }
+                false
+            }
             LogRecord::Facts(facts) => {
                 self.replay_facts(facts, table);
                 false
@@ -425,17 +453,26 @@ impl State {
                 if let Some(kept) =
                     kept.get_mut(id.index()).filter(|kept| life != 0 && kept.life != life)
                 {
+                    self.replaced.push((id, *kept));
                     *kept = Counted { life, ..Counted::default() };
+                    self.born.push(id);
                 }
                 false
             }
             LogRecord::Row { row, is_covered, facts, .. } => {
                 self.replay_facts(facts, table);
-                let is_known = row.iter().all(|entry| entry.series.index() < self.catalogue.len());
-                if row.window.start < self.closed || !is_known {
+                kept.resize(self.catalogue.len(), Counted::default());
+                if row.window.start < self.closed {
                     return false;
                 }
-                kept.resize(self.catalogue.len(), Counted::default());
+                // One whose life the log does not tell of any more would be found a second time by
+                // subtraction.
+                let lives =
+                    |entry: &Entry| kept.get(entry.series.index()).map_or(0, |its| its.life);
+                if row.iter().any(|entry| lives(&entry) == 0) {
+                    self.unplayed += 1;
+                    return false;
+                }
                 self.replay_row(row, is_covered, kept);
                 true
             }
@@ -506,7 +543,8 @@ impl State {
     pub(super) fn checkpoint_at(&mut self, start: Timestamp, counters: &Counters) {
         let at = start.align_down(CHECKPOINT);
         if at > self.checkpointed {
-            self.take_checkpoint(at, counters);
+            // After a start within that time, windows behind the multiple are closed, and in the totals.
+            self.take_checkpoint(at.max(self.closed.min(start)), counters);
         }
     }
 
@@ -621,5 +659,7 @@ impl State {
     }
 }
 
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 pub(super) mod tests;

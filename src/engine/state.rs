@@ -65,6 +65,12 @@ pub(super) struct State {
     pub(super) moved_groups: BTreeSet<u32>,
     /// Tiers that are new, whose history is being made of finer ones; the finer come first.
     pub(super) fills: VecDeque<Fill>,
+    /// Whose lives the log tells of, while it is played at a start.
+    pub(super) born: Vec<SeriesId>,
+    /// And what was counted in their lives before.
+    pub(super) replaced: Vec<(SeriesId, Counted)>,
+    /// Records of the log that could not be played, or are not there any more.
+    pub(super) unplayed: usize,
     /// With so many series no further one is begun.
     pub(super) series_ever: usize,
 }
@@ -99,6 +105,9 @@ impl State {
             new_groups: BTreeSet::new(),
             moved_groups: BTreeSet::new(),
             fills: VecDeque::new(),
+            born: Vec::new(),
+            unplayed: 0,
+            replaced: Vec::new(),
             series_ever: limits::SERIES_EVER,
         }
     }
@@ -114,6 +123,7 @@ impl State {
     ) {
         let open = now.align_down(Span::SECOND);
         let base = Window::starting(kept.map_or(open, |_| self.closed), Span::SECOND);
+        self.revive(counters, kept.unwrap_or_default());
         let births = counters.births();
         self.catalogue.reserve(births.len().saturating_sub(self.catalogue.len()));
         self.series.reserve(births.len());
@@ -131,7 +141,8 @@ impl State {
                 }
             };
             // After the loss of power history may be ahead of the cells: it is the truth then.
-            counters.at_least(cell, (seen.total, seen.count));
+            let kind = self.catalogue.get(series).kind;
+            counters.at_least(cell, (seen.total, seen.count), kind, self.unplayed > 0);
             self.rollup.prime(cell, seen.total, seen.count);
             if counters.totals(cell) != (seen.total, seen.count) {
                 counters.revisit(cell);
@@ -153,6 +164,18 @@ impl State {
     /// Reads the windows that rules ask about, so that the first tick has no more to do than others.
     pub(super) fn prepare_rules(&mut self) {
         self.rules.prepare(&self.windows, &self.catalogue, self.closed);
+    }
+
+    /// Gives cells to keys that began to live since the checkpoint, and that the live table lacks: the power
+    /// was lost before the log of keys was on the medium, and the rows were on it.
+    fn revive(&mut self, counters: &Counters, kept: &[Counted]) {
+        self.replaced = Vec::new();
+        for id in std::mem::take(&mut self.born) {
+            let its = kept.get(id.index()).filter(|its| its.count > 0);
+            if let Some(its) = its {
+                counters.revive(self.catalogue.key(id), its.life);
+            }
+        }
     }
 
     /// Drains the live table into the base window `base`.

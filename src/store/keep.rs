@@ -465,7 +465,7 @@ impl Keeper {
                     bytes += merged.len();
                     changes.puts.push((merging.target.key(&tier, group), merged));
                 }
-                Err(ReadError::Store(error)) => return Err(error),
+                Err(ReadError::Store(error @ StoreError::Io { .. })) => return Err(error),
                 Err(reason) => return self.leave(&merging, &reason),
             }
         }
@@ -496,10 +496,13 @@ impl Keeper {
         match reason {
             // Nothing is wrong with them, but that they are too long together.
             ReadError::Merge(EncodeError::Strings) => Ok(true),
-            reason => {
-                let reason = reason.to_string();
-                Err(StoreError::Damaged { path: self.store.path(), reason })
-            }
+            reason => Err(match reason {
+                ReadError::Store(error) => error.clone(),
+                reason => {
+                    let reason = reason.to_string();
+                    StoreError::Damaged { path: self.store.path(), reason }
+                }
+            }),
         }
     }
 }

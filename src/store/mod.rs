@@ -3,6 +3,7 @@
 //! What is kept lies behind [`Store`], a seam of a few methods, so that another engine can take redb's
 //! place. A store answers what it was given, exactly; it knows nothing of measures or rules.
 
+mod blocks;
 mod catalogue;
 pub mod checkpoint;
 pub mod codec;
@@ -11,6 +12,8 @@ mod coverage;
 mod edit;
 mod extent;
 mod facts;
+#[cfg(test)]
+mod garbled;
 mod group;
 mod imported;
 mod keep;

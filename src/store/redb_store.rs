@@ -1,23 +1,22 @@
 //! redb as the engine: one file, `tallyd.redb`, in whose tables values lie as [`super::pieces`] says.
 //!
-//! Every commit is on the medium when it is back, and leaves what a quick start after a crash needs. A
-//! page that is damaged makes redb panic or give an error, depending on where it lies; either is an error
-//! here. After a commit that failed the file is opened anew, since redb takes no more changes then; what was
+//! Every commit is on the medium when it is back, and leaves what a quick start after a crash needs: a start
+//! reads a few pages, however long the file. What is damaged is found by [`super::blocks`], and redb refuses
+//! it with an error, or a panic in a debug build; either is an error here that names the file. After a commit that failed the file is opened anew, since redb takes no more changes then; what was
 //! shown before cannot be read any more once that is so. Where it cannot be opened, every use tries again,
 //! and says so: it is never taken for empty.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::backends::FileBackend;
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
 };
 
+use super::blocks::{Blocks, Damage};
 use super::pieces::{self, PIECES, RESTS};
 use super::seam::{Changes, Snapshot, Store, StoreError};
 
@@ -29,13 +28,20 @@ const CACHE_BYTES: usize = 8 * 1024 * 1024;
 pub struct RedbStore {
     path: PathBuf,
     /// `None` while a commit has failed and the file could not be opened again yet.
-    database: RwLock<Option<Database>>,
+    database: RwLock<Option<Opened>>,
+}
+
+/// The file, as it was opened.
+struct Opened {
+    database: Database,
+    damage: Arc<Damage>,
 }
 
 type Reading = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 struct RedbSnapshot {
     path: PathBuf,
+    damage: Arc<Damage>,
     /// `None` where nothing was ever committed.
     rests: Option<Reading>,
     /// `None` where no value was ever cut.
@@ -53,8 +59,8 @@ impl RedbStore {
     }
 
     fn write(&self, changes: &Changes) -> Result<(), StoreError> {
-        self.with_database(|database| {
-            let mut transaction = database.begin_write()?;
+        self.with_database(|opened| {
+            let mut transaction = opened.database.begin_write()?;
             transaction.set_quick_repair(true);
             {
                 let mut rests = transaction.open_table(RESTS)?;
@@ -74,7 +80,7 @@ impl RedbStore {
     /// Does something with the file, which is opened first where a failure has closed it.
     fn with_database<T>(
         &self,
-        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+        work: impl FnOnce(&Opened) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
         let is_closed = self.database.read().unwrap_or_else(PoisonError::into_inner).is_none();
         if is_closed {
@@ -83,37 +89,35 @@ impl RedbStore {
                 *database = Some(open(&self.path)?);
             }
         }
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or_else(|| StoreError::Io {
+        let opened = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let opened = opened.as_ref().ok_or_else(|| StoreError::Io {
             path: self.path.clone(),
             reason: "it could not be opened again after a failure".to_owned(),
         })?;
-        guarded(&self.path, || work(database))
+        guarded(&self.path, &opened.damage, || work(opened))
     }
 }
 
-fn open(path: &Path) -> Result<Database, StoreError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| StoreError::Io { path: path.to_owned(), reason: error.to_string() })?;
-    guarded(path, || {
-        let backend = FileBackend::new(file)?;
-        Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
-    })
+fn open(path: &Path) -> Result<Opened, StoreError> {
+    let blocks = Blocks::open(path)?;
+    let (damage, was_torn) = (blocks.damage(), blocks.was_torn());
+    let database = guarded(path, &damage, || {
+        let mut builder = Database::builder();
+        // Which of the two headers was the last is not sure then, so every page is looked at.
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(was_torn);
+        Ok(builder.create_with_backend(blocks)?)
+    })?;
+    Ok(Opened { database, damage })
 }
 
 impl Store for RedbStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
-        let (rests, pieces) = self.with_database(|database| {
-            let transaction = database.begin_read()?;
-            Ok((table(&transaction, RESTS)?, table(&transaction, PIECES)?))
+        let (rests, pieces, damage) = self.with_database(|opened| {
+            let transaction = opened.database.begin_read()?;
+            let damage = Arc::clone(&opened.damage);
+            Ok((table(&transaction, RESTS)?, table(&transaction, PIECES)?, damage))
         })?;
-        Ok(Arc::new(RedbSnapshot { path: self.path.clone(), rests, pieces }))
+        Ok(Arc::new(RedbSnapshot { path: self.path.clone(), damage, rests, pieces }))
     }
 
     fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
@@ -140,7 +144,8 @@ impl Store for RedbStore {
 impl Snapshot for RedbSnapshot {
     fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
         let Some(rests) = &self.rests else { return Ok(()) };
-        let Some(rest) = guarded(&self.path, || Ok(rests.get(key)?))? else { return Ok(()) };
+        let found = guarded(&self.path, &self.damage, || Ok(rests.get(key)?))?;
+        let Some(rest) = found else { return Ok(()) };
         self.show(key, rest.value(), see)
     }
 
@@ -166,7 +171,9 @@ impl Snapshot for RedbSnapshot {
 impl RedbSnapshot {
     /// Shows a value of which this is left.
     fn show(&self, key: &[u8], rest: &[u8], see: impl FnOnce(&[u8])) -> Result<(), StoreError> {
-        let whole = guarded(&self.path, || Ok(pieces::whole(self.pieces.as_ref(), key, rest)?))?;
+        let whole = guarded(&self.path, &self.damage, || {
+            Ok(pieces::whole(self.pieces.as_ref(), key, rest)?)
+        })?;
         see(&whole);
         Ok(())
     }
@@ -178,8 +185,10 @@ impl RedbSnapshot {
         see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         let Some(rests) = &self.rests else { return Ok(()) };
-        let mut range = guarded(&self.path, || Ok(rests.range::<&[u8]>(prefix..)?))?;
-        while let Some((key, rest)) = guarded(&self.path, || Ok(range.next().transpose()?))? {
+        let mut range = guarded(&self.path, &self.damage, || Ok(rests.range::<&[u8]>(prefix..)?))?;
+        while let Some((key, rest)) =
+            guarded(&self.path, &self.damage, || Ok(range.next().transpose()?))?
+        {
             if !key.value().starts_with(prefix) || !see(key.value(), rest.value()) {
                 break;
             }
@@ -201,16 +210,22 @@ fn table(
 
 /// Takes an error or a panic of redb's for what it is: the file's. redb checks what it wrote as if
 /// nobody else could have changed it.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
-    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+fn guarded<T>(
+    path: &Path,
+    damage: &Damage,
+    work: impl FnOnce() -> Result<T, redb::Error>,
+) -> Result<T, StoreError> {
+    let damaged = |reason: &str| {
+        let reason = damage.found().map_or(reason.to_owned(), |block| {
+            format!("its block {block} of 4096 bytes is not as it was written")
+        });
+        StoreError::Damaged { path: path.to_owned(), reason }
+    };
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(redb::Error::Io(error))) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Err(damaged("it is no file of redb's".to_owned()))
-        }
-        Ok(Err(redb::Error::Corrupted(reason))) => Err(damaged(reason)),
+        Ok(Err(redb::Error::Corrupted(reason))) => Err(damaged(&reason)),
         Ok(Err(error)) => Err(StoreError::Io { path: path.to_owned(), reason: error.to_string() }),
-        Err(_) => Err(damaged("a page holds what redb never writes".to_owned())),
+        Err(_) => Err(damaged("a page holds what redb never writes")),
     }
 }
 

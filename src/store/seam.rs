@@ -79,7 +79,7 @@ pub enum StoreError {
     },
     /// It is damaged, or not ours.
     #[error(
-        "{} is damaged ({reason}); put a copy from before in its place, or move it away to go on without its history",
+        "{} is damaged ({reason}); put a backup in its place, or move it away to start without the windows of the past: totals stay",
         path.display()
     )]
     Damaged {

@@ -1,25 +1,27 @@
-//! The log of base windows since the last checkpoint: `ticks.log`, and `ticks-NNNNNN.log` for those that
-//! a checkpoint which is not committed yet makes superfluous.
+//! The log of base windows since the last checkpoint: `ticks.log`, then `ticks-000001.log` and so on. Each
+//! checkpoint begins a file; those before it go once it is committed.
 //!
 //! One record a second with a plain write: it survives the end of the process. What is in the log when a
-//! start finds it is played again over the checkpoint before it. Each record begins with its kind:
+//! start finds it is played again over the checkpoint before it. No file is ever renamed, so whichever of
+//! them the disk has after the loss of power, they tell the same in the same order. Each record begins with its kind:
 //!
 //! - 1, a series whose key begins a life: its number, the life, when it was born (seconds, zigzag), its
 //!   key;
 //! - 2, a row: the start of its window (seconds, zigzag), how far the log of observations is in it, flags
 //!   (1: tallyd was up for all of it; 2: the row is packed; 4: facts come first, behind their length), the row as [`Row::write_to`] has it; packed with zstd at level 1, behind its length;
-//! - 3, facts that changed between two rows.
+//! - 3, facts that changed between two rows;
+//! - 4, the first of its file: the checkpoint that the file begins at (seconds, zigzag).
 //!
 //! What a window led to stands in the record of its row: so both survive, or neither does, and is found
 //! again when the next one is judged.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::facts::Facts;
 use crate::counters::journal::{Found, Journal, OpenError};
+use crate::disk::{self, File};
 use crate::rollup::{Row, SeriesId};
 use crate::time::{Span, Timestamp, Window};
 use crate::varint::{self, Reader};
@@ -28,6 +30,7 @@ const MAGIC: [u8; 8] = *b"tallyTIC";
 const SERIES: u8 = 1;
 const ROW: u8 = 2;
 const FACTS: u8 = 3;
+const CHECKPOINT: u8 = 4;
 const COVERED: u8 = 1;
 const PACKED: u8 = 2;
 const WITH_FACTS: u8 = 4;
@@ -64,7 +67,8 @@ pub enum LogRecord {
     },
     /// Something changed between two windows.
     Facts(Facts),
-    /// A checkpoint was taken: what comes now is to be kept when it is committed.
+    /// A checkpoint was taken: what comes now is to be kept when it is committed, and what was before is
+    /// in the store then.
     Checkpoint {
         /// Of everything before this.
         at: Timestamp,
@@ -89,9 +93,9 @@ impl LogRecord {
 pub struct TickLog {
     dir: PathBuf,
     journal: Journal,
-    /// The number of the next file that is put aside, and those that are there.
-    next: u32,
-    aside: Vec<u32>,
+    /// The number of the file that is written to, and those before it that are there.
+    current: u32,
+    past: Vec<u32>,
 }
 
 impl TickLog {
@@ -110,28 +114,32 @@ impl TickLog {
             damaged += damaged_bytes;
             Ok(journal)
         };
-        let aside = aside(dir)?;
-        for number in &aside {
+        let mut past = numbers(dir)?;
+        let current = past.pop().unwrap_or(0);
+        for number in &past {
             read(&path_of(dir, *number))?;
         }
-        let journal = read(&dir.join("ticks.log"))?;
-        let next = aside.last().map_or(0, |last| last + 1);
-        Ok((Self { dir: dir.to_owned(), journal, next, aside }, damaged))
+        let journal = read(&path_of(dir, current))?;
+        disk::sync_dir(dir).map_err(OpenError::io(dir))?;
+        Ok((Self { dir: dir.to_owned(), journal, current, past }, damaged))
     }
 
     /// Whether `dir` holds a log that was begun.
     #[must_use]
     pub fn is_in(dir: &Path) -> bool {
-        std::fs::metadata(dir.join("ticks.log")).is_ok_and(|metadata| metadata.len() > 0)
+        let is_begun = |number| {
+            std::fs::metadata(path_of(dir, number)).is_ok_and(|metadata| metadata.len() > 0)
+        };
+        numbers(dir).is_ok_and(|numbers| numbers.into_iter().any(is_begun))
     }
 
-    /// Appends a record; a checkpoint puts what there is aside.
+    /// Appends a record; a checkpoint begins a file.
     ///
     /// # Errors
     /// What the system says; the log is as it was then.
     pub fn append(&mut self, record: &LogRecord) -> io::Result<()> {
         match record {
-            LogRecord::Checkpoint { .. } => self.put_aside(),
+            LogRecord::Checkpoint { at } => self.begin(*at),
             LogRecord::Series { id, life, born, key } => {
                 let mut head = vec![SERIES];
                 varint::put(&mut head, u64::from(id.0));
@@ -174,40 +182,42 @@ impl TickLog {
         }
     }
 
-    /// The new file is made whole under a name of its own first: where the disk is full there is still a
-    /// log to go on with, and to try again from.
-    fn put_aside(&mut self) -> io::Result<()> {
-        let (current, fresh) = (self.dir.join("ticks.log"), self.dir.join("ticks-new.log"));
-        let aside = path_of(&self.dir, self.next);
-        let (journal, _) = Journal::open(&fresh, MAGIC, |_| {}).map_err(io::Error::other)?;
-        // What is in the store will rest on what is in the old one.
-        self.journal.handle()?.sync_data()?;
-        std::fs::rename(&current, &aside)?;
-        if let Err(error) = std::fs::rename(&fresh, &current) {
-            std::fs::rename(&aside, &current)?;
-            return Err(error);
+    /// What is in the store will rest on what is in the old file, so that goes to the medium first. Where
+    /// the disk is full the old one is gone on with, and the next attempt begins with what this one left.
+    fn begin(&mut self, at: Timestamp) -> io::Result<()> {
+        self.journal.handle()?.sync()?;
+        let number = self.current.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
+        let path = path_of(&self.dir, number);
+        match disk::remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-        self.aside.push(self.next);
-        self.next += 1;
+        let (mut journal, _) = Journal::open(&path, MAGIC, |_| {}).map_err(io::Error::other)?;
+        let mut head = vec![CHECKPOINT];
+        varint::put(&mut head, varint::zigzag(at.as_secs()));
+        journal.append(&[&head])?;
+        disk::sync_dir(&self.dir)?;
+        self.past.push(self.current);
+        self.current = number;
         self.journal = journal;
         Ok(())
     }
 
-    /// How many files were put aside until now.
+    /// Where the log is now.
     #[must_use]
     pub fn mark(&self) -> u32 {
-        self.next
+        self.current
     }
 
-    /// Removes what was put aside before `mark`: it is committed.
+    /// Removes the files before `mark`: what is in them is committed.
     ///
     /// # Errors
     /// What the system says; what is left is tried again next time.
     pub fn forget(&mut self, mark: u32) -> io::Result<()> {
-        while let Some(number) = self.aside.first().copied().filter(|number| *number < mark) {
-            match std::fs::remove_file(path_of(&self.dir, number)) {
+        while let Some(number) = self.past.first().copied().filter(|number| *number < mark) {
+            match disk::remove(&path_of(&self.dir, number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.aside.remove(0),
+                _ => self.past.remove(0),
             };
         }
         Ok(())
@@ -223,19 +233,23 @@ impl TickLog {
 }
 
 fn path_of(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("ticks-{number:06}.log"))
+    match number {
+        0 => dir.join("ticks.log"),
+        number => dir.join(format!("ticks-{number:06}.log")),
+    }
 }
 
-/// The numbers of the files that were put aside, in order.
-fn aside(dir: &Path) -> Result<Vec<u32>, OpenError> {
-    let entries = std::fs::read_dir(dir).map_err(OpenError::io(dir))?;
-    let mut numbers: Vec<u32> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            name.to_str()?.strip_prefix("ticks-")?.strip_suffix(".log")?.parse().ok()
-        })
-        .collect();
+/// The numbers of the files that are there, in order.
+fn numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
+    let number = |name: &String| match name.as_str() {
+        "ticks.log" => Some(0),
+        name => {
+            let number = name.strip_prefix("ticks-")?.strip_suffix(".log")?.parse().ok();
+            number.filter(|number| *number > 0)
+        }
+    };
+    let names = disk::names(dir).map_err(OpenError::io(dir))?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -272,6 +286,10 @@ fn read_record(payload: &[u8]) -> Option<LogRecord> {
             Some(LogRecord::Row { row: Arc::new(row), is_covered, observed, facts })
         }
         FACTS => Facts::read(&mut reader).map(LogRecord::Facts),
+        CHECKPOINT => {
+            let at = Timestamp::from_secs(varint::unzigzag(reader.number()?));
+            Some(LogRecord::Checkpoint { at })
+        }
         _ => None,
     }
 }
@@ -302,6 +320,7 @@ mod tests {
         facts.remove(b"rb".to_vec());
         facts
     }
+    const CHECKPOINT_AT: LogRecord = LogRecord::Checkpoint { at: Timestamp::EPOCH };
 
     fn open(dir: &Path) -> (TickLog, Vec<LogRecord>) {
         let mut all = Vec::new();
@@ -322,41 +341,41 @@ mod tests {
         for record in &records {
             log.append(record).unwrap();
         }
-        log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
+        log.append(&CHECKPOINT_AT).unwrap();
         let mark = log.mark();
         log.append(&row(13, 1)).unwrap();
         drop(log);
         let (mut log, all) = open(dir.path());
         assert_eq!(all[..5], records);
-        assert_eq!(all[5..], [row(13, 1)]);
-        log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
+        assert_eq!(all[5..], [CHECKPOINT_AT, row(13, 1)]);
+        log.append(&CHECKPOINT_AT).unwrap();
         log.append(&row(14, 1)).unwrap();
         log.forget(mark).unwrap();
         drop(log);
         let (_, all) = open(dir.path());
-        assert_eq!(all, [row(13, 1), row(14, 1)]);
+        assert_eq!(all, [CHECKPOINT_AT, row(13, 1), CHECKPOINT_AT, row(14, 1)]);
     }
 
     #[test]
     fn a_checkpoint_that_finds_no_room_leaves_the_log_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let in_the_way = dir.path().join("ticks-new.log");
+        let in_the_way = dir.path().join("ticks-000001.log");
         let (mut log, _) = open(dir.path());
         log.append(&row(10, 3)).unwrap();
         std::fs::create_dir(&in_the_way).unwrap();
         for _ in 0..2 {
-            assert!(log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).is_err());
+            assert!(log.append(&CHECKPOINT_AT).is_err());
         }
         log.append(&row(11, 3)).unwrap();
         assert_eq!(log.mark(), 0);
         std::fs::remove_dir(&in_the_way).unwrap();
-        log.append(&LogRecord::Checkpoint { at: Timestamp::EPOCH }).unwrap();
+        log.append(&CHECKPOINT_AT).unwrap();
         log.append(&row(12, 3)).unwrap();
         drop(log);
         let (mut log, all) = open(dir.path());
-        assert_eq!(all, [row(10, 3), row(11, 3), row(12, 3)]);
+        assert_eq!(all, [row(10, 3), row(11, 3), CHECKPOINT_AT, row(12, 3)]);
         log.forget(1).unwrap();
         drop(log);
-        assert_eq!(open(dir.path()).1, [row(12, 3)]);
+        assert_eq!(open(dir.path()).1, [CHECKPOINT_AT, row(12, 3)]);
     }
 }

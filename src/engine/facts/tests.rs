@@ -2,7 +2,7 @@
 //! been none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Surroundings, parse};
 use crate::engine::Engine;
@@ -157,6 +157,18 @@ impl World {
         self.random % below
     }
 
+    /// The tick log that is written to.
+    fn newest_log(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.dir.path()).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        let number = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let rest = name.strip_prefix("ticks")?.strip_suffix(".log")?;
+            Some(rest.strip_prefix('-').map_or(0, |number| number.parse::<u32>().unwrap()))
+        };
+        files.filter(|path| number(path).is_some()).max_by_key(|path| number(path)).unwrap()
+    }
+
     /// A second, with all that the threads of a server do in it; up to `end`, where there is one.
     fn second(&mut self, second: u64, end: Option<End>) {
         traffic(self.engine(), second, self.now);
@@ -165,7 +177,8 @@ impl World {
         if end == Some(End::Ticked) {
             return self.restart();
         }
-        let log = self.dir.path().join("ticks.log");
+        // A checkpoint begins another file.
+        let log = self.newest_log();
         let len = |path: &Path| std::fs::metadata(path).unwrap().len();
         let before = len(&log);
         self.engine().write_log().unwrap();
@@ -443,7 +456,7 @@ fn what_a_safe_message_costs() {
     };
     let record = median(&mut |serial| {
         log.append(&LogRecord::Facts(facts(serial))).unwrap();
-        log.handle().unwrap().sync_data().unwrap();
+        log.handle().unwrap().sync().unwrap();
     });
     let commit = median(&mut |serial| {
         let facts = facts(serial);
