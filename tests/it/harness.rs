@@ -160,6 +160,11 @@ impl Server {
         assert!(sent.expect("kill runs").success());
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it is still there.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("it can be asked").is_none()

@@ -11,6 +11,7 @@
     reason = "tests are clients: they connect, wait, read the clock and say what they saw"
 )]
 
+mod big_store;
 mod conservation;
 mod crash;
 mod exposition;
