@@ -391,10 +391,17 @@ impl Keeper {
         let snapshot = self.store.snapshot()?;
         while let Some((width, extent)) = dead.front() {
             let tier = Tier { window: Span::from_secs(u64::from(*width)), keep: Span::ZERO };
-            snapshot.keys(&extent.prefix(&tier), &mut |key| {
+            let seen = snapshot.keys(&extent.prefix(&tier), &mut |key| {
                 changes.removals.push(key.to_vec());
                 changes.removals.len() < REMOVALS
-            })?;
+            });
+            if let Err(error @ StoreError::Damaged { .. }) = seen {
+                // It keeps its room, and holds nothing else up.
+                dead.pop_front();
+                self.change_lists(self.extents.clone(), dead, changes)?;
+                return Err(error);
+            }
+            seen?;
             if changes.removals.len() >= REMOVALS {
                 break;
             }
