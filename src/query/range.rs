@@ -342,21 +342,13 @@ impl View<'_> {
         read: &Result<Slices, ReadError>,
         group: usize,
     ) -> impl Iterator<Item = Reading> {
-        let finest = read.as_ref().ok().map(|slices| slices.finest);
         let (read, error) = match read {
             Ok(slices) => (Some(sums.windows(slices, group)), None),
             Err(error) => (None, Some(line.ends().map(move |_| unreadable(error)))),
         };
         let measured = read.into_iter().flatten();
-        // What was imported is known of its series alone.
-        let has_more = self.series.iter().any(|id| self.store.imported().get(*id).is_some());
-        let finest = finest.filter(|_| has_more);
-        let measured = measured.zip(line.ends()).map(move |((mut all, known), end)| {
-            let window = Window::ending(end, line.width);
-            let known =
-                finest.map_or(known, |finest| self.store.covered_of(finest, window, self.series));
-            self.measure(&mut all, known, line.width)
-        });
+        let measured =
+            measured.map(move |(mut all, known)| self.measure(&mut all, known, line.width));
         measured.chain(error.into_iter().flatten())
     }
 

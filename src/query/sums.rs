@@ -30,9 +30,8 @@ pub(super) struct Sums<'a> {
 pub(super) struct Slices {
     line: Line,
     all: Vec<u64>,
-    covered: Vec<Span>,
-    /// The tier that says what is covered.
-    pub(super) finest: usize,
+    /// Of each group, or once where it is the same of all.
+    covered: Vec<Vec<Span>>,
 }
 
 /// Whether sums alone tell what is asked of these series.
@@ -69,7 +68,29 @@ impl<'a> Sums<'a> {
             all.fill(0);
             self.add(line, finest, &mut all)?;
         }
-        Ok(Slices { line, all, covered: covered(self.store, line, finest), finest })
+        Ok(Slices { line, all, covered: self.covered(line, finest) })
+    }
+
+    /// How much of each window is known: where something was imported, of each group by itself.
+    fn covered(&self, line: Line, tier: usize) -> Vec<Vec<Span>> {
+        let whole = line.whole();
+        if self.store.covered(tier, whole) == whole.width() {
+            return vec![line.ends().map(|_| line.width).collect()];
+        }
+        let known = |series: &[SeriesId]| {
+            let window = |end| Window::ending(end, line.width);
+            line.ends().map(|end| self.store.covered_of(tier, window(end), series)).collect()
+        };
+        if self.store.imported().is_empty() {
+            return vec![known(&[])];
+        }
+        let mut groups: Vec<Vec<SeriesId>> = vec![Vec::new(); self.counters.len()];
+        for (id, group) in self.series.iter().zip(&self.groups) {
+            if let Some(series) = groups.get_mut(*group) {
+                series.push(*id);
+            }
+        }
+        groups.iter().map(|series| known(series)).collect()
     }
 
     /// Whether counts are all that there was.
@@ -91,7 +112,9 @@ impl<'a> Sums<'a> {
     ) -> impl Iterator<Item = (Merged, Span)> + use<'b> {
         let counters = self.counters.get(group).copied().unwrap_or(0);
         let sums = slices.windows(group);
-        sums.zip(&slices.covered).map(move |(sum, known)| (Merged::counted(counters, sum), *known))
+        let covered = slices.covered.get(group).or(slices.covered.first());
+        let covered = covered.map_or(&[][..], Vec::as_slice);
+        sums.zip(covered).map(move |(sum, known)| (Merged::counted(counters, sum), *known))
     }
 }
 
@@ -111,15 +134,6 @@ pub(super) fn coarsest(store: &Windows, line: Line, finest: usize) -> usize {
 
 fn width(store: &Windows, tier: usize) -> Span {
     store.tiers().get(tier).map_or(Span::SECOND, |tier| tier.window)
-}
-
-/// How much of each window is known.
-fn covered(store: &Windows, line: Line, tier: usize) -> Vec<Span> {
-    let whole = line.whole();
-    if store.covered(tier, whole) == whole.width() {
-        return line.ends().map(|_| line.width).collect();
-    }
-    line.ends().map(|end| store.covered(tier, Window::ending(end, line.width))).collect()
 }
 
 /// Where the windows of a tier lie in the slices of a line.

@@ -43,6 +43,12 @@ impl Imported {
         self.of.get(&series).map(|import| &**import)
     }
 
+    /// Whether nothing was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
     /// Takes in what is imported of a series now.
     pub fn put(&mut self, series: SeriesId, import: Import) {
         self.of.insert(series, Arc::new(import));
@@ -56,7 +62,8 @@ impl Imported {
     /// How much more of `range` is known of these series together than `coverage` says.
     #[must_use]
     pub fn beyond(&self, coverage: &Coverage, range: Window, series: &[SeriesId]) -> Span {
-        if self.of.is_empty() || coverage.within(range) == range.width() {
+        // No series would be known wherever all of none were imported.
+        if self.of.is_empty() || series.is_empty() || coverage.within(range) == range.width() {
             return Span::ZERO;
         }
         let mut common = vec![range];

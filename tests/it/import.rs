@@ -68,6 +68,19 @@ fn history_of_elsewhere_is_asked_for_as_if_it_was_counted_here() {
         assert!((asked - expect).abs() < 1e-6, "{asked} by {step}, and not {expect}");
     }
 
+    // All of it is known, as if tallyd had been up; of what was not imported nothing is.
+    for (series, is_known) in [("orders", true), ("orders;region=us", true), ("*", false)] {
+        if !is_known {
+            assert_eq!(server.client().ask("incr other 1\r\n"), "1");
+            eventually("the other", || {
+                server.get("/metrics").1.contains("other_total").then_some(())
+            });
+        }
+        let path =
+            format!("/api/v1/measure?series={series}&measure=sum&from={first}&to={until}&step=1h");
+        assert_eq!(!server.get(&path).1.contains("at_least"), is_known, "{series}");
+    }
+
     // What is there is not doubled; from standard input, and after a kill.
     let mut server = server;
     server.kill();
