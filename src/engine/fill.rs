@@ -93,6 +93,9 @@ impl Engine {
                 let width = windows.tiers().get(fill.tier).map(|tier| tier.window);
                 let width = width.unwrap_or_default();
                 tracing::info!("the tier of {width} has its history from {} on", fill.range.start);
+                drop(state);
+                self.show(keeper)?;
+                self.state().rules.renew();
                 Ok(true)
             }
         }

@@ -177,7 +177,7 @@ impl Engine {
         }
         let shown = self.show(&keeper);
         // The windows that rules keep know nothing of it.
-        self.state().rules.reread();
+        self.state().rules.renew();
         done?;
         shown.map_err(EditError::from)?;
         Ok(made.outcome)

@@ -316,3 +316,40 @@ fn moved_windows_are_what_is_looked_at() {
 fn cases() -> u32 {
     std::env::var("TALLYD_TEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
 }
+
+#[test]
+fn what_is_imported_is_seen_at_the_next_tick() {
+    let sum = |series: &str, window, against| Rule {
+        series: series.parse().unwrap(),
+        window: Span::from_secs(window),
+        against,
+        change: Change::Absolute,
+        ..crate::notify::tests::rule("any")
+    };
+    let ago = Some(Against::Ago(Span::from_secs(1200)));
+    let mut world = World::new(vec![sum("c", 60, ago), sum("d", 3000, None)], false);
+    let step = Step { touched: vec![(3, Touch::Incr(1))], clock: Clock::Second, keeps: true };
+    let seen = |world: &World| {
+        world.engine.view(|view| {
+            let states = view.rules.iter().flat_map(Active::instances);
+            states.map(|(_, state)| state.observation).collect::<Vec<_>>()
+        })
+    };
+    for _ in 0..600 {
+        world.play(&step);
+    }
+    let unjudged = Observation::Unjudged(crate::query::Reason::NoReference);
+    assert_eq!(seen(&world), [unjudged, Observation::NeverSeen]);
+    let points = |minutes: std::ops::Range<u64>| {
+        minutes.map(|at| Point { at: START - Span::from_secs(at * 60), bits: 5 }).rev().collect()
+    };
+    let series: Vec<_> =
+        ["c", "d;h=a"].map(|key| (Box::from(key.as_bytes()), points(5..31))).into();
+    let (step_of, overwrite) = (Span::from_secs(60), false);
+    let batch = Batch { kind: Kind::Counter, step: step_of, overwrite, series };
+    world.engine.import(&batch).unwrap();
+    world.play(&step);
+    let [change, total] = seen(&world)[..] else { panic!("two rules") };
+    assert_eq!(change, Observation::Value { value: 55.0, covered: 1.0 });
+    assert_ne!(total, Observation::NeverSeen);
+}

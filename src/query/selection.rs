@@ -88,6 +88,11 @@ impl Selection {
         &self.pattern
     }
 
+    /// So many groups are allowed.
+    pub(super) const fn groups_max(&self) -> usize {
+        self.found.groups_max
+    }
+
     /// So many series of the catalogue were looked at.
     pub(super) const fn seen(&self) -> usize {
         self.seen

@@ -36,6 +36,8 @@ pub struct Rules {
     /// Finds what a new series concerns: under twice the place of a rule its series, under the next
     /// number those that it is divided by.
     router: Router,
+    /// Windows of the past have changed.
+    is_stale: bool,
     evaluated: Option<Timestamp>,
     /// Keys of facts that nobody needs any more.
     gone: Vec<Vec<u8>>,
@@ -110,12 +112,32 @@ impl Rules {
         });
         let router = Router::new(patterns);
         let depends_on = rules.iter().map(depends_on).collect();
-        Self { active, depends_on, watch, router, evaluated: None, gone: Vec::new() }
+        let (is_stale, evaluated, gone) = (false, None, Vec::new());
+        Self { active, depends_on, watch, router, is_stale, evaluated, gone }
+    }
+
+    /// Has all windows read anew at the next evaluation: those of the past have changed.
+    pub fn renew(&mut self) {
+        self.is_stale = true;
+    }
+
+    fn start_over(&mut self) {
+        let Self { active, watch, router, .. } = self;
+        watch.start_over();
+        for Active { standing, over, .. } in active {
+            for standing in iter::once(standing).chain(over) {
+                standing.start_over(watch);
+            }
+        }
+        router.have_seen(0);
     }
 
     /// Reads what rules ask about up to `instant`, the end of the last closed base window, and evaluates
     /// none: so that the first evaluation has no more to do than any other.
     pub fn prepare(&mut self, store: &Windows, catalogue: &Catalogue, instant: Timestamp) {
+        if std::mem::take(&mut self.is_stale) {
+            self.start_over();
+        }
         self.follow(catalogue);
         self.watch.advance(store, instant);
     }
@@ -193,11 +215,6 @@ impl Rules {
                 active.quieten(is_quiet, now, events);
             }
         }
-    }
-
-    /// Has every window that is kept read anew: the past has changed.
-    pub fn reread(&mut self) {
-        self.watch.forget();
     }
 
     /// When rules were last evaluated.

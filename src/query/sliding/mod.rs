@@ -128,8 +128,13 @@ impl Watch {
         }
     }
 
-    /// Has every window read anew: what is kept of the past has changed.
-    pub fn forget(&mut self) {
+    /// As it was when it was new.
+    pub fn start_over(&mut self) {
+        *self = Self::new(&self.tiers);
+    }
+
+    /// Has every window read anew.
+    fn forget(&mut self) {
         self.tracks.iter_mut().for_each(Track::clear);
         self.recent = Recent::new(self.tiers.len());
     }

@@ -34,6 +34,13 @@ impl Standing {
         Self { question, selection, plan, slots: Vec::new() }
     }
 
+    /// As it was when it was new: the windows of the past have changed, or what is known of its series.
+    pub fn start_over(&mut self, watch: &mut Watch) {
+        let (pattern, by) = (self.pattern().clone(), self.selection.by().to_vec());
+        let groups_max = self.selection.groups_max();
+        *self = Self::new(self.question.clone(), pattern, by, groups_max, watch);
+    }
+
     /// What is asked.
     #[must_use]
     pub fn question(&self) -> &Question {
