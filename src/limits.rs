@@ -219,6 +219,25 @@ pub const MEASURE_SLICES: usize = 100_000;
 /// Such slices that hold a sum alone, of eight bytes, over all lines that are read together.
 pub const MEASURE_SUMS: usize = 1_000_000;
 
+/// Times at which rules would have fired that one backtest lists, of some 150 bytes each; the others are
+/// counted.
+pub const BACKTEST_FIRINGS: usize = 20_000;
+
+/// Observations that a backtest makes before it steps a rule with them, of 24 bytes each.
+pub const BACKTEST_BLOCK: usize = 1_000_000;
+
+/// The same by the series that they are made of.
+pub const BACKTEST_BLOCK_SERIES: usize = 20_000_000;
+
+/// Rules that are sent for a backtest, in bytes: some three thousand.
+pub const BACKTEST_BODY_BYTES: usize = 1024 * 1024;
+
+/// How long one backtest may take, in seconds; an HTTP connection is served for longer.
+pub const BACKTEST_SECS: u64 = 60;
+
+/// What a command reads of its answer, in bytes: all times that are listed, with the longest names.
+pub const BACKTEST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
 

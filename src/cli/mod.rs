@@ -119,7 +119,8 @@ enum Command {
     /// See how rules stand, and prove what they do.
     #[command(
         subcommand,
-        after_help = "Examples:\n  tallyd rules list\n  tallyd rules test orders-test.toml"
+        after_help = "Examples:\n  tallyd rules list\n  tallyd rules test orders-test.toml\n  \
+                      tallyd rules backtest --from -30d"
     )]
     Rules(RulesCommand),
 }
@@ -305,6 +306,42 @@ enum ConfigCommand {
     },
 }
 
+/// What `rules backtest` takes.
+#[derive(Args, Debug)]
+struct BacktestArgs {
+    /// The name of a rule; without it all of them.
+    rule: Option<String>,
+    /// Where it begins: -30d, 2026-01-05T00:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    from: String,
+    /// Where it ends.
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, default_value = "now")]
+    to: String,
+    /// A configuration file whose rules are played; without it those that the server runs.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = TextFormat::Text)]
+    format: TextFormat,
+    /// Where the server answers HTTP.
+    #[arg(
+        long,
+        env = "TALLYD_SERVER",
+        default_value = "http://127.0.0.1:8311",
+        value_name = "URL"
+    )]
+    server: String,
+}
+
+/// How an answer is printed that is no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TextFormat {
+    /// For people.
+    Text,
+    /// As the server gives it.
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum RulesCommand {
     /// Print the rules of a running server with their states, a line each.
@@ -325,6 +362,17 @@ enum RulesCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Say when rules would have fired, over the history that a running server has.
+    #[command(
+        after_help = "The server plays its own rules, or those of a file that it does not run yet: with the same \
+                      code that judges live, at the resolution that is kept of each time, which is said. \
+                      Nobody is told anything; messages are counted as they would have been sent.\n\n\
+                      It exits with 0; with 1 when there is no such rule; with 2 when the file or the question \
+                      is wrong; with 3 when the server does not answer.\n\n\
+                      Examples:\n  tallyd rules backtest errors-high --from -30d\n  \
+                      tallyd rules backtest --from -1w --config tallyd-new.toml"
+    )]
+    Backtest(BacktestArgs),
     /// Play the cases of a file against rules, under a clock of their own.
     #[command(
         after_help = "Each [[test]] says what happens to some series and what its rules, or those of a \
@@ -371,6 +419,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Rules(command)) => match command {
             RulesCommand::List { server } => rules::list(&server),
             RulesCommand::Show { rule, server } => rules::show(&rule, &server),
+            RulesCommand::Backtest(args) => rules::backtest(&args),
             RulesCommand::Test { file } => rules::test(&file),
         },
     }

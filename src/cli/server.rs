@@ -1,4 +1,4 @@
-//! How a command speaks to a running server: one GET, with a bound on time and on the answer; or on the
+//! How a command speaks to a running server: one request, with a bound on time and on the answer; or on the
 //! time between two pieces of it, where it is long.
 
 use std::time::Duration;
@@ -67,6 +67,29 @@ fn within(
         Ok(answer) => answer.map_err(|error| format!("tallyd at {server} {error}")),
         Err(_) => Err(format!("tallyd at {server} did not answer within {} s", timeout.as_secs())),
     }
+}
+
+/// The answer to a POST of a text that may take a while: `waiting` hears each second how many have passed.
+pub(super) fn post_and_wait(
+    url: reqwest::Url,
+    server: &str,
+    timeout: Duration,
+    body: String,
+    bytes_max: usize,
+    mut waiting: impl FnMut(u64),
+) -> Result<Answer, String> {
+    runtime()?.block_on(async {
+        let request = client(url.scheme())?.post(url).body(body);
+        let mut asked = std::pin::pin!(fetch(request, bytes_max));
+        for second in 1..=timeout.as_secs() {
+            let answer = tokio::time::timeout(Duration::from_secs(1), asked.as_mut()).await;
+            if let Ok(answer) = answer {
+                return answer.map_err(|error| format!("tallyd at {server} {error}"));
+            }
+            waiting(second);
+        }
+        Err(format!("tallyd at {server} did not answer within {} s", timeout.as_secs()))
+    })
 }
 
 /// Hands the answer to a GET to `each` piece by piece, until that fails or all of it has come. `Err`

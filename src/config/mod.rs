@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::limits;
+use crate::time::Span;
 use read::Reader;
 use section::Section;
 use sink::Sink;
@@ -126,6 +127,32 @@ fn text_of(path: &Path, surroundings: &Surroundings<'_>) -> Result<String, LoadE
         let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         LoadError::NotUtf8 { path: here(), line: 1 + valid.filter(|byte| **byte == b'\n').count() }
     })
+}
+
+/// The rules of a text, with the schedules and metrics that are in it; the rest of it is not read. They may
+/// tell anybody. `reach` is how long the longest tier keeps its windows.
+///
+/// # Errors
+/// Every problem of these, in the order of its lines.
+pub fn parse_rules(text: &str, reach: Span) -> Result<Vec<Rule>, Problems> {
+    let (tree, syntax) = DeTable::parse_recoverable(text);
+    let sink = Sink::new(&syntax);
+    let mut root = Section::root(tree.get_ref(), &sink);
+    root.only(&["rule", "schedule", "metric"]);
+    let metrics = metric::metrics(&mut root, &sink);
+    let schedules = schedule::schedules(&mut root, &sink);
+    let context = rule::Context {
+        contacts: None,
+        schedules: &schedules,
+        metrics: &metrics,
+        reach,
+        somebody_by_default: true,
+        sink: &sink,
+    };
+    let rules = rule::rules(&mut root, &context);
+    drop(root);
+    let (errors, _) = sink.finish(text, Path::new("rules"));
+    if errors.is_empty() { Ok(rules) } else { Err(errors) }
 }
 
 /// Checks the text of a configuration file. `origin` is its path: messages name it, and relative

@@ -80,6 +80,11 @@ impl<'a> Section<'a> {
         Self { title, place, entries, asked: Vec::new(), sink }
     }
 
+    /// Leaves everything else unread, and unreported.
+    pub(super) fn only(&mut self, keys: &[&str]) {
+        self.entries.retain(|entry| keys.contains(&entry.key));
+    }
+
     /// Where it begins: its header, or its braces.
     pub(super) fn place(&self) -> Place {
         self.place

@@ -7,6 +7,7 @@
 //! [`tick`]: Engine::tick
 
 mod apply;
+mod backtest;
 mod backup;
 mod facts;
 mod fill;
@@ -37,6 +38,7 @@ use crate::time::{Span, Timestamp, Window};
 use state::State;
 
 pub use apply::apply;
+pub use backtest::{DEFAULT_CONTACT, Firing, Part, Stopped, Tested};
 pub use backup::{BackupError, Contents, Frozen, Restore, RestoreError};
 pub use history::{Found, OpenError};
 pub use import::{Batch, ImportError, Importable, Outcome as ImportOutcome, Point};

@@ -10,6 +10,7 @@ use crate::query::{Observation, Question, Range};
 use crate::rollup::Record;
 use crate::rules::Level;
 
+mod backtest;
 mod rules;
 
 /// A config of rules written as a file would.

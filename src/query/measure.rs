@@ -32,6 +32,7 @@ pub(super) struct View<'a> {
 }
 
 /// The answer for one window, before anybody asks whether it may be judged.
+#[derive(Clone, Copy)]
 pub(super) struct Reading {
     /// `None` where nothing was set.
     pub(super) value: Option<f64>,

@@ -5,6 +5,7 @@
 //! compare with. The same instant gives the same observation whenever it is asked, as long as the
 //! tier that it is read from still holds the windows. This module does not know rules.
 
+mod course;
 mod facts;
 mod measure;
 mod range;
@@ -13,6 +14,7 @@ mod share;
 mod sliding;
 mod sums;
 
+pub use course::Course;
 pub use facts::{Facts, Selected};
 pub use range::Range;
 pub use selection::{Group, Selection, TooManyGroups};
@@ -162,7 +164,7 @@ impl Question {
 
     /// How far back that window may lie. The question alone says so and no instant, so that the tier
     /// which it is read from does not change with the clocks.
-    fn reach(&self, against: Against) -> Span {
+    pub(crate) fn reach(&self, against: Against) -> Span {
         match against {
             Against::Previous => self.window,
             Against::Ago(span) if self.zone.is_none() => span,

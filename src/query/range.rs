@@ -185,11 +185,11 @@ impl Range {
     }
 
     /// How long ago the first window began.
-    fn age(self, question: &Question) -> Span {
+    pub(super) fn age(self, question: &Question) -> Span {
         self.now.since(self.span.start + self.step - question.window)
     }
 
-    fn line(self, question: &Question) -> Line {
+    pub(super) fn line(self, question: &Question) -> Line {
         let (first, points) = (self.span.start + self.step, self.points());
         Line { first, step: self.step, points, width: question.window }
     }
@@ -212,7 +212,7 @@ impl Range {
 }
 
 /// The width of the windows of the finest tier that keeps them for `age`.
-fn width(store: &Windows, age: Span) -> Span {
+pub(super) fn width(store: &Windows, age: Span) -> Span {
     store.tiers().get(tier_for(store.tiers(), age)).map_or(Span::SECOND, |tier| tier.window)
 }
 
@@ -220,10 +220,10 @@ fn width(store: &Windows, age: Span) -> Span {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
     /// The end of the first.
-    first: Timestamp,
+    pub(super) first: Timestamp,
     /// From the end of one to the end of the next.
     pub(super) step: Span,
-    points: usize,
+    pub(super) points: usize,
     pub(super) width: Span,
 }
 
@@ -278,13 +278,13 @@ impl Line {
         Self { first: self.first + self.after(from as u64), points, ..self }
     }
 
-    fn back(self, ago: Span) -> Self {
+    pub(super) fn back(self, ago: Span) -> Self {
         Self { first: self.first - ago, ..self }
     }
 
     /// The points in parts, each with how far back the windows lie that its points are compared with:
     /// one part, but where the zone turned its clocks.
-    fn runs(self, question: &Question, against: Against) -> Vec<(Self, Span)> {
+    pub(super) fn runs(self, question: &Question, against: Against) -> Vec<(Self, Span)> {
         let mut runs: Vec<(Self, Span)> = Vec::new();
         if question.zone.is_none() {
             return vec![(self, question.reach(against))];
@@ -353,7 +353,7 @@ impl View<'_> {
     }
 
     /// A reading of each window of the line.
-    fn sweep(&self, line: Line, age: Span) -> Vec<Reading> {
+    pub(super) fn sweep(&self, line: Line, age: Span) -> Vec<Reading> {
         let (tier, _) = self.tier(age);
         let room = if self.question.measure.quantile().is_some() { SPREADS } else { line.points };
         let parts = (0..line.points).step_by(room.max(1)).map(|from| line.part(from, room));

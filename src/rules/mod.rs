@@ -7,6 +7,7 @@
 
 mod kept;
 mod meaning;
+mod replay;
 pub mod state;
 pub mod wording;
 

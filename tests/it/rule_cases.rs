@@ -84,6 +84,53 @@ fn a_file_that_is_wrong_is_told_apart() {
 }
 
 #[test]
+fn rules_are_played_over_the_history_of_a_running_server() {
+    let server = Server::start(
+        "[[rule]]\nname = \"high\"\nseries = \"errors\"\nmeasure = \"sum\"\nwindow = \"10s\"\n\
+         critical = { above = 3 }\n",
+    );
+    let ask = |arguments: &[&str]| {
+        let mut tallyd = Command::new(binary());
+        tallyd
+            .args(["rules", "backtest"])
+            .args(arguments)
+            .env("TALLYD_SERVER", format!("http://{}", server.http));
+        let Output { status, stdout, stderr } = tallyd.output().expect("it runs");
+        (status.code(), text(&stdout) + &text(&stderr))
+    };
+    assert_eq!(server.client().ask("incr errors 5\r\n"), "5");
+    let said = eventually("it has fired", || {
+        let (code, said) = ask(&["high", "--from", "-1h"]);
+        assert_eq!(code, Some(0), "{said}");
+        said.starts_with("high: would have fired once; ").then_some(said)
+    });
+    assert!(said.contains("\n  played 1h at 1s (") && said.contains(", worst 5\n"), "{said}");
+    let (code, said) = ask(&["--from", "-1h", "--format", "json"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("\"rule\":\"high\"") && said.contains("\"level\":\"critical\""),
+        "{said}"
+    );
+    assert_eq!(ask(&["hihg", "--from", "-1h"]).0, Some(1));
+    assert_eq!(ask(&["--from", "yesterday"]).0, Some(2));
+    assert_eq!(ask(&["--from", "-1h", "--server", "http://127.0.0.1:9"]).0, Some(3));
+
+    let file = server.dir().join("new.toml");
+    let rule = "[server]\ndata_dir = \"x\"\n[[contact]]\nname = \"lead\"\nwebhook = \"http://127.0.0.1:9/\"\n\
+                [[rule]]\nname = \"calm\"\nseries = \"errors\"\nmeasure = \"sum\"\n\
+                critical = { above = 30 }\nnotify = [\"lead\"]\n";
+    std::fs::write(&file, rule).expect("it can be written");
+    let path = file.to_string_lossy();
+    let (code, said) = ask(&["--from", "-1h", "--config", &path]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("calm: would not have fired; 0.0 messages a week\n"), "{said}");
+    std::fs::write(&file, rule.replace("above", "abvoe")).expect("it can be written");
+    let (code, said) = ask(&["--from", "-1h", "--config", &path]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("abvoe"), "{said}");
+}
+
+#[test]
 fn rules_of_a_running_server_are_listed_and_shown() {
     let server = Server::start(
         "[[rule]]\nname = \"high\"\nseries = \"errors\"\nby = [\"host\"]\nmeasure = \"sum\"\nwindow = \"1h\"\n\

@@ -25,8 +25,12 @@ const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Turns away what may not ask.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let is_import = request.uri().path() == super::import::PATH && request.method() == Method::POST;
-    let most = if is_import { limits::IMPORT_BODY_BYTES } else { limits::HTTP_BODY_BYTES };
+    let is_post = request.method() == Method::POST;
+    let most = match request.uri().path() {
+        super::backtest::PATH if is_post => limits::BACKTEST_BODY_BYTES,
+        super::import::PATH if is_post => limits::IMPORT_BODY_BYTES,
+        _ => limits::HTTP_BODY_BYTES,
+    };
     match judge(request.headers(), most) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),

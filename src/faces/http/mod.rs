@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod asked;
+mod backtest;
 mod backup;
 mod chart;
 mod import;
@@ -191,6 +192,12 @@ fn router(shared: Shared) -> Router {
         .route(
             import::PATH,
             get(import::about).post(import::take).with_state(import::Desk::new(shared.clone())),
+        )
+        .route(
+            backtest::PATH,
+            post(backtest::answer)
+                .fallback(async || Problem::NotPosted)
+                .with_state(backtest::Desk::new(shared.clone())),
         )
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/alerts", get(api::alerts))

@@ -1,0 +1,262 @@
+//! Rules over stored history against the same rules live, over random traffic.
+
+use super::*;
+use crate::config::Surroundings;
+use crate::engine::{Firing, Tested};
+use crate::rules::Level;
+use proptest::prelude::*;
+
+const START: i64 = 1_767_571_200;
+
+const CONTACT: &str = "[[contact]]\nname = 'oncall'\nwebhook = 'http://127.0.0.1/'\n\
+                       [notify]\ndefault = ['oncall']\n";
+
+fn world(rules: &str) -> World {
+    let loaded =
+        config::parse(&format!("{CONTACT}{rules}"), Path::new("t.toml"), &Surroundings::none());
+    let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
+    let now = Timestamp::from_secs(START);
+    World { engine: Engine::new(&config, now), now }
+}
+
+impl World {
+    /// A second in which closed windows are put into chunks as well; the changes and the messages of it.
+    fn kept_second(&mut self) -> (Vec<StateChange>, usize) {
+        self.now = self.now + Span::SECOND;
+        let ticked = self.engine.tick(self.now);
+        while self.engine.keep(self.now).unwrap() {}
+        // Delivered at once, as a backtest takes it: what waits for its courier would be told together.
+        for delivery in self.engine.due(self.now, 1000) {
+            self.engine.settle(delivery.id, &crate::notify::Outcome::Delivered, self.now);
+        }
+        (ticked.changes, ticked.messages.len())
+    }
+
+    fn tested(&self) -> Vec<Tested> {
+        let span = Window { start: Timestamp::from_secs(START), end: self.now };
+        self.engine.backtest(&self.engine.rules(), None, span, &|| true).unwrap()
+    }
+}
+
+/// Rules of every measure and kind of judgement, with a chance to fire.
+const RULES: &str = "
+[[schedule]]
+name = 'shift'
+zone = 'Europe/Berlin'
+times = ['Mon 01:05-01:20', 'Mon 01:30-01:45']
+[[metric]]
+match = 'ms'
+kind = 'distribution'
+[[rule]]
+name = 'sum'
+series = 'n'
+measure = 'sum'
+window = '20s'
+warning = { above = 30, clear = 20 }
+critical = { above = 45, clear = 25, for = '5s' }
+[[rule]]
+name = 'by'
+series = 'n'
+by = ['h']
+measure = 'rate'
+window = '1m'
+every = '10s'
+critical = { below = 0.4, clear = 0.6, for = '20s' }
+flapping = { changes = 2, within = '3m' }
+[[rule]]
+name = 'drop'
+series = 'n'
+measure = 'sum'
+window = '1m'
+against = 'previous'
+change = 'percent'
+floor = 5
+critical = { below = -30, clear = -10 }
+schedule = 'shift'
+[[rule]]
+name = 'share'
+series = 'n;h=a'
+over = 'n'
+measure = 'sum'
+window = '30s'
+every = '3s'
+critical = { above = 0.5, clear = 0.4, of = [2, 3] }
+[[rule]]
+name = 'least'
+series = 'n'
+measure = 'mean'
+window = '15s'
+every = '5s'
+critical = { above = 0.6 }
+[[rule.when]]
+schedule = 'shift'
+critical = { above = 0.9 }
+[[rule]]
+name = 'gauge'
+series = 'g'
+measure = 'last'
+window = '10s'
+missing = { after = '15s', state = 'unknown' }
+critical = { above = 80, clear = 70 }
+depends_on = ['sum']
+[[rule]]
+name = 'slow'
+series = 'ms'
+measure = 'p90'
+window = '30s'
+critical = { above = 90, clear = 80 }
+[[rule]]
+name = 'day'
+series = 'n'
+measure = 'max'
+window = '10s'
+every = '7s'
+critical = { above = 8 }
+";
+
+/// A hundred times: how long it goes on, and how likely an increment, a gauge, a value is then; or that
+/// tallyd is down.
+fn traffic() -> impl Strategy<Value = Vec<(u64, u8, bool)>> {
+    prop::collection::vec((1..90_u64, 0..10_u8, prop::bool::weighted(0.08)), 40..80)
+}
+
+/// Plays the traffic for at most an hour; the changes, and how many messages there were.
+fn play(world: &mut World, traffic: &[(u64, u8, bool)], mut seed: u64) -> (Vec<String>, usize) {
+    let end = world.now + Span::from_secs(3600);
+    let (mut changes, mut messages) = (Vec::new(), 0);
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for (secs, often, is_down) in traffic {
+        if *is_down {
+            world.now = world.now + Span::from_secs(*secs);
+            continue;
+        }
+        for _ in 0..*secs {
+            if world.now >= end {
+                return (changes, messages);
+            }
+            for host in ["a", "b", "c"] {
+                if random(12) < u64::from(*often) {
+                    world.send(&format!("incr n;h={host} {}\r\n", 1 + random(4)));
+                }
+            }
+            for key in ["g", "ms"] {
+                if random(30) < u64::from(*often) {
+                    let value = random(100).to_string();
+                    world.send(&format!("set {key} 0 0 {}\r\n{value}\r\n", value.len()));
+                }
+            }
+            let (all, sent) = world.kept_second();
+            let now = world.now;
+            changes.extend(all.iter().map(|change| told(now, change)));
+            messages += sent;
+        }
+    }
+    (changes, messages)
+}
+
+fn told(at: Timestamp, change: &StateChange) -> String {
+    let StateChange { title, from, to, value } = change;
+    let at = at.as_secs() - START;
+    format!("{at} {title} {} {} {value:?}", from.word(), to.word())
+}
+
+#[test]
+fn a_firing_has_a_beginning_an_end_a_worst_value_and_its_messages() {
+    let mut world = world(
+        "[[rule]]\nname = 'errors'\nseries = 'errors'\nby = ['h']\nmeasure = 'sum'\nwindow = '10s'\n\
+         warning = { above = 5 }\ncritical = { above = 10, clear = 5 }\n",
+    );
+    world.seconds(60, "");
+    world.seconds(5, "incr errors;h=a 2\r\n");
+    world.seconds(5, "incr errors;h=a 3\r\n");
+    world.seconds(50, "");
+    world.seconds(4, "incr errors;h=b 2\r\n");
+    let tested = world.tested().remove(0);
+    let at = |secs| Timestamp::from_secs(START + secs);
+    let firing = |host, level, begin, end: Option<i64>, worst| Firing {
+        title: format!("errors{{h={host}}}"),
+        level,
+        begin: at(begin),
+        end: end.map(at),
+        worst: Some(worst),
+    };
+    assert_eq!(
+        tested.firings,
+        [
+            firing("a", Level::Critical, 63, Some(79), 25.0),
+            firing("b", Level::Warning, 123, None, 8.0)
+        ]
+    );
+    let told = [(crate::engine::DEFAULT_CONTACT.to_owned(), 4)];
+    assert_eq!(tested.messages, told.into(), "warning, critical, recovery, and the other warning");
+    let (width, every) = (Some(Span::SECOND), Some(Span::SECOND));
+    let span = Window { start: at(0), end: world.now };
+    assert_eq!(tested.parts, [crate::engine::Part { span, width, every, known: span.width() }]);
+}
+
+#[test]
+fn what_is_kept_more_coarsely_than_the_rule_asks_is_not_judged() {
+    let mut world = world(
+        "[[tier]]\nwindow = '1s'\nkeep = '2m'\n[[tier]]\nwindow = '10s'\nkeep = '10m'\n\
+         [[tier]]\nwindow = '1m'\nkeep = '30d'\n[[rule]]\nname = 'errors'\nseries = 'errors'\n\
+         measure = 'sum'\nwindow = '20s'\ncritical = { above = 10 }\n",
+    );
+    for _ in 0..30 {
+        world.seconds(50, "");
+        world.seconds(10, "incr errors 2\r\n");
+    }
+    let tested = world.tested().remove(0);
+    let every: Vec<_> = tested.parts.iter().map(|part| (part.width, part.every)).collect();
+    let secs = |secs| Some(Span::from_secs(secs));
+    assert_eq!(every, [(secs(60), None), (secs(10), secs(10)), (secs(1), secs(1))]);
+    let length = |at: usize| tested.parts[at].span.width();
+    assert_eq!([length(1), length(2)], [Span::from_secs(480), Span::from_secs(100)]);
+    assert_eq!(tested.fired, 10, "each minute of the last ten once: {tested:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3))]
+
+    #[test]
+    fn what_the_finest_tier_covers_is_what_happened_live(
+        traffic in traffic(),
+        seed in 1..u64::MAX,
+    ) {
+        let mut world = world(RULES);
+        let (live, sent) = play(&mut world, &traffic, seed);
+        let rules = world.engine.rules();
+        let span = Window { start: Timestamp::from_secs(START), end: world.now };
+        let (mut again, mut messages) = (Vec::new(), 0);
+        for rule in &rules {
+            let mut each = |event: &Event| {
+                again.extend(StateChange::of(event).map(|change| told(event.transition.at, &change)));
+            };
+            let tested =
+                world.engine.backtest_one(&rules, rule, span, 1000, &|| true, &mut each).unwrap();
+            messages += tested.messages.values().sum::<u64>();
+        }
+        // Live, what several rules tell at once is one message.
+        prop_assert!(messages >= sent as u64, "{messages} are fewer than {sent}");
+        prop_assert!(live.len() > 20, "hardly anything happened");
+        let at = |line: &String| line.split_once(' ').unwrap().0.parse::<i64>().unwrap();
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort_by_key(|line| (at(line), line.clone()));
+            lines
+        };
+        let (live, again) = (sorted(live), sorted(again));
+        let only = |a: &[String], b: &[String]| {
+            a.iter().filter(|line| !b.contains(line)).take(5).cloned().collect::<Vec<_>>()
+        };
+        prop_assert!(
+            live == again,
+            "live alone: {:?}\nagain alone: {:?}",
+            only(&live, &again),
+            only(&again, &live)
+        );
+    }
+}
