@@ -213,11 +213,17 @@ impl Tape {
     }
 }
 
-/// How much of a window is known in the tier of this width.
+/// How much of a window is known in the tier of this width, of the group of which most is known.
 fn known(past: &Past, window: Window, width: Span) -> Span {
     let tiers = past.windows.tiers();
     let tier = tiers.iter().position(|tier| tier.window == width).unwrap_or(0);
-    past.windows.covered(tier, window)
+    let covered = past.windows.covered(tier, window);
+    if covered == window.width() {
+        return covered;
+    }
+    let groups = past.groups.iter().filter(|(_, ids)| !ids.is_empty());
+    let known = groups.map(|(_, ids)| past.windows.covered_of(tier, window, ids));
+    known.fold(covered, Span::max)
 }
 
 /// The stretches of a span, from old to young. Along each of them the windows are read from one tier, and
