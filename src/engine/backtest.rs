@@ -14,7 +14,7 @@ use super::{Engine, Past, TooMuch};
 use crate::config::{Config, Contact, Measure, Rule, Secret, Webhook, WebhookFormat};
 use crate::limits;
 use crate::notify::message::title;
-use crate::notify::{Audit, Incidents, Outbox};
+use crate::notify::{Audit, Incidents, Message, Outbox};
 use crate::query::{Group, Question};
 use crate::rules::state::worse;
 use crate::rules::{Event, Level, Policy, Rules, Transition};
@@ -54,6 +54,14 @@ pub struct Firing {
     pub end: Option<Timestamp>,
     /// The worst value, where there was one.
     pub worst: Option<f64>,
+}
+
+/// What happens while a rule is played.
+pub(super) enum Step<'a> {
+    /// Its state changed, or something else is to be told of it.
+    Event(&'a Event),
+    /// Somebody would have been told.
+    Message(&'a Message),
 }
 
 /// It was ended before it was done.
@@ -115,7 +123,7 @@ impl Engine {
         span: Window,
         room: usize,
         goes_on: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(&Event),
+        each: &mut dyn FnMut(&Step<'_>),
     ) -> Result<Tested, Stopped> {
         let cast = with_dependencies(rules, rule);
         let mut tapes = Vec::new();
@@ -136,10 +144,9 @@ impl Engine {
         let mut log = Log::new(rule, room);
         let rules = run(&cast, tapes, span.start, goes_on, &mut |mut events, now| {
             events.retain(|event| event.rule.name == rule.name);
-            events.iter().for_each(&mut *each);
-            log.take(events, now);
+            log.take(events, now, each);
         })?;
-        Ok(Tested { parts, ..log.finish(&rules) })
+        Ok(Tested { parts, ..log.book.finish(&rules) })
     }
 
     fn tape(&self, rule: &Rule, span: Window) -> Result<Tape, String> {
@@ -164,8 +171,8 @@ fn run(
     goes_on: &dyn Fn() -> bool,
     take: &mut dyn FnMut(Vec<Event>, Timestamp),
 ) -> Result<Rules, Stopped> {
-    // No window is kept: what is known at each instant is handed in.
-    let mut rules = Rules::new(cast, &[], start);
+    let tiers = tapes.first().map_or(&[][..], Tape::tiers);
+    let mut rules = Rules::new(cast, tiers, start);
     loop {
         for (place, tape) in tapes.iter_mut().enumerate() {
             if tape.next().is_none()
@@ -215,31 +222,51 @@ pub const DEFAULT_CONTACT: &str = "default";
 
 /// What is written down of a rule while it is played.
 struct Log {
+    book: Book,
+    incidents: Incidents,
+}
+
+/// What comes of it.
+struct Book {
     tested: Tested,
     open: BTreeMap<Group, Firing>,
     room: usize,
-    incidents: Incidents,
 }
 
 impl Log {
     fn new(rule: &Rule, room: usize) -> Self {
         let tested = Tested { rule: rule.name.clone(), ..Tested::default() };
         let incidents = Incidents::new(&listeners(rule));
-        Self { tested, open: BTreeMap::new(), room, incidents }
+        Self { book: Book { tested, open: BTreeMap::new(), room }, incidents }
     }
 
     /// Takes in what happened to the rule at an instant.
-    fn take(&mut self, events: Vec<Event>, now: Timestamp) {
+    fn take(&mut self, events: Vec<Event>, now: Timestamp, each: &mut dyn FnMut(&Step<'_>)) {
+        let mut hear = |step: &Step<'_>| {
+            self.book.hear(step);
+            each(step);
+        };
         for event in &events {
-            self.note(event);
+            hear(&Step::Event(event));
         }
         // Each finds it empty: nothing is kept back for want of room.
         let (mut outbox, mut audit) = (Outbox::new(Span::DAY), Audit::default());
         for message in self.incidents.take(events, &mut outbox, &mut audit, now) {
-            *self.tested.messages.entry(message.contact.clone()).or_default() += 1;
+            hear(&Step::Message(&message));
         }
         // What is to be kept of that is kept by nobody.
         self.incidents.note(&mut Facts::default());
+    }
+}
+
+impl Book {
+    fn hear(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Event(event) => self.note(event),
+            Step::Message(message) => {
+                *self.tested.messages.entry(message.contact.clone()).or_default() += 1;
+            }
+        }
     }
 
     fn note(&mut self, event: &Event) {

@@ -77,6 +77,10 @@ impl Tape {
         }
     }
 
+    pub(super) fn tiers(&self) -> &[Tier] {
+        self.part.windows.tiers()
+    }
+
     /// From old to young, each of another resolution than the one before.
     pub(super) fn parts(&self) -> Vec<Part> {
         let mut merged: Vec<Part> = Vec::new();
