@@ -6,7 +6,7 @@
 //!
 //! What a call promises: after [`File::write_at`] the bytes survive the end of the process; after
 //! [`File::sync`] the loss of power; and that a file has a name survives that after [`sync_dir`]. What lies
-//! in a mapping of [`File::system`] is the kernel's, page by page, until the next sync.
+//! in a mapping of the system's own file is the kernel's, page by page, until the next sync.
 
 use std::fs::OpenOptions;
 use std::io;
