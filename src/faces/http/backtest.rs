@@ -12,12 +12,10 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 
 use super::super::Shared;
+use super::desk::{Desk, written};
 use super::{Problem, blocking};
 use crate::config::{Rule, parse_rules};
 use crate::engine::{Firing, Part, Tested};
@@ -34,19 +32,6 @@ pub(super) struct Asked {
     rule: Option<String>,
     from: Option<String>,
     to: Option<String>,
-}
-
-/// Where rules are played, one backtest at a time.
-#[derive(Clone)]
-pub(super) struct Desk {
-    shared: Shared,
-    turn: Arc<Semaphore>,
-}
-
-impl Desk {
-    pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, turn: Arc::new(Semaphore::new(1)) }
-    }
 }
 
 /// Says that nobody waits for the answer any more.
@@ -82,21 +67,9 @@ pub(super) async fn answer(
     blocking(move || {
         let played = play(&shared, &asked, &body, &is_over);
         drop(turn);
-        match played {
-            Ok(data) => written(&Answer { status: "success", data }),
-            Err(problem) => problem.into_response(),
-        }
+        written(played)
     })
     .await
-}
-
-fn written(answer: &Answer) -> Response {
-    match serde_json::to_string(answer) {
-        Ok(text) => {
-            (StatusCode::OK, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
-        }
-        Err(error) => Problem::Internal(error.to_string()).into_response(),
-    }
 }
 
 fn play(
@@ -149,13 +122,6 @@ fn span(asked: &Asked, now: Timestamp) -> Result<Window, Problem> {
 
 fn bad(wrong: &str) -> Problem {
     Problem::BadData(wrong.to_owned())
-}
-
-/// The answer. Times are seconds, or seconds since the epoch.
-#[derive(serde::Serialize)]
-struct Answer {
-    status: &'static str,
-    data: Vec<Told>,
 }
 
 #[derive(serde::Serialize)]

@@ -6,7 +6,6 @@
 //! [`limits::HTTP_FAREWELL_SECS`], or is not done after [`limits::BACKUP_SECS`], is cut off.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Extension;
@@ -16,27 +15,15 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::super::manifest::{self, Manifest, Part};
 use super::super::{Shared, VERSION, tar};
+use super::desk::Desk;
 use super::{Problem, Reading, blocking};
 use crate::engine::{BackupError, Frozen};
 use crate::limits;
 use crate::time::{Span, Timestamp};
-
-/// Where backups are made, one at a time.
-#[derive(Clone)]
-pub(super) struct Desk {
-    shared: Shared,
-    turn: Arc<Semaphore>,
-}
-
-impl Desk {
-    pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, turn: Arc::new(Semaphore::new(1)) }
-    }
-}
 
 /// See the module.
 pub(super) async fn answer(

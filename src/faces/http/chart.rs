@@ -5,16 +5,14 @@
 //! lock that a tick wants, the names of all series are looked through, unless the pattern begins with a
 //! whole name.
 
-use std::sync::Arc;
-
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 
 use super::super::Shared;
 use super::asked::{one_of, parse, too_much};
+use super::desk::Desk;
 use super::{Problem, blocking};
 use crate::chart::Chart;
 use crate::config::{Change, Measure, Per, Tier};
@@ -47,19 +45,6 @@ pub(super) struct Asked {
     per: Option<String>,
     window: Option<String>,
     from: Option<String>,
-}
-
-/// Where pictures are drawn, one at a time.
-#[derive(Clone)]
-pub(super) struct Desk {
-    shared: Shared,
-    turn: Arc<Semaphore>,
-}
-
-impl Desk {
-    pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, turn: Arc::new(Semaphore::new(1)) }
-    }
 }
 
 /// See the module.

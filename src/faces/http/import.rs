@@ -6,7 +6,6 @@
 //! held. One request at a time is read and worked on.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -14,10 +13,10 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 
 use super::super::{Shared, rows};
 use super::asked::{one_of, parse};
+use super::desk::Desk;
 use super::{Problem, blocking, json};
 use crate::counters::cells::Kind;
 use crate::engine::{Batch, ImportError, Point};
@@ -55,19 +54,6 @@ impl Asked {
             return Err(Problem::BadData("`step` is whole seconds, 1s to 1d".to_owned()));
         }
         Ok(step)
-    }
-}
-
-/// Where rows are taken, one request at a time.
-#[derive(Clone)]
-pub(super) struct Desk {
-    shared: Shared,
-    turn: Arc<Semaphore>,
-}
-
-impl Desk {
-    pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, turn: Arc::new(Semaphore::new(1)) }
     }
 }
 

@@ -4,18 +4,13 @@
 //! look at more than [`limits::MEASURE_COST`] windows is refused, and so is a resolution that is not kept
 //! any more: nothing is put in place of what was asked.
 
-use std::sync::Arc;
-
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 
 use super::super::Shared;
 use super::asked::{one_of, parse, too_much};
+use super::desk::{Desk, written};
 use super::{Problem, blocking};
 use crate::config::{Against, Change, Measure, Per};
 use crate::engine::Past;
@@ -56,26 +51,6 @@ pub(super) struct Asked {
     step: Option<String>,
 }
 
-/// Where answers are made, one at a time.
-#[derive(Clone)]
-pub(super) struct Desk {
-    shared: Shared,
-    turn: Arc<Semaphore>,
-}
-
-impl Desk {
-    pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, turn: Arc::new(Semaphore::new(1)) }
-    }
-}
-
-/// The answer.
-#[derive(serde::Serialize)]
-struct Answer {
-    status: &'static str,
-    data: Vec<Line>,
-}
-
 /// The series of one combination of the `by` tags.
 #[derive(serde::Serialize)]
 struct Line {
@@ -104,21 +79,9 @@ pub(super) async fn answer(
     blocking(move || {
         let read = read(&shared, &asked);
         drop(turn);
-        match read {
-            Ok(data) => written(&Answer { status: "success", data }),
-            Err(problem) => problem.into_response(),
-        }
+        written(read)
     })
     .await
-}
-
-fn written(answer: &Answer) -> Response {
-    match serde_json::to_string(answer) {
-        Ok(text) => {
-            (StatusCode::OK, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
-        }
-        Err(error) => Problem::Internal(error.to_string()).into_response(),
-    }
 }
 
 fn read(shared: &Shared, asked: &Asked) -> Result<Vec<Line>, Problem> {

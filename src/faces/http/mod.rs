@@ -11,6 +11,7 @@ mod asked;
 mod backtest;
 mod backup;
 mod chart;
+mod desk;
 mod import;
 mod measure;
 mod past;
@@ -42,6 +43,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+
+use desk::Desk;
 
 use super::{Shared, nagios, page, prometheus, stopped};
 use crate::limits;
@@ -179,32 +182,29 @@ async fn attend(
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(page))
-        .route("/chart.svg", get(chart::svg).with_state(chart::Desk::new(shared.clone())))
+        .route("/chart.svg", get(chart::svg).with_state(Desk::new(shared.clone())))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/check/{rule}", get(check))
-        .route("/api/v1/backup", get(backup::answer).with_state(backup::Desk::new(shared.clone())))
+        .route("/api/v1/backup", get(backup::answer).with_state(Desk::new(shared.clone())))
         .route("/-/reload", post(reload::reload).fallback(async || Problem::NotPosted))
         .route("/api/v1/incidents", get(past::incidents))
         .route("/api/v1/audit", get(past::audit))
         .route("/api/v1/deliveries", get(past::deliveries))
         .route(
             import::PATH,
-            get(import::about).post(import::take).with_state(import::Desk::new(shared.clone())),
+            get(import::about).post(import::take).with_state(Desk::new(shared.clone())),
         )
         .route(
             backtest::PATH,
             post(backtest::answer)
                 .fallback(async || Problem::NotPosted)
-                .with_state(backtest::Desk::new(shared.clone())),
+                .with_state(Desk::new(shared.clone())),
         )
         .route("/api/v1/rules", get(api::rules))
         .route("/api/v1/alerts", get(api::alerts))
-        .route(
-            "/api/v1/measure",
-            get(measure::answer).with_state(measure::Desk::new(shared.clone())),
-        )
+        .route("/api/v1/measure", get(measure::answer).with_state(Desk::new(shared.clone())))
         .fallback(async || Problem::NotFound("there is nothing at this path".to_owned()))
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(from_fn(access::guard))
