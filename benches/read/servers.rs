@@ -152,8 +152,9 @@ fn prometheus(set: &Set, directory: &Path, server: &Path, tool: &Path) -> anyhow
     let [text, blocks, config] = ["text", "blocks", "config.yml"].map(|n| directory.path().join(n));
     write_open_metrics(set, &text)?;
     fs::write(&config, "global: {scrape_interval: 1h}\n")?;
+    // The tool reads all of the text for each block; of two hours, as by default, there would be hundreds.
     let output = Command::new(tool)
-        .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"])
+        .args(["tsdb", "create-blocks-from", "--max-block-duration=744h", "openmetrics", "--quiet"])
         .args([&text, &blocks])
         .stdin(Stdio::null())
         .output()?;
@@ -165,7 +166,8 @@ fn prometheus(set: &Set, directory: &Path, server: &Path, tool: &Path) -> anyhow
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.tsdb.path={}", blocks.display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .args(["--storage.tsdb.retention.time=100y", "--log.level=error"]);
+        .args(["--storage.tsdb.retention.time=100y", "--log.level=error"])
+        .arg("--storage.tsdb.max-block-duration=744h");
     let title = format!("Prometheus {}", version(server));
     Server::start(Kind::Prometheus, title, command, port, directory)
 }
