@@ -24,6 +24,8 @@ const ACTIVE: u32 = 100_000;
 const SLICES: u32 = 100;
 /// Time between two single requests.
 const PAUSE: Duration = Duration::from_micros(50);
+/// What took longer counts as this long.
+const LONGEST_NANOS: u64 = 60_000_000_000;
 const TICK_MIN: Duration = Duration::from_millis(5);
 const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
 
@@ -52,7 +54,8 @@ pub(crate) fn measure(programs: &Programs, time: Duration) -> anyhow::Result<()>
     );
     let [inside, outside] = [true, false].map(|is_inside| {
         let chosen = seen.iter().filter(|(after, _)| (*after < during) == is_inside);
-        let mut histogram = Histogram::<u64>::new(3).expect("three digits are few enough");
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_NANOS, 3)
+            .expect("three digits of this range");
         chosen.for_each(|(_, took)| {
             histogram.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         });
