@@ -221,10 +221,8 @@ pub(crate) fn measure(
     played.end()?;
     let path = dir.join(STORE);
     let held = held(&path)?;
-    let (store, log) = (taken(&path)?, taken(&dir.join("ticks.log"))?);
-    let mut database = redb::Database::open(&path)?;
-    while database.compact()? {}
-    drop(database);
+    let (store, log) = (taken(&path)?, logs(dir)?);
+    RedbStore::open(&path)?.compact()?;
     let compacted = taken(&path)?;
     let samples = series.len() as u64 * hours * 3600 / SLOT_SECS;
     Ok(Whole { held, store, compacted, log, samples })
@@ -267,4 +265,22 @@ fn held(path: &Path) -> anyhow::Result<Held> {
 fn taken(path: &Path) -> anyhow::Result<Taken> {
     let about = fs::metadata(path).with_context(|| path.display().to_string())?;
     Ok(Taken { length: about.len(), occupied: about.blocks() * 512 })
+}
+
+/// What the logs of ticks take, all together.
+fn logs(dir: &Path) -> anyhow::Result<Taken> {
+    let mut all = Taken { length: 0, occupied: 0 };
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let is_log = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("ticks"));
+        if is_log {
+            let one = taken(&path)?;
+            all.length += one.length;
+            all.occupied += one.occupied;
+        }
+    }
+    Ok(all)
 }

@@ -58,6 +58,21 @@ impl RedbStore {
         Ok(Self { path: path.to_owned(), database })
     }
 
+    /// Moves pages forward until the file has no room inside that is free. A server does not: what is free is
+    /// used by the next chunks. It is for measurements, and needs the store for itself.
+    ///
+    /// # Errors
+    /// [`StoreError`], where a commit fails or a snapshot is still read.
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        let Self { path, database } = self;
+        let database = database.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(Opened { database, damage }) = database else { return Ok(()) };
+        guarded(path, damage, || {
+            while database.compact()? {}
+            Ok(())
+        })
+    }
+
     fn write(&self, changes: &Changes) -> Result<(), StoreError> {
         self.with_database(|opened| {
             let mut transaction = opened.database.begin_write()?;
