@@ -166,6 +166,18 @@ pub const PAST_KEPT: Span = Span::from_secs(90 * 24 * 60 * 60);
 /// Incidents, lines of the audit or deliveries in one answer.
 pub const PAST_ANSWER: usize = 1000;
 
+/// Silences that are not over.
+pub const SILENCES: usize = 1000;
+
+/// Longest pattern of a silence, in bytes.
+pub const SILENCE_PATTERN_BYTES: usize = 1000;
+
+/// Longest name of somebody who acknowledges, silences or says something, in bytes.
+pub const AUTHOR_BYTES: usize = 200;
+
+/// Longest thing that they say with it, in bytes.
+pub const COMMENT_BYTES: usize = 2000;
+
 /// Deliveries under way at once, over all contacts.
 pub const COURIERS: usize = 64;
 

@@ -14,7 +14,7 @@ use super::{Engine, Past, TooMuch};
 use crate::config::{Config, Contact, Measure, Rule, Secret, Webhook, WebhookFormat};
 use crate::limits;
 use crate::notify::message::title;
-use crate::notify::{Audit, Incidents, Message, Outbox};
+use crate::notify::{Audit, Incidents, Message, Moment, Outbox};
 use crate::query::{Group, Question};
 use crate::rules::state::worse;
 use crate::rules::{Event, Level, Policy, Rules, Transition};
@@ -142,9 +142,9 @@ impl Engine {
         }
         let parts = tapes.first().map(Tape::parts).unwrap_or_default();
         let mut log = Log::new(rule, room);
-        let rules = run(&cast, tapes, span.start, goes_on, &mut |mut events, now| {
+        let rules = run(&cast, tapes, span.start, goes_on, &mut |mut events, rules, now| {
             events.retain(|event| event.rule.name == rule.name);
-            log.take(events, now, each);
+            log.take(events, rules, now, each);
         })?;
         Ok(Tested { parts, ..log.book.finish(&rules) })
     }
@@ -169,7 +169,7 @@ fn run(
     mut tapes: Vec<Tape>,
     start: Timestamp,
     goes_on: &dyn Fn() -> bool,
-    take: &mut dyn FnMut(Vec<Event>, Timestamp),
+    take: &mut dyn FnMut(Vec<Event>, &Rules, Timestamp),
 ) -> Result<Rules, Stopped> {
     let tiers = tapes.first().map_or(&[][..], Tape::tiers);
     let mut rules = Rules::new(cast, tiers, start);
@@ -185,7 +185,7 @@ fn run(
         let due = tapes.iter().enumerate().filter(|(_, tape)| tape.next() == Some(now));
         let events = rules.replay(now, due.map(|(place, tape)| (place, tape.seen())));
         if !events.is_empty() {
-            take(events, now);
+            take(events, &rules, now);
         }
         tapes.iter_mut().filter(|tape| tape.next() == Some(now)).for_each(Tape::step);
     }
@@ -241,7 +241,13 @@ impl Log {
     }
 
     /// Takes in what happened to the rule at an instant.
-    fn take(&mut self, events: Vec<Event>, now: Timestamp, each: &mut dyn FnMut(&Step<'_>)) {
+    fn take(
+        &mut self,
+        events: Vec<Event>,
+        rules: &Rules,
+        now: Timestamp,
+        each: &mut dyn FnMut(&Step<'_>),
+    ) {
         let mut hear = |step: &Step<'_>| {
             self.book.hear(step);
             each(step);
@@ -251,7 +257,8 @@ impl Log {
         }
         // Each finds it empty: nothing is kept back for want of room.
         let (mut outbox, mut audit) = (Outbox::new(Span::DAY), Audit::default());
-        for message in self.incidents.take(events, &mut outbox, &mut audit, now) {
+        let mut moment = Moment { now, rules, outbox: &mut outbox, audit: &mut audit };
+        for message in self.incidents.step(events, &mut moment) {
             hear(&Step::Message(&message));
         }
         // What is to be kept of that is kept by nobody.

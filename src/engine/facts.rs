@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::notify::audit::{Answer, What};
 use crate::notify::outbox::Attempt;
-use crate::notify::{Closing, DeliveryId, Incident, Message, Outcome, Recipient, Verdict};
+use crate::notify::{Closing, DeliveryId, Incident, Message, Moment, Outcome, Recipient, Verdict};
 use crate::rules::Rules;
 use crate::store::{Facts, LogRecord, Table};
 use crate::time::Timestamp;
@@ -100,7 +100,8 @@ impl State {
             Some(_) => Some(Closing::Edited),
             None => Some(Closing::Removed),
         };
-        let messages = self.incidents.close(why, &mut self.outbox, &mut self.audit, now);
+        let (rules, outbox, audit) = (&self.rules, &mut self.outbox, &mut self.audit);
+        let messages = self.incidents.close(why, &mut Moment { now, rules, outbox, audit });
         self.log_facts();
         messages
     }

@@ -181,7 +181,7 @@ impl Engine {
                 waiting.append(&mut state.log);
                 state.log = waiting;
             }
-            is_urgent |= state.is_unsynced;
+            is_urgent |= state.is_unsynced | std::mem::take(&mut state.owes_wake);
         }
         // What is written survives the process; a message waits for the medium. Where that fails it goes
         // out a little later all the same, and says so.

@@ -6,6 +6,7 @@
 //!
 //! [`tick`]: Engine::tick
 
+mod acts;
 mod apply;
 mod backtest;
 mod backup;

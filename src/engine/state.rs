@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Births, Counters, Drained, Observations, ShownNow};
 use crate::limits;
-use crate::notify::{Audit, Incidents, Message, Outbox};
+use crate::notify::{Audit, Incidents, Message, Moment, Outbox};
 use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
 use crate::rules::Rules;
@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) unkept: Facts,
     /// Something that is in the log could not be brought to the medium, and somebody waits for it.
     pub(super) is_unsynced: bool,
+    /// Something was brought to the medium by a thread that wakes no courier.
+    pub(super) owes_wake: bool,
     /// The end of the last closed base window.
     pub(super) closed: Timestamp,
     pub(super) started: Timestamp,
@@ -92,6 +94,7 @@ impl State {
             serial: 0,
             unkept: Facts::default(),
             is_unsynced: false,
+            owes_wake: false,
             closed: Timestamp::from_millis(i64::MIN),
             started: now,
             gaps: 0,
@@ -225,7 +228,7 @@ impl State {
         let Self { rules, windows, catalogue, incidents, outbox, audit, .. } = self;
         let events = rules.evaluate(windows, catalogue, instant);
         let changes = events.iter().filter_map(StateChange::of).collect();
-        let messages = incidents.take(events, outbox, audit, now);
+        let messages = incidents.step(events, &mut Moment { now, rules, outbox, audit });
         self.log_facts();
         (changes, messages)
     }

@@ -4,8 +4,9 @@
 
 use std::collections::VecDeque;
 
-use super::incidents::Change;
+use super::incident::{Change, Note};
 use super::plain;
+use super::silences::Silence;
 use crate::limits;
 use crate::store::{Facts, Table};
 use crate::time::{Span, Timestamp};
@@ -74,6 +75,24 @@ pub enum What {
     },
     /// The process started.
     Start,
+    /// Somebody said or did something about an incident.
+    Note {
+        /// The rule, with its instance behind it.
+        title: String,
+        /// The incident.
+        incident: String,
+        /// What it was.
+        note: Note,
+    },
+    /// A silence was taken.
+    Silence(Box<Silence>),
+    /// A silence ended.
+    Unsilence {
+        /// Its id.
+        silence: String,
+        /// Who ended it; empty where its time was over.
+        author: String,
+    },
 }
 
 /// How an attempt ended.

@@ -110,6 +110,8 @@ pub enum NoticeKind {
     Firing,
     /// It got worse.
     Worse,
+    /// It holds still, and is told again.
+    Repeat,
     /// It changes too often for each change to be told; the state is the worst of them.
     Flapping,
     /// It changes no more, and is still not well.

@@ -11,18 +11,22 @@ pub mod outbox;
 
 mod email;
 mod fingerprint;
+mod incident;
 mod incidents;
 mod plain;
 mod reason;
 mod redact;
+mod silences;
 mod webhook;
 mod words;
 
 pub use audit::Audit;
 pub use courier::Couriers;
-pub use incidents::{Change, Incident, Incidents, Told};
+pub use incident::{Ack, Change, Incident, Note, NoteKind, Told};
+pub use incidents::{Acknowledged, Incidents, Moment};
 pub use message::{About, Closing, Message, Notice, NoticeKind};
 pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Recipient, Verdict};
+pub use silences::{Refusal, Silence, Silences};
 
 #[cfg(test)]
 mod peer;

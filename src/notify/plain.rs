@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::audit::{Answer, Line, What};
-use super::incidents::{Change, Incident, Told};
+use super::incident::{Ack, Change, Incident, Note, NoteKind, Told};
 use super::message::{About, Closing, Message, Notice, NoticeKind};
 use super::outbox::{Recipient, Waiting};
+use super::silences::Silence;
 use crate::rules::Level;
 use crate::rules::wording::Unit;
+use crate::series::Pattern;
 use crate::time::{Span, Timestamp};
 use crate::varint::{self, Reader};
 
@@ -81,10 +83,10 @@ plain! {
     About { name, summary, runbook, unit, warning, critical, schedule, flapping, insists }
     Unit { is_signed, text }
     Waiting { message, recipient, attempts, queued, due }
-    Incident {
-        id, rule, meaning, labels, group, opened, began, worst, level, since, reached, told, changes, messages, closed
-    }
     Change { at, from, to, value }
+    Ack { at, author, comment, level }
+    Note { at, kind, author, text }
+    Silence { id, rule, series, from, until, schedule, author, comment, made }
     Told { at, contact, message }
     Line { at, what }
 }
@@ -100,9 +102,67 @@ plain_cases! {
         Self::Closed(Closing::Removed),
         Self::Flapping,
         Self::Settled,
-        Self::ScheduleEnded
+        Self::ScheduleEnded,
+        Self::Repeat
     }
+    NoteKind { Self::Acknowledged, Self::Unacknowledged, Self::Outgrown, Self::Comment }
     bool { false, true }
+}
+
+/// What version 1 did not know stands behind all that it did: it is absent there.
+impl Plain for Incident {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.id.put(out);
+        self.rule.put(out);
+        self.meaning.put(out);
+        self.labels.put(out);
+        self.group.put(out);
+        self.opened.put(out);
+        self.began.put(out);
+        self.worst.put(out);
+        self.level.put(out);
+        self.since.put(out);
+        self.reached.put(out);
+        self.told.put(out);
+        self.changes.put(out);
+        self.messages.put(out);
+        self.closed.put(out);
+        self.ack.put(out);
+        self.notes.put(out);
+        self.is_silenced.put(out);
+        self.is_flapping.put(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let mut incident = Self {
+            id: Plain::read(from)?,
+            rule: Plain::read(from)?,
+            meaning: Plain::read(from)?,
+            labels: Plain::read(from)?,
+            group: Plain::read(from)?,
+            opened: Plain::read(from)?,
+            began: Plain::read(from)?,
+            worst: Plain::read(from)?,
+            level: Plain::read(from)?,
+            since: Plain::read(from)?,
+            reached: Plain::read(from)?,
+            told: Plain::read(from)?,
+            changes: Plain::read(from)?,
+            messages: Plain::read(from)?,
+            closed: Plain::read(from)?,
+            ack: None,
+            notes: Vec::new(),
+            is_silenced: false,
+            is_flapping: false,
+        };
+        if !from.is_empty() {
+            incident.ack = Plain::read(from)?;
+            incident.notes = Plain::read(from)?;
+            incident.is_silenced = Plain::read(from)?;
+            incident.is_flapping = Plain::read(from)?;
+        }
+        Some(incident)
+    }
 }
 
 /// Rules stand once in a message, however many of their instances it tells of.
@@ -226,6 +286,21 @@ impl Plain for What {
                 problem.put(out);
             }
             Self::Start => out.push(4),
+            Self::Note { title, incident, note } => {
+                out.push(5);
+                title.put(out);
+                incident.put(out);
+                note.put(out);
+            }
+            Self::Silence(silence) => {
+                out.push(6);
+                silence.put(out);
+            }
+            Self::Unsilence { silence, author } => {
+                out.push(7);
+                silence.put(out);
+                author.put(out);
+            }
         }
     }
 
@@ -251,6 +326,13 @@ impl Plain for What {
             },
             3 => Self::Reload { problem: Plain::read(from)? },
             4 => Self::Start,
+            5 => Self::Note {
+                title: Plain::read(from)?,
+                incident: Plain::read(from)?,
+                note: Plain::read(from)?,
+            },
+            6 => Self::Silence(Box::new(Plain::read(from)?)),
+            7 => Self::Unsilence { silence: Plain::read(from)?, author: Plain::read(from)? },
             _ => return None,
         })
     }
@@ -359,6 +441,17 @@ impl Plain for Arc<str> {
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         read_text(from).map(Into::into)
+    }
+}
+
+/// A pattern is the text that it was written as.
+impl Plain for Pattern {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(&self.to_string(), out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        read_text(from)?.parse().ok()
     }
 }
 

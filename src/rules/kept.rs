@@ -3,8 +3,6 @@
 //! The key of a fact is the rule's name, what it means, and the values of its `by` tags. So the states
 //! of a rule that means something else now are nobody's, and go.
 
-use std::collections::BTreeMap;
-
 use super::{Active, Rules, State};
 use crate::query::Group;
 use crate::store::{Facts, Table};
@@ -36,7 +34,6 @@ impl Rules {
     /// of others is forgotten.
     pub fn recall(&mut self, table: &Table) -> usize {
         let mut garbled = 0;
-        let places = self.places();
         for (key, bytes) in table.below(SPACE) {
             let mut whole = vec![SPACE];
             whole.extend_from_slice(key);
@@ -45,7 +42,7 @@ impl Rules {
                 self.gone.push(whole);
                 continue;
             };
-            let active = places.get(&name).and_then(|at| self.active.get_mut(*at));
+            let active = self.places.get(&name).and_then(|at| self.active.get_mut(*at));
             let Some(active) = active.filter(|active| active.meaning == meaning) else {
                 self.gone.push(whole);
                 continue;
@@ -59,19 +56,12 @@ impl Rules {
         garbled
     }
 
-    /// Where the rule of each name stands.
-    fn places(&self) -> BTreeMap<String, usize> {
-        let names = self.active.iter().map(|active| active.rule.name.clone());
-        names.zip(0..).collect()
-    }
-
     /// Takes over states from rules that mean the same. The others' go.
     pub fn succeed(&mut self, old: Self) {
         self.evaluated = old.evaluated;
         self.gone = old.gone;
-        let places = self.places();
         for before in old.active {
-            let now = places.get(&before.rule.name).and_then(|at| self.active.get_mut(*at));
+            let now = self.places.get(&before.rule.name).and_then(|at| self.active.get_mut(*at));
             if let Some(now) = now.filter(|now| now.meaning == before.meaning) {
                 // The words for people are those of the new file, all else goes on.
                 (now.states, now.own, now.moved) = (before.states, before.own, before.moved);

@@ -30,6 +30,8 @@ pub use state::{Cause, Level, Policy, State, Transition};
 #[derive(Debug)]
 pub struct Rules {
     active: Vec<Active>,
+    /// Where the rule of each name stands.
+    places: BTreeMap<String, usize>,
     /// Of each rule, the places of those that it depends on.
     depends_on: Vec<Vec<usize>>,
     /// The windows that they ask about, kept from tick to tick.
@@ -103,7 +105,8 @@ impl Rules {
     /// which is ok since `now`, others have none yet.
     #[must_use]
     pub fn new(rules: &[Rule], tiers: &[Tier], now: Timestamp) -> Self {
-        let place = |name: &String| rules.iter().position(|rule| rule.name == *name);
+        let places: BTreeMap<_, _> = rules.iter().map(|rule| rule.name.clone()).zip(0..).collect();
+        let place = |name: &String| places.get(name).copied();
         let depends_on = |rule: &Rule| rule.depends_on.iter().filter_map(place).collect();
         let mut watch = Watch::new(tiers);
         let active: Vec<_> = rules.iter().map(|rule| Active::new(rule, &mut watch, now)).collect();
@@ -114,7 +117,7 @@ impl Rules {
         let router = Router::new(patterns);
         let depends_on = rules.iter().map(depends_on).collect();
         let (is_stale, evaluated, gone) = (false, None, Vec::new());
-        Self { active, depends_on, watch, router, is_stale, evaluated, gone }
+        Self { active, places, depends_on, watch, router, is_stale, evaluated, gone }
     }
 
     /// Has all windows read anew at the next evaluation: those of the past have changed.
@@ -232,7 +235,7 @@ impl Rules {
     /// The rule of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Active> {
-        self.active.iter().find(|active| active.rule.name == name)
+        self.places.get(name).and_then(|at| self.active.get(*at))
     }
 }
 
@@ -381,6 +384,22 @@ impl Active {
         self.moved.insert(group.clone());
         let rule = Arc::clone(&self.rule);
         let (meaning, state, is_quiet) = (self.meaning, self.own.clone(), false);
+        Some(Event { rule, meaning, group, transition, state, problem, is_quiet })
+    }
+
+    /// What there is to tell of an instance at `now`, or of the rule itself, though nothing has changed;
+    /// `None` where all is well, and where there is no such instance.
+    #[must_use]
+    pub fn announce(&self, group: &Group, now: Timestamp) -> Option<Event> {
+        let (state, problem) = if *group == self.own_group() {
+            (&self.own, self.error())
+        } else {
+            (self.states.get(group)?, None)
+        };
+        let transition = state.standing(now)?;
+        let (rule, meaning, is_quiet) = (Arc::clone(&self.rule), self.meaning, self.is_quiet);
+        let (group, state) = (group.clone(), state.clone());
+        let is_quiet = is_quiet && problem.is_none();
         Some(Event { rule, meaning, group, transition, state, problem, is_quiet })
     }
 

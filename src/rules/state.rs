@@ -158,14 +158,19 @@ impl State {
     /// is well, and where the change is of this very moment.
     #[must_use]
     pub fn announcement(&self, now: Timestamp) -> Option<Transition> {
+        self.standing(now).filter(|_| self.since < now)
+    }
+
+    /// How it stands, as something to tell: that it flaps, or how bad it is. `None` where all is well.
+    #[must_use]
+    pub fn standing(&self, now: Timestamp) -> Option<Transition> {
         let cause = match (self.flaps.is_flapping, self.level) {
             (true, _) => Cause::Flapping,
             (false, Level::Ok) => return None,
             (false, _) => Cause::Announced,
         };
         let State { level: from, value, worst, since, .. } = *self;
-        let transition = Transition { cause, from, to: from, at: now, value, worst, since };
-        (since < now).then_some(transition)
+        Some(Transition { cause, from, to: from, at: now, value, worst, since })
     }
 
     /// The worst level whose timer runs towards firing, or which some of the last evaluations ask for.

@@ -73,6 +73,24 @@ impl Pattern {
         self.matches_name(&printable(key)) && self.matchers.iter().all(|m| m.matches_value(""))
     }
 
+    /// Whether something else is meant that has a name and tags. A tag that it has not is empty.
+    pub fn matches_with<'a>(&self, name: &str, tag: impl Fn(&str) -> &'a str) -> bool {
+        self.matches_name(name) && self.matchers.iter().all(|m| m.matches_value(tag(&m.tag)))
+    }
+
+    /// The name, which may be a glob.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The one value that it asks a tag to have, where it does.
+    #[must_use]
+    pub fn pinned(&self, tag: &str) -> Option<&str> {
+        let mut its = self.matchers.iter().filter(|m| *m.tag == *tag && !m.negated);
+        its.find_map(|m| if let Test::Equal(value) = &m.test { Some(&**value) } else { None })
+    }
+
     /// Whether the name alone is meant; what an index by name is asked first.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {

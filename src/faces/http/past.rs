@@ -18,7 +18,7 @@ use super::{Problem, blocking};
 use crate::limits;
 use crate::notify::audit::{Answer, Line, What};
 use crate::notify::outbox::Queued;
-use crate::notify::{Change, Incident, Notice, Recipient};
+use crate::notify::{Ack, Change, Incident, Note, NoteKind, Notice, Recipient};
 use crate::time::Timestamp;
 
 /// Entries where nothing else is asked for.
@@ -201,6 +201,9 @@ fn incident(incident: &Incident, attempts: &BTreeMap<String, Vec<Line>>) -> Valu
         "began": incident.began,
         "worst": incident.worst,
         "unit": incident.rule.unit.text.trim(),
+        "acknowledged": incident.ack.as_ref().map(acknowledged),
+        "silenced": incident.is_silenced,
+        "notes": incident.notes.iter().map(note).collect::<Vec<_>>(),
         "changes": incident.changes.iter().map(change).collect::<Vec<_>>(),
         "messages": messages,
     })
@@ -209,6 +212,21 @@ fn incident(incident: &Incident, attempts: &BTreeMap<String, Vec<Line>>) -> Valu
 fn change(change: &Change) -> Value {
     let Change { at, from, to, value } = change;
     json!({ "at": at.rfc3339(), "from": from.word(), "to": to.word(), "value": value })
+}
+
+fn acknowledged(ack: &Ack) -> Value {
+    json!({ "at": ack.at.rfc3339(), "author": ack.author, "comment": ack.comment })
+}
+
+fn note(note: &Note) -> Value {
+    let Note { at, kind, author, text } = note;
+    let kind = match kind {
+        NoteKind::Acknowledged => "acknowledged",
+        NoteKind::Unacknowledged => "unacknowledged",
+        NoteKind::Outgrown => "acknowledgement_outgrown",
+        NoteKind::Comment => "comment",
+    };
+    json!({ "kind": kind, "at": at.rfc3339(), "author": author, "text": text })
 }
 
 fn line(line: &Line) -> Value {
@@ -241,6 +259,26 @@ fn line(line: &Line) -> Value {
         }
         What::Reload { problem } => json!({ "kind": "reload", "problem": problem }),
         What::Start => json!({ "kind": "start" }),
+        What::Note { title, incident, note } => {
+            let mut said = self::note(note);
+            merge(&mut said, json!({ "rule": title, "incident": incident }));
+            said
+        }
+        What::Silence(silence) => json!({
+            "kind": "silence",
+            "silence": &*silence.id,
+            "rule": silence.rule.as_ref().map(ToString::to_string),
+            "series": silence.series.as_ref().map(ToString::to_string),
+            "from": silence.from.rfc3339(),
+            "until": silence.until.map(Timestamp::rfc3339),
+            "schedule": silence.schedule,
+            "author": silence.author,
+            "comment": silence.comment,
+        }),
+        What::Unsilence { silence, author } => {
+            let author = Some(author).filter(|author| !author.is_empty());
+            json!({ "kind": "unsilence", "silence": silence, "author": author })
+        }
     };
     merge(&mut said, json!({ "at": line.at.rfc3339() }));
     said
