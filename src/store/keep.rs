@@ -30,8 +30,12 @@ use crate::time::{Span, Timestamp};
 /// The version of what is kept and how. The first knew of no pieces of values, and is read as it is.
 pub(super) const VERSION: u32 = 2;
 
-/// So many extents of one length become one.
+/// So many extents of one length become one, and of longer ones so many: what is young is written again
+/// few times, and what is a day old is hardly ever more than one piece short of as long as it may be.
 const MERGE: u16 = 8;
+const MERGE_LONG: u16 = 2;
+/// The first length that is long, in windows.
+const LONG: u16 = 256;
 /// Groups that are merged, and keys that are removed, in one commit; and after how many bytes of merged
 /// groups it is enough.
 const SLICE: u32 = 64;
@@ -434,8 +438,8 @@ impl Keeper {
         write_extents(lists.map(|(tier, list)| (width_secs(tier), list.as_slice())))
     }
 
-    /// The first extents that are to become one: all of a length that lie in a stretch of eight times
-    /// that, once it is over.
+    /// The first extents that are to become one: all of a length that lie in the stretch of the next
+    /// length, once it is over.
     fn to_merge(&self) -> Option<Merging> {
         let mut each = self.tiers.iter().zip(&self.extents).zip(&self.sealed).enumerate();
         each.find_map(|(at, ((tier, list), sealed))| {
@@ -523,7 +527,8 @@ fn write_dead(dead: &VecDeque<(u32, Extent)>) -> Vec<u8> {
 pub(super) fn long(short: &Extent, tier: &Tier) -> Option<Extent> {
     let step = tier.window.as_millis().max(1);
     let most = (tier.keep.as_millis() / step / 8).min(u64::from(limits::CHUNK_SLOTS));
-    let slots = short.slots.checked_mul(MERGE).filter(|slots| u64::from(*slots) <= most)?;
+    let factor = if short.slots < LONG { MERGE } else { MERGE_LONG };
+    let slots = short.slots.checked_mul(factor).filter(|slots| u64::from(*slots) <= most)?;
     let width = Span::from_millis(step.saturating_mul(u64::from(slots)));
     Some(Extent { start: short.start.align_down(width), slots })
 }

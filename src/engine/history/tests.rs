@@ -219,7 +219,7 @@ fn chunks_become_longer_and_old_ones_go() {
         slots
     };
     assert_eq!(slots(0), [480, 60]);
-    assert_eq!(slots(1), [384, 48, 6]);
+    assert_eq!(slots(1), [768, 384, 48, 6]);
     let oldest = state.windows.extents(0)[0].window(&config.tiers[0]);
     assert!(oldest.end > world.now - config.tiers[0].keep);
     assert!(oldest.start <= world.now - config.tiers[0].keep);
