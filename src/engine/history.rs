@@ -38,7 +38,8 @@ const CHECKPOINT: Span = Span::from_secs(300);
 pub(super) struct Pending {
     checkpoint: Checkpoint,
     coverage: Coverage,
-    totals: BTreeMap<u32, Vec<u8>>,
+    /// Shared with the job that keeps them.
+    totals: BTreeMap<u32, Arc<[u8]>>,
     facts: Facts,
     /// What the log may forget then; `None` while the log has not come to it.
     mark: Option<u32>,
@@ -380,7 +381,7 @@ impl State {
                 self.windows.forget_before(tier, its.map_or(checkpoint.at, |its| its.since));
             }
             // Open windows of tiers that are gone: the next coarser one has not seen what is in them.
-            let mut carried: Vec<Row> = Vec::new();
+            let mut carried: Vec<Arc<Row>> = Vec::new();
             for shelved in checkpoint.tiers {
                 let at = self.windows.tiers().iter().position(|tier| *tier == shelved.tier);
                 let Some(at) = at else {
@@ -393,7 +394,7 @@ impl State {
                 // The finer a tier, the later what is open in it.
                 let later = carried.drain(..).rev();
                 let width = shelved.tier.window;
-                let parts: Vec<Row> = shelved.open.into_iter().chain(later).collect();
+                let parts: Vec<Arc<Row>> = shelved.open.into_iter().chain(later).collect();
                 if let Some(first) = parts.first() {
                     let window = Window::holding(first.window.start, width);
                     let open = Row::empty(window);
@@ -580,7 +581,7 @@ impl State {
     }
 
     /// The totals of a checkpoint that is not kept yet, group by group.
-    pub(super) fn pending_totals(&self) -> Option<&BTreeMap<u32, Vec<u8>>> {
+    pub(super) fn pending_totals(&self) -> Option<&BTreeMap<u32, Arc<[u8]>>> {
         self.pending.as_ref().map(|pending| &pending.totals)
     }
 
@@ -593,12 +594,13 @@ impl State {
     }
 
     /// What was counted in the series of a group, as far as it is in windows.
-    pub(super) fn totals(&self, group: u32, counters: &Counters) -> Vec<u8> {
-        self.catalogue.write_totals(group, |_, known| {
+    pub(super) fn totals(&self, group: u32, counters: &Counters) -> Arc<[u8]> {
+        let totals = self.catalogue.write_totals(group, |_, known| {
             let Some(cell) = known.cell() else { return Counted::default() };
             let ((total, count), life) = (self.rollup.seen(cell), counters.life(cell));
             Counted { total, count, life }
-        })
+        });
+        totals.into()
     }
 
     /// What is to be kept now. The checkpoint is in it once the log has come so far.
@@ -626,7 +628,8 @@ impl State {
             job.series.push((group, self.catalogue.write_series(group)));
         }
         if let Some(pending) = &pending {
-            job.totals = pending.totals.iter().map(|(at, bytes)| (*at, bytes.clone())).collect();
+            job.totals =
+                pending.totals.iter().map(|(at, bytes)| (*at, Arc::clone(bytes))).collect();
             job.checkpoint = Some((pending.checkpoint.clone(), pending.coverage.clone()));
             job.facts = pending.facts.clone();
         }

@@ -43,7 +43,8 @@ pub struct Rollup {
 #[derive(Debug)]
 struct Coarse {
     tier: Tier,
-    open: Option<Row>,
+    /// Shared with a checkpoint that was taken of it.
+    open: Option<Arc<Row>>,
 }
 
 impl Rollup {
@@ -133,13 +134,13 @@ impl Rollup {
     pub fn reopen(&mut self, tier: usize, row: Row) {
         let coarse = tier.checked_sub(1).and_then(|at| self.coarse.get_mut(at));
         if let Some(coarse) = coarse {
-            coarse.open = Some(row);
+            coarse.open = Some(Arc::new(row));
         }
     }
 
     /// The open window of a coarser tier, as far as base windows were closed in it.
     #[must_use]
-    pub fn open(&self, tier: usize) -> Option<&Row> {
+    pub fn open(&self, tier: usize) -> Option<&Arc<Row>> {
         self.coarse.get(tier.checked_sub(1)?)?.open.as_ref()
     }
 
@@ -152,7 +153,7 @@ impl Rollup {
                 if let Some(next) = coarser.first_mut() {
                     next.merge(&row);
                 }
-                closed(tier, row.into());
+                closed(tier, row);
             }
             rest = coarser;
             tier += 1;
@@ -166,8 +167,11 @@ impl Coarse {
             return;
         }
         let window = Window::holding(part.window.start, self.tier.window);
-        let open = self.open.take().unwrap_or_else(|| Row::empty(window));
-        self.open = Some(open.then(part, window));
+        let open = match self.open.take() {
+            Some(open) => open.then(part, window),
+            None => Row::empty(window).then(part, window),
+        };
+        self.open = Some(Arc::new(open));
     }
 }
 

@@ -15,20 +15,21 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::codec::EncodeError;
 use super::copy::Copy;
-use super::extent::{Extent, group_key, group_of, read_extents, width_secs, write_extents};
-use super::facts::{Facts, Table};
+use super::extent::{Extent, group_key, width_secs, write_extents};
+use super::facts::Facts;
 use super::group::{Group, GroupBuilder};
-use super::marks::{self, Mark, TierChange};
+use super::left::{
+    CHECKPOINT_KEY, COVERAGE_KEY, DEAD_KEY, EXTENTS_KEY, FACTS, FACTS_KEY, Found, Left, MARKS_KEY,
+    SLICE_SPACE, VERSION, VERSION_KEY,
+};
+use super::marks::{self, Mark};
 use super::seal::Seal;
-use super::seam::{Changes, Snapshot, Store, StoreError};
+use super::seam::{Changes, Put, Snapshot, Store, StoreError};
 use super::{Coverage, ReadError, Windows, codec};
 use crate::config::Tier;
 use crate::limits;
-use crate::rollup::row::{GROUP, span};
+use crate::rollup::row::GROUP;
 use crate::time::{Span, Timestamp};
-
-/// The version of what is kept and how. The first knew of no pieces of values, and is read as it is.
-pub(super) const VERSION: u32 = 2;
 
 /// So many extents of one length become one, and of longer ones so many: what is young is written again
 /// few times, and what is a day old is hardly ever more than one piece short of as long as it may be.
@@ -42,16 +43,6 @@ const SLICE: u32 = 64;
 const SLICE_BYTES: usize = 1024 * 1024;
 const REMOVALS: usize = 2048;
 
-const VERSION_KEY: &[u8] = b"mversion";
-const EXTENTS_KEY: &[u8] = b"mextents";
-const DEAD_KEY: &[u8] = b"mdead";
-const CHECKPOINT_KEY: &[u8] = b"mcheckpoint";
-const COVERAGE_KEY: &[u8] = b"mcoverage";
-const FACTS_KEY: &[u8] = b"mfacts";
-/// Before the keys of facts.
-const FACTS: u8 = b'f';
-const MARKS_KEY: &[u8] = b"mtiers";
-
 /// See the module.
 #[derive(Debug)]
 pub struct Keeper {
@@ -63,6 +54,8 @@ pub struct Keeper {
     sealed: Vec<Timestamp>,
     /// Extents whose chunks may still lie in the store, though nobody looks at them, by their prefix.
     dead: VecDeque<(u32, Extent)>,
+    /// The groups that the last checkpoint tells of.
+    slices: BTreeSet<u32>,
     merging: Option<Merging>,
     /// What cannot be made, by tier: nobody tries again before the next start.
     unmergeable: BTreeSet<(usize, Extent)>,
@@ -91,49 +84,11 @@ pub struct Job {
     /// Keys and births of groups with series that are new.
     pub series: Vec<(u32, Vec<u8>)>,
     /// What was counted in groups that have changed; goes with a checkpoint.
-    pub totals: Vec<(u32, Vec<u8>)>,
+    pub totals: Vec<(u32, Arc<[u8]>)>,
     /// With when tallyd was up until then.
     pub checkpoint: Option<(Checkpoint, Coverage)>,
     /// What changed of rules and messages since the checkpoint before.
     pub facts: Facts,
-}
-
-/// What an earlier process has left in the store.
-#[derive(Debug)]
-pub struct Left {
-    snapshot: Arc<dyn Snapshot>,
-    /// `None` where there was none yet.
-    pub checkpoint: Option<Checkpoint>,
-    /// When tallyd was up until then.
-    pub coverage: Coverage,
-    /// What there was to know of rules and messages, and the number of the last change in it.
-    pub facts: (Table, u64),
-    /// What was imported, group by group.
-    pub imported: Vec<(u32, Vec<u8>)>,
-    /// There was nothing at all.
-    pub is_new: bool,
-    /// What the tiers know of the time before, tier by tier.
-    pub marks: Vec<Mark>,
-    /// What has become of the tiers since then.
-    pub tiers: Vec<TierChange>,
-}
-
-impl Left {
-    /// Shows keys and births of the series to `see`, group by group.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn each_series(&self, see: impl FnMut(u32, &[u8])) -> Result<(), StoreError> {
-        each_group(&*self.snapshot, b's', see)
-    }
-
-    /// Shows what was counted and shown as of the checkpoint to `see`, group by group.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn each_total(&self, see: impl FnMut(u32, &[u8])) -> Result<(), StoreError> {
-        each_group(&*self.snapshot, b't', see)
-    }
 }
 
 impl Job {
@@ -150,52 +105,21 @@ impl Keeper {
     /// # Errors
     /// [`StoreError`], where it cannot be read or is a newer version's.
     pub fn open(store: Arc<dyn Store>, tiers: &[Tier]) -> Result<(Self, Left), StoreError> {
-        let snapshot = store.snapshot()?;
-        let is_new = check_version(&*store, &*snapshot)?;
-        let (extents, mut dead) = (lists(&*store, &*snapshot, EXTENTS_KEY)?, VecDeque::new());
-        for (width, list) in lists(&*store, &*snapshot, DEAD_KEY)? {
-            dead.extend(list.into_iter().map(|extent| (width, extent)));
-        }
-        let mut known = vec![Vec::new(); tiers.len()];
-        for (width, list) in extents {
-            match tiers.iter().zip(&mut known).find(|(tier, _)| width_secs(tier) == width) {
-                Some((_, known)) => *known = list,
-                None => dead.extend(list.into_iter().map(|extent| (width, extent))),
-            }
-        }
-        let sealed = tiers.iter().zip(&known).map(|(tier, list)| {
-            list.last().map_or(Timestamp::from_millis(i64::MIN), |last| last.window(tier).end)
-        });
-        let sealed = sealed.collect();
-        let mut imported = Vec::new();
-        each_group(&*snapshot, b'i', |group, bytes| imported.push((group, bytes.to_vec())))?;
-        let checkpoint = value(&*snapshot, CHECKPOINT_KEY)?
-            .map(|bytes| read(&*store, Checkpoint::read(&bytes, tiers)))
-            .transpose()?;
-        let before = match value(&*snapshot, MARKS_KEY)? {
-            Some(bytes) => read(&*store, marks::read(&bytes))?,
-            // A version that did not note them; or nobody was here yet.
-            None => unmarked(checkpoint.as_ref(), tiers),
-        };
-        let at = checkpoint.as_ref().map_or(Timestamp::EPOCH, |checkpoint| checkpoint.at);
-        let (marks, changed) = marks::now(tiers, &before, at, |index| span(tiers, index));
-        let left = Left {
-            imported,
-            checkpoint,
-            coverage: value(&*snapshot, COVERAGE_KEY)?
-                .map(|bytes| read(&*store, Coverage::read(&bytes)))
-                .transpose()?
-                .unwrap_or_default(),
-            facts: facts(&*store, &*snapshot)?,
-            marks: marks.clone(),
-            tiers: changed,
-            is_new,
-            snapshot,
-        };
-        let (tiers, extents) = (tiers.to_vec(), known);
+        let Found { left, extents, dead, sealed, slices } = Found::read(&*store, tiers)?;
+        let (tiers, marks) = (tiers.to_vec(), left.marks.clone());
         let (merging, unmergeable, groups) = (None, BTreeSet::new(), 0);
-        let keeper =
-            Self { store, tiers, marks, extents, sealed, dead, merging, unmergeable, groups };
+        let keeper = Self {
+            store,
+            tiers,
+            marks,
+            extents,
+            sealed,
+            dead,
+            slices,
+            merging,
+            unmergeable,
+            groups,
+        };
         Ok((keeper, left))
     }
 
@@ -221,43 +145,72 @@ impl Keeper {
     ///
     /// [`settle`]: Self::settle
     pub fn keep(&mut self, job: &Job) -> Result<(), StoreError> {
-        let (mut changes, mut extents) = (Changes::default(), self.extents.clone());
+        let (mut parts, mut extents) = (Vec::new(), self.extents.clone());
         for seal in &job.seals {
             let (Some(tier), Some(list)) = (self.tiers.get(seal.tier), extents.get_mut(seal.tier))
             else {
                 continue;
             };
-            changes.puts.extend(seal.chunks(tier));
-            // A job that was kept already, but could not be shown, comes again.
-            if !list.contains(&seal.extent) {
-                list.push(seal.extent);
+            for part in seal.parts(tier) {
+                // A job that was kept already, but could not be shown, comes again.
+                if !list.contains(&part.extent) {
+                    list.push(part.extent);
+                }
+                parts.push((tier, part));
             }
         }
-        self.put_values(job, &extents, &mut changes);
-        self.store.commit(&changes)?;
+        self.store.commit_made(&|put| {
+            for (tier, part) in &parts {
+                part.put(tier, put);
+            }
+            self.put_values(job, &extents, put);
+        })?;
         self.extents = extents;
-        self.groups = self.groups.max(job.groups);
+        self.have_kept(job);
         for (sealed, until) in self.sealed.iter_mut().zip(&job.sealed) {
             *sealed = (*sealed).max(*until);
         }
         Ok(())
     }
 
-    /// What a job says beside its chunks, and what goes with every commit.
-    fn put_values(&self, job: &Job, extents: &[Vec<Extent>], changes: &mut Changes) {
-        let put =
-            |space: u8, (group, bytes): &(u32, Vec<u8>)| (group_key(space, *group), bytes.clone());
-        changes.puts.extend(job.series.iter().map(|one| put(b's', one)));
-        changes.puts.extend(job.totals.iter().map(|one| put(b't', one)));
-        if let Some((checkpoint, coverage)) = &job.checkpoint {
-            changes.puts.push((CHECKPOINT_KEY.to_vec(), checkpoint.write()));
-            changes.puts.push((COVERAGE_KEY.to_vec(), coverage.write()));
-            put_facts(&job.facts, changes);
+    /// What a job says beside its chunks, and what goes with every commit. What is long is made piece by
+    /// piece, so that it lies in memory once.
+    fn put_values(&self, job: &Job, extents: &[Vec<Extent>], put: &mut dyn Put) {
+        for (group, bytes) in &job.series {
+            put.put(&group_key(b's', *group), bytes);
         }
-        changes.puts.push((EXTENTS_KEY.to_vec(), self.written(extents)));
-        changes.puts.push((DEAD_KEY.to_vec(), write_dead(&self.dead)));
-        changes.puts.push((MARKS_KEY.to_vec(), marks::write(&self.marks)));
-        changes.puts.push((VERSION_KEY.to_vec(), VERSION.to_le_bytes().to_vec()));
+        for (group, bytes) in &job.totals {
+            put.put(&group_key(b't', *group), bytes);
+        }
+        if let Some((checkpoint, coverage)) = &job.checkpoint {
+            self.put_checkpoint(checkpoint, put);
+            put.put(COVERAGE_KEY, &coverage.write());
+            put_facts(&job.facts, put);
+        }
+        put.put(EXTENTS_KEY, &self.written(extents));
+        put.put(DEAD_KEY, &write_dead(&self.dead));
+        put.put(MARKS_KEY, &marks::write(&self.marks));
+        put.put(VERSION_KEY, &VERSION.to_le_bytes());
+    }
+
+    fn put_checkpoint(&self, checkpoint: &Checkpoint, put: &mut dyn Put) {
+        let (groups, mut slice) = (checkpoint.groups(), Vec::new());
+        for gone in self.slices.difference(&groups) {
+            put.remove(&group_key(SLICE_SPACE, *gone));
+        }
+        for group in groups {
+            slice.clear();
+            checkpoint.write_group(group, &mut slice);
+            put.put(&group_key(SLICE_SPACE, group), &slice);
+        }
+        put.put(CHECKPOINT_KEY, &checkpoint.head());
+    }
+
+    fn have_kept(&mut self, job: &Job) {
+        self.groups = self.groups.max(job.groups);
+        if let Some((checkpoint, _)) = &job.checkpoint {
+            self.slices = checkpoint.groups();
+        }
     }
 
     /// All that lies here, as if a job without chunks were kept.
@@ -307,7 +260,7 @@ impl Keeper {
         self.put_values(job, &extents, &mut changes);
         self.store.commit(&changes)?;
         self.extents = extents;
-        self.groups = self.groups.max(job.groups);
+        self.have_kept(job);
         Ok(())
     }
 
@@ -579,88 +532,17 @@ fn merge_group(slots: u16, parts: &[(u16, Vec<u8>)]) -> Result<Vec<u8>, ReadErro
     Ok(group)
 }
 
-/// The tiers of a store without marks: those that its checkpoint tells of.
-fn unmarked(checkpoint: Option<&Checkpoint>, tiers: &[Tier]) -> Vec<Mark> {
-    let mark = |tier| Mark { tier, hole: None, filled_from: None };
-    let unknown_keep = |tier: Tier| Tier { keep: Span::ZERO, ..tier };
-    match checkpoint {
-        Some(checkpoint) => {
-            checkpoint.tiers.iter().map(|its| mark(unknown_keep(its.tier))).collect()
-        }
-        None => tiers.iter().copied().map(mark).collect(),
-    }
-}
-
-/// Whether there was no version yet, which the first job brings.
-fn check_version(store: &dyn Store, snapshot: &dyn Snapshot) -> Result<bool, StoreError> {
-    let Some(bytes) = value(snapshot, VERSION_KEY)? else { return Ok(true) };
-    let found = bytes.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
-    match read(store, found)? {
-        found if found > VERSION => {
-            Err(StoreError::Newer { path: store.path(), found, known: VERSION })
-        }
-        _ => Ok(false),
-    }
-}
-
-fn lists(
-    store: &dyn Store,
-    snapshot: &dyn Snapshot,
-    key: &[u8],
-) -> Result<Vec<(u32, Vec<Extent>)>, StoreError> {
-    let bytes = value(snapshot, key)?.unwrap_or_default();
-    read(store, read_extents(&bytes))
-}
-
-fn value(snapshot: &dyn Snapshot, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut found = None;
-    snapshot.get(key, &mut |bytes| found = Some(bytes.to_vec()))?;
-    Ok(found)
-}
-
-fn each_group(
-    snapshot: &dyn Snapshot,
-    space: u8,
-    mut see: impl FnMut(u32, &[u8]),
-) -> Result<(), StoreError> {
-    snapshot.scan(&[space], &mut |key, bytes| {
-        if let Some(group) = group_of(key) {
-            see(group, bytes);
-        }
-        true
-    })
-}
-
 /// Each fact is a value of its own, so a checkpoint writes those that changed, and none is long.
-fn put_facts(facts: &Facts, changes: &mut Changes) {
+fn put_facts(facts: &Facts, put: &mut dyn Put) {
     for (key, value) in facts.iter() {
         let mut whole = vec![FACTS];
         whole.extend_from_slice(key);
         match value {
-            Some(value) => changes.puts.push((whole, value.to_vec())),
-            None => changes.removals.push(whole),
+            Some(value) => put.put(&whole, value),
+            None => put.remove(&whole),
         }
     }
-    changes.puts.push((FACTS_KEY.to_vec(), facts.serial.to_le_bytes().to_vec()));
-}
-
-fn facts(store: &dyn Store, snapshot: &dyn Snapshot) -> Result<(Table, u64), StoreError> {
-    let mut table = Table::default();
-    snapshot.scan(&[FACTS], &mut |key, bytes| {
-        table.put(key.strip_prefix(&[FACTS]).unwrap_or_default(), bytes);
-        true
-    })?;
-    let Some(serial) = value(snapshot, FACTS_KEY)? else { return Ok((table, 0)) };
-    let serial = serial.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
-    Ok((table, read(store, serial)?))
-}
-
-/// Something that was read and has to be what was written.
-fn read<T>(store: &dyn Store, found: Option<T>) -> Result<T, StoreError> {
-    found.ok_or_else(|| StoreError::Damaged {
-        path: store.path(),
-        reason: "a value is not as it was written".to_owned(),
-    })
+    put.put(FACTS_KEY, &facts.serial.to_le_bytes());
 }
 
 #[cfg(test)]

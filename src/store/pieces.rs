@@ -18,7 +18,7 @@ pub(super) const RESTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition
 /// Full pages of those that are longer.
 pub(super) const PIECES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("pieces");
 
-type Writing<'a> = Table<'a, &'static [u8], &'static [u8]>;
+pub(super) type Writing<'a> = Table<'a, &'static [u8], &'static [u8]>;
 type Reading = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// A page of redb's.

@@ -2,9 +2,13 @@
 //!
 //! Every commit is on the medium when it is back, and leaves what a quick start after a crash needs: a start
 //! reads a few pages, however long the file. What is damaged is found by [`super::blocks`], and redb refuses
-//! it with an error, or a panic in a debug build; either is an error here that names the file. After a commit that failed the file is opened anew, since redb takes no more changes then; what was
-//! shown before cannot be read any more once that is so. Where it cannot be opened, every use tries again,
-//! and says so: it is never taken for empty.
+//! it with an error, or a panic in a debug build; either is an error here that names the file.
+//!
+//! After a commit that failed the file is opened anew, since redb takes no more changes then, and reads nothing
+//! either. A snapshot of the last commit that did not fail is found again in the file that was opened, so whoever
+//! reads sees nothing of it; an older one is lost, and says so. Each commit has a number in the file: one that
+//! failed and is found there all the same has not failed. Where the file cannot be opened, every use tries
+//! again, and says so: it is never taken for empty.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -13,23 +17,30 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError, Value,
 };
 
 use super::blocks::{Blocks, Damage};
 use super::pieces::{self, PIECES, RESTS};
-use super::seam::{Changes, Snapshot, Store, StoreError};
+use super::seam::{Put, Snapshot, Store, StoreError};
 
 /// Pages that redb keeps in memory, in bytes. The system's own cache holds the file as well, so this is
 /// for what one commit changes and one answer reads.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// See the module.
-pub struct RedbStore {
+pub struct RedbStore(Arc<Shared>);
+
+/// What a store and its snapshots have together.
+struct Shared {
     path: PathBuf,
     /// `None` while a commit has failed and the file could not be opened again yet.
     database: RwLock<Option<Opened>>,
 }
+
+/// The number of the last commit.
+const NUMBER: TableDefinition<'static, (), u64> = TableDefinition::new("commits");
 
 /// The file, as it was opened.
 struct Opened {
@@ -40,12 +51,42 @@ struct Opened {
 type Reading = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 struct RedbSnapshot {
+    shared: Arc<Shared>,
+    tables: Tables,
+}
+
+/// What a snapshot reads.
+struct Tables {
     path: PathBuf,
     damage: Arc<Damage>,
     /// `None` where nothing was ever committed.
     rests: Option<Reading>,
     /// `None` where no value was ever cut.
     pieces: Option<Reading>,
+    /// Of the last commit that is seen.
+    number: u64,
+}
+
+/// A commit that is being made.
+struct Writing<'a, 'b> {
+    rests: &'a mut pieces::Writing<'b>,
+    pieces: &'a mut pieces::Writing<'b>,
+    /// With the first that failed, nothing more is done.
+    done: Result<(), StorageError>,
+}
+
+impl Put for Writing<'_, '_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        if self.done.is_ok() {
+            self.done = pieces::put(self.rests, self.pieces, key, value);
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if self.done.is_ok() {
+            self.done = pieces::remove(self.rests, self.pieces, key);
+        }
+    }
 }
 
 impl RedbStore {
@@ -55,7 +96,7 @@ impl RedbStore {
     /// [`StoreError`], where it cannot be read, is damaged or is no file of redb's.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let database = RwLock::new(Some(open(path)?));
-        Ok(Self { path: path.to_owned(), database })
+        Ok(Self(Arc::new(Shared { path: path.to_owned(), database })))
     }
 
     /// Moves pages forward until the file has no room inside that is free. A server does not: what is free is
@@ -64,31 +105,53 @@ impl RedbStore {
     /// # Errors
     /// [`StoreError`], where a commit fails or a snapshot is still read.
     pub fn compact(&mut self) -> Result<(), StoreError> {
-        let Self { path, database } = self;
-        let database = database.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(Opened { database, damage }) = database else { return Ok(()) };
-        guarded(path, damage, || {
+        let mut opened = self.0.database.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(Opened { database, damage }) = opened.as_mut() else { return Ok(()) };
+        guarded(&self.0.path, damage, || {
             while database.compact()? {}
             Ok(())
         })
     }
+}
 
-    fn write(&self, changes: &Changes) -> Result<(), StoreError> {
+impl Shared {
+    /// Makes a commit, and says as which `number` before it may fail.
+    fn write(
+        &self,
+        make: &dyn Fn(&mut dyn Put),
+        number: &mut Option<u64>,
+    ) -> Result<(), StoreError> {
         self.with_database(|opened| {
             let mut transaction = opened.database.begin_write()?;
             transaction.set_quick_repair(true);
             {
+                let mut numbers = transaction.open_table(NUMBER)?;
+                let last = numbers.get(())?.map_or(0, |last| last.value());
+                numbers.insert((), last + 1)?;
+                *number = Some(last + 1);
                 let mut rests = transaction.open_table(RESTS)?;
                 let mut pieces = transaction.open_table(PIECES)?;
-                for key in &changes.removals {
-                    pieces::remove(&mut rests, &mut pieces, key)?;
-                }
-                for (key, value) in &changes.puts {
-                    pieces::put(&mut rests, &mut pieces, key, value)?;
-                }
+                let (rests, pieces) = (&mut rests, &mut pieces);
+                let mut writing = Writing { rests, pieces, done: Ok(()) };
+                make(&mut writing);
+                writing.done?;
             }
             transaction.commit()?;
             Ok(())
+        })
+    }
+
+    /// What was committed last.
+    fn tables(&self) -> Result<Tables, StoreError> {
+        self.with_database(|opened| {
+            let transaction = opened.database.begin_read()?;
+            let (path, damage) = (self.path.clone(), Arc::clone(&opened.damage));
+            let (rests, pieces) = (table(&transaction, RESTS)?, table(&transaction, PIECES)?);
+            let number = match table(&transaction, NUMBER)? {
+                Some(numbers) => numbers.get(())?.map_or(0, |last| last.value()),
+                None => 0,
+            };
+            Ok(Tables { path, damage, rests, pieces, number })
         })
     }
 
@@ -127,41 +190,41 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
 
 impl Store for RedbStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
-        let (rests, pieces, damage) = self.with_database(|opened| {
-            let transaction = opened.database.begin_read()?;
-            let damage = Arc::clone(&opened.damage);
-            Ok((table(&transaction, RESTS)?, table(&transaction, PIECES)?, damage))
-        })?;
-        Ok(Arc::new(RedbSnapshot { path: self.path.clone(), damage, rests, pieces }))
+        let tables = self.0.tables()?;
+        Ok(Arc::new(RedbSnapshot { shared: Arc::clone(&self.0), tables }))
     }
 
-    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
-        let done = self.write(changes);
-        if done.is_err() {
-            let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+    fn commit_made(&self, make: &dyn Fn(&mut dyn Put)) -> Result<(), StoreError> {
+        let mut number = None;
+        let done = self.0.write(make, &mut number);
+        if done.is_ok() {
+            return done;
+        }
+        {
+            let mut database = self.0.database.write().unwrap_or_else(PoisonError::into_inner);
             // The old one has to be gone first: it holds the file's lock.
             *database = None;
-            *database = open(&self.path).ok();
+            *database = open(&self.0.path).ok();
         }
-        done
+        // What is in a file that was opened is on the medium.
+        let is_there =
+            number.is_some() && self.0.tables().is_ok_and(|its| Some(its.number) == number);
+        if is_there { Ok(()) } else { done }
     }
 
     fn bytes(&self) -> u64 {
         // The file is longer: redb makes it so ahead of time, and the rest is a hole.
-        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.blocks() * 512)
+        std::fs::metadata(&self.0.path).map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     fn path(&self) -> PathBuf {
-        self.path.clone()
+        self.0.path.clone()
     }
 }
 
 impl Snapshot for RedbSnapshot {
     fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
-        let Some(rests) = &self.rests else { return Ok(()) };
-        let found = guarded(&self.path, &self.damage, || Ok(rests.get(key)?))?;
-        let Some(rest) = found else { return Ok(()) };
-        self.show(key, rest.value(), see)
+        self.with_tables(&mut |tables| tables.get(key, see))
     }
 
     fn scan(
@@ -169,21 +232,65 @@ impl Snapshot for RedbSnapshot {
         prefix: &[u8],
         see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mut goes_on = true;
-        let mut done = Ok(());
-        self.walk(prefix, &mut |key, rest| {
-            done = self.show(key, rest, |value| goes_on = see(key, value));
-            goes_on && done.is_ok()
-        })?;
-        done
+        let mut next = prefix.to_vec();
+        self.with_tables(&mut |tables| {
+            let from = next.clone();
+            let mut done = Ok(());
+            tables.walk(prefix, &from, &mut |key, rest| {
+                let mut goes_on = true;
+                done = tables.show(key, rest, |value| goes_on = see(key, value));
+                go_behind(key, done.is_ok(), &mut next);
+                goes_on && done.is_ok()
+            })?;
+            done
+        })
     }
 
     fn keys(&self, prefix: &[u8], see: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
-        self.walk(prefix, &mut |key, _| see(key))
+        let mut next = prefix.to_vec();
+        self.with_tables(&mut |tables| {
+            let from = next.clone();
+            tables.walk(prefix, &from, &mut |key, _| {
+                go_behind(key, true, &mut next);
+                see(key)
+            })
+        })
+    }
+}
+
+/// Notes the first key behind one that was seen.
+fn go_behind(key: &[u8], is_seen: bool, next: &mut Vec<u8>) {
+    if is_seen {
+        next.clear();
+        next.extend_from_slice(key);
+        next.push(0);
     }
 }
 
 impl RedbSnapshot {
+    /// Does something with the tables, and once more where they cannot be read any more but the same is in
+    /// the file that was opened anew. `work` goes on where it was then.
+    fn with_tables(
+        &self,
+        work: &mut dyn FnMut(&Tables) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let done = work(&self.tables);
+        if !matches!(done, Err(StoreError::Io { .. })) {
+            return done;
+        }
+        let tables = self.shared.tables()?;
+        if tables.number == self.tables.number { work(&tables) } else { done }
+    }
+}
+
+impl Tables {
+    fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        let Some(rests) = &self.rests else { return Ok(()) };
+        let found = guarded(&self.path, &self.damage, || Ok(rests.get(key)?))?;
+        let Some(rest) = found else { return Ok(()) };
+        self.show(key, rest.value(), see)
+    }
+
     /// Shows a value of which this is left.
     fn show(&self, key: &[u8], rest: &[u8], see: impl FnOnce(&[u8])) -> Result<(), StoreError> {
         let whole = guarded(&self.path, &self.damage, || {
@@ -193,14 +300,15 @@ impl RedbSnapshot {
         Ok(())
     }
 
-    /// Shows keys and what is left of their values.
+    /// Shows keys with this prefix and what is left of their values, from a key on.
     fn walk(
         &self,
         prefix: &[u8],
+        from: &[u8],
         see: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         let Some(rests) = &self.rests else { return Ok(()) };
-        let mut range = guarded(&self.path, &self.damage, || Ok(rests.range::<&[u8]>(prefix..)?))?;
+        let mut range = guarded(&self.path, &self.damage, || Ok(rests.range::<&[u8]>(from..)?))?;
         while let Some((key, rest)) =
             guarded(&self.path, &self.damage, || Ok(range.next().transpose()?))?
         {
@@ -212,10 +320,10 @@ impl RedbSnapshot {
     }
 }
 
-fn table(
+fn table<K: Key + 'static, V: Value + 'static>(
     transaction: &ReadTransaction,
-    definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
-) -> Result<Option<Reading>, redb::Error> {
+    definition: TableDefinition<'static, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, redb::Error> {
     match transaction.open_table(definition) {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -246,19 +354,21 @@ fn guarded<T>(
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RedbStore").field("path", &self.0.path).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for RedbSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbSnapshot").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RedbSnapshot").field("path", &self.tables.path).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::lying::{Fate, LyingDisk};
+    use crate::store::seam::Changes;
 
     /// Values of every length around that of a piece, put over one another and removed, beside keys that
     /// are the beginning of others.
@@ -336,17 +446,89 @@ mod tests {
         store.commit(&changes).unwrap();
         let shown = store.snapshot().unwrap();
         // As after a commit that failed, on a disk that fails altogether.
-        *store.database.write().unwrap() = None;
+        *store.0.database.write().unwrap() = None;
         std::fs::rename(&path, &away).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(store.snapshot().is_err());
         assert!(store.commit(&changes).is_err());
-        assert!(shown.scan(b"", &mut |_, _| true).is_err(), "it cannot be read, and says so");
+        let all = |shown: &dyn Snapshot| {
+            let mut count = 0;
+            shown
+                .scan(b"", &mut |_, _| {
+                    count += 1;
+                    true
+                })
+                .map(|()| count)
+        };
+        assert!(all(&*shown).is_err(), "it cannot be read, and says so");
         std::fs::remove_dir(&path).unwrap();
         std::fs::rename(&away, &path).unwrap();
         let mut seen = Vec::new();
         store.snapshot().unwrap().get(b"k", &mut |value| seen = value.to_vec()).unwrap();
         assert_eq!(seen, b"v");
+        assert_eq!(all(&*shown), Ok(1));
         store.commit(&changes).unwrap();
+    }
+
+    /// A commit that fails, at each operation of its own and with the disk refusing for a while: whoever has
+    /// the last snapshot goes on reading it, from where he is.
+    #[test]
+    fn the_last_snapshot_is_read_over_a_commit_that_failed() {
+        for at in 1..40 {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = LyingDisk::under(dir.path());
+            let store = RedbStore::open(&dir.path().join("tallyd.redb")).unwrap();
+            let puts = (0..50_u8).map(|n| (vec![n], vec![n; 9000])).collect::<Vec<_>>();
+            store.commit(&Changes { puts: puts.clone(), ..Changes::default() }).unwrap();
+            let last = store.snapshot().unwrap();
+            disk.meet(at, Fate::Refused(28, at + 1));
+            let more =
+                Changes { puts: vec![(b"z".to_vec(), vec![0; 20_000])], ..Changes::default() };
+            let (mut failed, mut seen) = (false, Vec::new());
+            let done = last.scan(b"", &mut |key, value| {
+                if seen.len() == 20 {
+                    failed = store.commit(&more).is_err();
+                }
+                seen.push((key.to_vec(), value.to_vec()));
+                true
+            });
+            assert!(seen.len() > 20 && puts.starts_with(&seen), "with the refusal at {at}");
+            if !failed {
+                // Where it was found in the file that was opened anew, what was before is lost.
+                assert!(at > 3, "some of its operations were refused");
+                LyingDisk::leave(dir.path());
+                continue;
+            }
+            done.unwrap();
+            assert_eq!(seen.len(), puts.len(), "with the refusal at {at}");
+            last.get(&[7], &mut |value| assert_eq!(value, [7; 9000])).unwrap();
+            disk.meet(u64::MAX, Fate::Done);
+            store.commit(&more).unwrap();
+            LyingDisk::leave(dir.path());
+        }
+    }
+
+    /// What is in the file was committed, whatever the disk said last.
+    #[test]
+    fn a_commit_has_failed_where_it_is_not_in_the_file_and_only_there() {
+        let mut outcomes = [0, 0];
+        for at in 1..60 {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = LyingDisk::under(dir.path());
+            let store = RedbStore::open(&dir.path().join("tallyd.redb")).unwrap();
+            let put = |value: u8| Changes {
+                puts: vec![(b"k".to_vec(), vec![value])],
+                ..Changes::default()
+            };
+            store.commit(&put(1)).unwrap();
+            disk.meet(at, Fate::Refused(5, at + 1));
+            let is_done = store.commit(&put(2)).is_ok();
+            let mut seen = None;
+            store.snapshot().unwrap().get(b"k", &mut |value| seen = Some(value[0])).unwrap();
+            assert_eq!(seen, Some(1 + u8::from(is_done)), "with the refusal at {at}");
+            outcomes[usize::from(is_done)] += 1;
+            LyingDisk::leave(dir.path());
+        }
+        assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
     }
 }

@@ -11,8 +11,10 @@ use super::ReadError;
 use super::codec::{self, Chunk, EncodeError, Garbled};
 use super::extent::Extent;
 use super::group::GroupBuilder;
+use super::seam::Put;
 use crate::config::Tier;
 use crate::histogram::{Layout, Sketch};
+use crate::limits::CHUNK_STRING_BYTES;
 use crate::rollup::row::GROUP;
 use crate::rollup::{Record, Row};
 
@@ -28,18 +30,48 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Its chunks under their keys.
-    pub(super) fn chunks(&self, tier: &Tier) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let groups: BTreeSet<u32> = self.rows.iter().flat_map(|row| row.group_numbers()).collect();
+    /// The stretch, in so short parts that the windows of each group fit a chunk with their histograms; as
+    /// it is nearly always.
+    pub(super) fn parts(&self, tier: &Tier) -> Vec<Self> {
+        let slots = self.extent.slots;
+        if slots <= 1 || !self.is_long() {
+            return vec![self.clone()];
+        }
+        let half = Extent { slots: slots / 2, ..self.extent };
+        let rest = Extent { start: half.window(tier).end, slots: slots - half.slots };
+        let halves = [half, rest].into_iter().flat_map(|extent| {
+            let window = extent.window(tier);
+            let is_inside = |row: &&Arc<Row>| window.contains(row.window.start);
+            let rows = self.rows.iter().filter(is_inside).cloned().collect();
+            Self { tier: self.tier, extent, rows }.parts(tier)
+        });
+        halves.collect()
+    }
+
+    /// Whether the windows of some group take more than a chunk may hold of histograms. What rows take is
+    /// little more than what their histograms do, where that is much.
+    fn is_long(&self) -> bool {
+        let all: usize = self.rows.iter().map(|row| row.memory()).sum();
+        let of_group = |group: u32| -> usize {
+            self.rows.iter().map(|row| row.bytes_of_group(group).len()).sum()
+        };
+        all > CHUNK_STRING_BYTES
+            && self.groups().into_iter().any(|at| of_group(at) > CHUNK_STRING_BYTES)
+    }
+
+    fn groups(&self) -> BTreeSet<u32> {
+        self.rows.iter().flat_map(|row| row.group_numbers()).collect()
+    }
+
+    /// Hands over its chunks under their keys.
+    pub(super) fn put(&self, tier: &Tier, put: &mut dyn Put) {
         let mut members = Members::default();
-        let mut chunks = Vec::with_capacity(groups.len());
-        for group in groups {
+        for group in self.groups() {
             for row in &self.rows {
                 members.take(row, group, self.slot(row, tier));
             }
-            chunks.push((self.extent.key(tier, group), members.encode(self.extent.slots)));
+            put.put(&self.extent.key(tier, group), &members.encode(self.extent.slots));
         }
-        chunks
     }
 
     fn slot(&self, row: &Row, tier: &Tier) -> u16 {
@@ -99,7 +131,8 @@ pub(super) fn encode_whole(
 
 fn encode(slots: u16, windows: &[(u16, Record)], chunk: &mut Vec<u8>) {
     if encode_whole(slots, windows, chunk).is_err() {
-        // Histograms of one series that take more than a chunk may hold: their values stay.
+        // Those of a single window that take more than a chunk may hold: their values stay. No layout of
+        // the configuration's comes to that.
         codec::encode(slots, windows, chunk).expect("rows come in order, within their stretch");
     }
 }

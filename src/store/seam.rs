@@ -17,11 +17,20 @@ pub trait Store: Send + Sync + Debug {
     /// [`StoreError`].
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError>;
 
-    /// Makes all changes, or none where it fails; when it is back they survive the loss of power.
+    /// Makes all changes that `make` hands to what it is given, or none where it fails; when it is back they
+    /// survive the loss of power. Values are taken one by one, so they need not lie in memory together.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn commit(&self, changes: &Changes) -> Result<(), StoreError>;
+    fn commit_made(&self, make: &dyn Fn(&mut dyn Put)) -> Result<(), StoreError>;
+
+    /// The same with changes that are there already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.commit_made(&|put| changes.hand_to(put))
+    }
 
     /// What it takes on the disk, in bytes.
     fn bytes(&self) -> u64;
@@ -57,13 +66,40 @@ pub trait Snapshot: Send + Sync + Debug {
     }
 }
 
-/// Changes that belong together.
+/// Takes changes that belong together, in the order in which they are to be made. That one fails is told
+/// when all were handed over.
+pub trait Put {
+    /// Puts a value in the place of the one that a key has.
+    fn put(&mut self, key: &[u8], value: &[u8]);
+
+    /// Removes a key.
+    fn remove(&mut self, key: &[u8]);
+}
+
+/// Changes that belong together; what is removed goes before anything is put.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// Keys and their new values.
     pub puts: Vec<(Vec<u8>, Vec<u8>)>,
     /// Keys that go.
     pub removals: Vec<Vec<u8>>,
+}
+
+impl Changes {
+    fn hand_to(&self, put: &mut dyn Put) {
+        self.removals.iter().for_each(|key| put.remove(key));
+        self.puts.iter().for_each(|(key, value)| put.put(key, value));
+    }
+}
+
+impl Put for Changes {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.puts.push((key.to_vec(), value.to_vec()));
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.removals.push(key.to_vec());
+    }
 }
 
 /// Why the store cannot be used.
@@ -115,14 +151,10 @@ impl Store for MemoryStore {
         Ok(Arc::new(MemorySnapshot(Arc::clone(&table))))
     }
 
-    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
+    fn commit_made(&self, make: &dyn Fn(&mut dyn Put)) -> Result<(), StoreError> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Arc::make_mut(&mut table);
-        for key in &changes.removals {
-            table.remove(key);
-        }
-        table
-            .extend(changes.puts.iter().map(|(key, value)| (key.clone(), value.as_slice().into())));
+        let table: &mut Table = Arc::make_mut(&mut table);
+        make(table);
         Ok(())
     }
 
@@ -133,6 +165,16 @@ impl Store for MemoryStore {
 
     fn path(&self) -> PathBuf {
         PathBuf::from("memory")
+    }
+}
+
+impl Put for Table {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.insert(key.to_vec(), value.into());
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        Self::remove(self, key);
     }
 }
 

@@ -1,9 +1,11 @@
 //! What cannot be merged stays, and holds nothing else up.
 
 use super::*;
+use crate::histogram::{Gathering, Layout};
 use crate::limits::CHUNK_STRING_BYTES;
-use crate::rollup::{Record, Values};
+use crate::rollup::{Entry, Record, RowBuilder, SeriesId, Values};
 use crate::store::seam::MemoryStore;
+use crate::time::Window;
 
 const TIER: Tier = Tier { window: Span::SECOND, keep: Span::from_secs(7200) };
 /// More than one commit's worth, so that something of a target lies there when it is left.
@@ -78,4 +80,50 @@ fn what_cannot_become_one_stays_and_holds_nothing_else_up() {
     // Once they are too old there is nothing to remember.
     while keeper.tidy(Some(Timestamp::from_secs(1440 + 7200))).unwrap() {}
     assert_eq!((keeper.unmergeable(), keeper.extents[0].len()), (0, 0));
+}
+
+/// A series whose histograms are too long for one chunk, beside one that is not: nothing of either is missing.
+#[test]
+fn histograms_that_are_too_long_for_a_chunk_lie_in_several() {
+    const RANGES: u32 = 400_000;
+    let mut gathering = Gathering::new(Layout::new(5, 1.0, 3.6e6).unwrap());
+    (1..=RANGES).for_each(|value| _ = gathering.record(f64::from(value)));
+    let (spread, one) = (Arc::new(gathering.finish()), 1.0);
+    let of = |count: u64| Values { sum: one, count, min: one, max: one, last: one };
+    let mut rows = Vec::new();
+    for at in 0..60 {
+        let mut row = RowBuilder::default();
+        let small = Record::Values(of(1));
+        let long = Record::Distribution(of(spread.count()), Arc::clone(&spread));
+        for (series, record) in [(0, small), (7, long)] {
+            row.push(Entry { series: SeriesId(series), record, runs_on: false });
+        }
+        rows.push(Arc::new(row.finish(Window::starting(Timestamp::from_secs(at), TIER.window))));
+    }
+    assert!(rows[0].memory() * rows.len() > 2 * CHUNK_STRING_BYTES, "{}", rows[0].memory());
+
+    let store = Arc::new(MemoryStore::default());
+    let (mut keeper, _) = Keeper::open(Arc::clone(&store) as Arc<dyn Store>, &[TIER]).unwrap();
+    let until = Timestamp::from_secs(60);
+    let seals = vec![Seal { tier: 0, extent: extent(0, 60), rows }];
+    let job = Job { seals, sealed: vec![until], groups: 1, ..Job::default() };
+    keeper.keep(&job).unwrap();
+    // Once more, as after a commit that was not seen to come through.
+    keeper.keep(&job).unwrap();
+    assert!(keeper.extents[0].len() > 2, "{:?}", keeper.extents);
+    let starts = keeper.extents[0].iter().map(|extent| extent.start).collect::<Vec<_>>();
+    assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+
+    let windows = keeper.windows().unwrap();
+    let all = Window { start: Timestamp::EPOCH, end: until };
+    let (mut small, mut long) = (0, 0);
+    windows.read(0, SeriesId(0), all, |_, _| small += 1).unwrap();
+    let see = |_: Window, record: &Record| {
+        let Record::Distribution(_, its) = record else { panic!("its histogram is missing") };
+        assert!(*its == spread);
+        long += 1;
+    };
+    windows.read(0, SeriesId(7), all, see).unwrap();
+    assert_eq!((small, long), (60, 60));
+    assert!(!keeper.tidy(Some(until)).unwrap(), "there is nothing to merge yet");
 }
