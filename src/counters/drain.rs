@@ -140,6 +140,12 @@ impl Counters {
         self.observations.resume_at(position);
     }
 
+    /// Nothing that an earlier process has left comes again, though no window holds it: nobody knows when it
+    /// was. It is for a start, before the first drain.
+    pub fn observed_before_start(&self) {
+        self.observations.resume_at(self.observations.head());
+    }
+
     fn drained(&self, id: CellId, open: Option<Open>, now: Timestamp) -> Drained {
         let cell = self.cells.get(id);
         cell.note_touch(now);

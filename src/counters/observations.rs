@@ -308,6 +308,11 @@ impl Log {
         self.reader().next
     }
 
+    /// Where the next record goes.
+    pub(super) fn head(&self) -> u64 {
+        self.head.load(Relaxed)
+    }
+
     /// Begins behind `position`, up to which an earlier process has said elsewhere what was kept. After
     /// the loss of power that may lie behind all that is left here: then no number before it is given out
     /// again, since a start would pass over what is kept under it.

@@ -106,6 +106,10 @@ impl Engine {
         state.audit.note(now, What::Start);
         state.close_strays(now);
         let is_anew = is_new || found.lost.is_some();
+        if is_anew {
+            // It is in the totals, as what was counted before.
+            counters.observed_before_start();
+        }
         state.take_over(&counters, (!is_anew).then_some(&kept), now);
         state.prepare_rules();
         let is_settled = !is_anew && state.unplayed == 0;

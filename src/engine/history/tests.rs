@@ -317,6 +317,47 @@ fn every_observation_is_in_one_window_of_each_tier() {
     }
 }
 
+/// Without its store a server knows totals and not when they were counted. What was observed in the open second
+/// is in the total like everything before, and in no window.
+#[test]
+fn what_was_observed_before_the_store_was_lost_is_counted_once() {
+    for has_log in [true, false] {
+        let mut world = World::new();
+        for _ in 0..5 {
+            world.set("a.ms", "20");
+            world.second();
+        }
+        world.set("a.ms", "30");
+        world.set("a.ms", "40");
+        world.engine = None;
+        for entry in std::fs::read_dir(world.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name == "tallyd.redb" || name.starts_with("ticks") && !has_log {
+                std::fs::remove_file(&path).unwrap();
+            }
+        }
+        world.restart(3);
+        world.second();
+        world.set("a.ms", "50");
+        world.second();
+        world.restart(1);
+        world.second();
+        let total = world.engine().counters().get(b"a.ms", world.now, |view| view.value.to_vec());
+        assert_eq!(total.as_deref(), Some(&b"8"[..]), "with its log: {has_log}");
+        let all = Window { start: Timestamp::EPOCH, end: world.now + Span::WEEK };
+        let state = world.engine().state();
+        let id = state.catalogue.matching(&"a.ms".parse().unwrap(), 0).next().unwrap();
+        let mut count = 0;
+        let see = |_: Window, record: &Record| match record {
+            Record::Distribution(values, _) => count += values.count,
+            other => panic!("{other:?}"),
+        };
+        state.windows.read(0, id, all, see).unwrap();
+        assert_eq!(count, 1, "with its log: {has_log}");
+    }
+}
+
 #[test]
 fn a_tier_that_is_new_or_keeps_longer_knows_nothing_of_the_past() {
     let mut world = World::new();
