@@ -187,6 +187,13 @@ pub const COURIER_SECS: u64 = 30;
 /// What is read of a webhook's answer, in bytes; it is wanted only for the log.
 pub const WEBHOOK_REPLY_BYTES: usize = 4096;
 
+/// Longest body that a contact's template writes, in bytes: a digest of a thousand instances fits.
+pub const TEMPLATE_BYTES: usize = 1024 * 1024;
+
+/// What applying such a template may cost, in steps of its language and what they handle: about a tenth of a
+/// second.
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
+
 /// HTTP connections that are served at once, over all addresses. One more for each address is
 /// accepted and waits; the rest wait in the kernel.
 pub const HTTP_CONNECTIONS: usize = 1024;

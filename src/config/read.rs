@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::contact::Contacts;
-use super::model::{Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Server, Store};
+use super::model::{
+    Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Secret, Server, Store,
+};
 use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
@@ -250,6 +252,22 @@ impl Reader<'_> {
             let help = format!("chmod 600 {}", path.value.display());
             self.sink.warn(Finding::new(path.place, message).help(help));
         }
+    }
+
+    /// The one line of text in a file that a key names; `None` when the key is absent or empty, or after a
+    /// problem was reported. `what` is the secret in a sentence, `noun` what the file should hold.
+    pub(super) fn secret(&self, named: Option<At<&str>>, what: &str, noun: &str) -> Option<Secret> {
+        let (path, file) = self.file(named)?;
+        self.warn_if_open(what, &path, file.mode);
+        let text = String::from_utf8(file.bytes).unwrap_or_default();
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() || text.contains(char::is_control) {
+            let message =
+                format!("this file holds no {noun}: it is empty, or not one line of text");
+            self.sink.error(Finding::new(path.place, message));
+            return None;
+        }
+        Some(Secret::new(text))
     }
 
     /// Certificates from the file that a key names.

@@ -47,7 +47,7 @@ impl Couriers {
             match &delivery.recipient {
                 Recipient::Email(address) => self.email.send(message, address).await,
                 Recipient::Webhook(contact) => match self.webhooks.get(contact) {
-                    Some(webhook) => webhook.send(message, now).await,
+                    Some(webhook) => webhook.send(message, &delivery.progress, now).await,
                     None => reason::refused(format!("the contact `{contact}` has no webhook")),
                 },
             }

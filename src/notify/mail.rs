@@ -36,8 +36,6 @@ const COLUMNS: usize = 78;
 /// Where the second column of the text part begins.
 const INDENT: usize = 15;
 
-const TEST: &str = "This is a test. It was asked for with `tallyd notify test`; nothing is wrong.";
-
 /// Writes the mail for a message. `when` writes an instant for its readers.
 #[must_use]
 pub fn compose(message: &Message, when: impl Fn(Timestamp) -> String) -> Mail {
@@ -147,7 +145,8 @@ fn moment(instant: Timestamp, at: Timestamp, when: &dyn Fn(Timestamp) -> String)
     format!("{} ({age})", when(instant))
 }
 
-fn subject(message: &Message) -> String {
+/// One line that says the most important, also for other forms than mail.
+pub(super) fn subject(message: &Message) -> String {
     let test = if message.is_test { "[TEST] " } else { "" };
     let mut subject = format!("{test}[{}] ", message.level().name());
     if let [notice] = message.notices.as_slice() {
@@ -219,7 +218,7 @@ impl Page {
     fn text(&self) -> String {
         let mut out = String::new();
         if self.is_test {
-            paragraph(&mut out, TEST);
+            paragraph(&mut out, words::TEST);
             out.push('\n');
         }
         if self.is_unsaved {
@@ -308,7 +307,7 @@ impl Page {
                     title { (self.subject) }
                 }
                 body style="font-family:sans-serif;font-size:15px;line-height:1.4" {
-                    @if self.is_test { p { strong { (TEST) } } }
+                    @if self.is_test { p { strong { (words::TEST) } } }
                     @if self.is_unsaved { p { strong { (words::UNSAVED) } } }
                     @if let Some(count) = &self.count { p { (count) } }
                     @for section in &self.sections { (section.html()) }

@@ -136,6 +136,23 @@ pub enum Closing {
 }
 
 impl NoticeKind {
+    /// One word for it, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Worse => "worse",
+            Self::Repeat => "repeat",
+            Self::Flapping => "flapping",
+            Self::Settled => "settled",
+            Self::Recovered => "recovered",
+            Self::ScheduleEnded => "schedule_ended",
+            Self::Ended => "ended",
+            Self::Closed(Closing::Edited) => "edited",
+            Self::Closed(Closing::Removed) => "removed",
+        }
+    }
+
     /// Whether it ends the incident.
     #[must_use]
     pub const fn is_over(self) -> bool {

@@ -13,10 +13,14 @@ mod email;
 mod fingerprint;
 mod incident;
 mod incidents;
+mod pagerduty;
 mod plain;
 mod reason;
 mod redact;
+mod signature;
 mod silences;
+mod slack;
+mod template;
 mod webhook;
 mod words;
 
@@ -25,10 +29,12 @@ pub use courier::Couriers;
 pub use incident::{Ack, Change, Incident, Note, NoteKind, Told};
 pub use incidents::{Acknowledged, Incidents, Moment};
 pub use message::{About, Closing, Message, Notice, NoticeKind};
-pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Recipient, Verdict};
+pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Progress, Recipient, Verdict};
 pub use silences::{Refusal, Silence, Silences};
 
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod shape;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,7 +8,7 @@
 //! known to be safe, or after a short while all the same: a full disk stops no alert.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::message::{Message, Notice, NoticeKind};
 use super::plain;
@@ -28,6 +28,21 @@ pub struct Delivery {
     pub recipient: Recipient,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// How far attempts have come.
+    pub progress: Progress,
+}
+
+/// How far a message has come that goes in parts, so that the next attempt goes on where the last one
+/// ended, however it did. It is not kept over a start: what is sent again is known by its id.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<Passed>>);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Passed {
+    parts: usize,
+    refused: usize,
+    /// Why the first of them was.
+    reason: Option<String>,
 }
 
 /// Which delivery.
@@ -108,7 +123,12 @@ pub struct Outbox {
 struct Entry {
     message: Arc<Message>,
     recipient: Recipient,
+    /// Since the other side last took a part of it.
+    tries: u32,
     attempts: u32,
+    progress: Progress,
+    /// Parts that were dealt with when it was last handed out.
+    passed: usize,
     queued: Timestamp,
     due: Timestamp,
     /// With a courier since then.
@@ -177,6 +197,42 @@ const NEXT_KEY: &[u8] = b"no";
 const BACKOFF_FIRST: Span = Span::from_secs(5);
 const BACKOFF_MAX: Span = Span::from_secs(600);
 
+impl Progress {
+    /// Parts that are dealt with, taken or refused.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.passed().parts
+    }
+
+    /// One more is dealt with; why it was refused, where it was.
+    pub fn pass(&self, refused: Option<String>) {
+        let mut passed = self.passed();
+        passed.parts += 1;
+        passed.refused += usize::from(refused.is_some());
+        passed.reason = passed.reason.take().or(refused);
+    }
+
+    /// How many were refused, where any was, and why the first.
+    #[must_use]
+    pub fn refused(&self) -> Option<(usize, String)> {
+        let passed = self.passed();
+        passed.reason.clone().map(|reason| (passed.refused, reason))
+    }
+
+    fn passed(&self) -> MutexGuard<'_, Passed> {
+        // Nothing panics while it is held; what is in it would be whole all the same.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartialEq for Progress {
+    fn eq(&self, other: &Self) -> bool {
+        // One after the other, since both may be the same.
+        let one = self.passed().clone();
+        one == *other.passed()
+    }
+}
+
 impl Outbox {
     /// An empty queue that tries for `give_up`, whose facts are safe at once.
     #[must_use]
@@ -210,7 +266,10 @@ impl Outbox {
         let entry = Entry {
             message,
             recipient,
+            tries: 0,
             attempts: 0,
+            progress: Progress::default(),
+            passed: 0,
             queued: now,
             due: now,
             out: None,
@@ -273,6 +332,7 @@ impl Outbox {
                 Arc::new(Message { id: next_id(), at: now, notices, ..Message::clone(&old) });
             entry.message = Arc::clone(&message);
             (entry.queued, entry.serial) = (now, u64::MAX);
+            entry.progress = Progress::default();
             self.discount(&old.id);
             self.count(&message);
             replaced.messages.push(message);
@@ -320,6 +380,8 @@ impl Outbox {
             let Some(entry) = self.waiting.get_mut(&id) else { continue };
             entry.out = Some(now);
             entry.attempts += 1;
+            entry.tries += 1;
+            entry.passed = entry.progress.parts();
             let mut message = Arc::clone(&entry.message);
             if entry.serial > self.saved {
                 self.tally.unsaved += u64::from(!entry.is_told_unsaved);
@@ -327,7 +389,8 @@ impl Outbox {
                 message = Arc::new(Message { is_unsaved: true, ..Message::clone(&message) });
             }
             let (recipient, attempt) = (entry.recipient.clone(), entry.attempts);
-            out.push(Delivery { id, message, recipient, attempt });
+            let progress = entry.progress.clone();
+            out.push(Delivery { id, message, recipient, attempt, progress });
         }
         out
     }
@@ -353,7 +416,10 @@ impl Outbox {
             Outcome::Delivered => Verdict::Done,
             Outcome::Refused { .. } => Verdict::GivenUp,
             Outcome::Later { after, .. } => {
-                let wait = after.unwrap_or_default().max(backoff(entry.attempts, id));
+                if entry.progress.parts() > entry.passed {
+                    entry.tries = 1;
+                }
+                let wait = after.unwrap_or_default().max(backoff(entry.tries, id));
                 let due = now + wait;
                 if due.since(entry.queued) > self.give_up {
                     Verdict::GivenUp
@@ -500,8 +566,19 @@ impl Outbox {
 impl Entry {
     fn of(waiting: Waiting, message: Arc<Message>) -> Self {
         let Waiting { recipient, attempts, queued, due, .. } = waiting;
-        let (out, serial, is_told_unsaved) = (None, 0, false);
-        Self { message, recipient, attempts, queued, due, out, serial, is_told_unsaved }
+        Self {
+            message,
+            recipient,
+            tries: attempts,
+            attempts,
+            progress: Progress::default(),
+            passed: 0,
+            queued,
+            due,
+            out: None,
+            serial: 0,
+            is_told_unsaved: false,
+        }
     }
 
     /// When it may be handed out, as far as is known now.
@@ -561,106 +638,4 @@ fn backoff(attempts: u32, id: DeliveryId) -> Span {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::notify::tests::message;
-
-    const HOUR: i64 = 3600;
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    fn mail(to: &str) -> Recipient {
-        Recipient::Email(to.to_owned())
-    }
-
-    fn later() -> Outcome {
-        Outcome::Later { reason: "busy".to_owned(), after: None }
-    }
-
-    fn due(outbox: &mut Outbox, secs: i64) -> Vec<u64> {
-        outbox.due(at(secs), 100).into_iter().map(|delivery| delivery.id.0).collect()
-    }
-
-    #[test]
-    fn hands_each_delivery_out_once_until_it_is_settled() {
-        let mut outbox = Outbox::new(Span::DAY);
-        outbox.queue(message(&["i1"]), mail("a"), at(0));
-        outbox.queue(message(&["i1"]), mail("b"), at(0));
-        assert_eq!(due(&mut outbox, 0), [1, 2]);
-        assert_eq!(due(&mut outbox, 0), [0; 0]);
-        assert_eq!(outbox.settle(DeliveryId(1), &Outcome::Delivered, at(1)), Verdict::Done);
-        let refused = Outcome::Refused { reason: "no such user".to_owned() };
-        assert_eq!(outbox.settle(DeliveryId(2), &refused, at(1)), Verdict::GivenUp);
-        assert!(outbox.is_empty());
-        let tally = Tally { delivered: 1, failed: 1, ..Tally::default() };
-        assert_eq!(outbox.tally(), tally);
-    }
-
-    #[test]
-    fn order_holds_per_recipient_and_incident() {
-        let mut outbox = Outbox::new(Span::DAY);
-        outbox.queue(message(&["i1"]), mail("a"), at(0));
-        outbox.queue(message(&["i1"]), mail("a"), at(0));
-        outbox.queue(message(&["i2"]), mail("a"), at(0));
-        outbox.queue(message(&["i1"]), mail("b"), at(0));
-        outbox.queue(message(&["i2", "i3"]), mail("a"), at(0));
-        assert_eq!(due(&mut outbox, 0), [1, 3, 4]);
-        outbox.settle(DeliveryId(1), &later(), at(0));
-        assert_eq!(due(&mut outbox, 1), [0; 0], "the second waits for the first to be tried again");
-        outbox.settle(DeliveryId(3), &Outcome::Delivered, at(1));
-        assert_eq!(outbox.next_due().map(Timestamp::as_secs), Some(0), "the fifth is free now");
-        assert_eq!(due(&mut outbox, 10), [1, 5]);
-        assert_eq!(outbox.next_due(), None, "the second is held back, and has no time of its own");
-        outbox.settle(DeliveryId(1), &Outcome::Delivered, at(10));
-        assert_eq!(due(&mut outbox, 10), [2]);
-    }
-
-    #[test]
-    fn waits_longer_each_time_and_gives_up_after_a_day() {
-        let mut outbox = Outbox::new(Span::DAY);
-        outbox.queue(message(&["i1"]), mail("a"), at(0));
-        let mut now = at(0);
-        let mut waits = Vec::new();
-        loop {
-            assert_eq!(outbox.due(now, 1).len(), 1);
-            match outbox.settle(DeliveryId(1), &later(), now) {
-                Verdict::Again(due) => {
-                    waits.push(due.since(now).as_millis());
-                    now = due;
-                }
-                verdict => {
-                    assert_eq!(verdict, Verdict::GivenUp);
-                    break;
-                }
-            }
-        }
-        for (wait, base) in waits.iter().zip([5, 10, 20, 40, 80, 160, 320, 600, 600]) {
-            assert!((base * 1000..=base * 1200).contains(wait), "{wait} after {base}");
-        }
-        assert!((22 * HOUR..=24 * HOUR).contains(&now.as_secs()), "gave up at {now}");
-    }
-
-    #[test]
-    fn the_other_side_may_ask_for_more_patience() {
-        let mut outbox = Outbox::new(Span::DAY);
-        outbox.queue(message(&["i1"]), Recipient::Webhook("w".to_owned()), at(0));
-        outbox.due(at(0), 1);
-        let after = Some(Span::from_secs(100));
-        let outcome = Outcome::Later { reason: "429".to_owned(), after };
-        assert_eq!(outbox.settle(DeliveryId(1), &outcome, at(0)), Verdict::Again(at(100)));
-        assert_eq!(outbox.next_due(), Some(at(100)));
-    }
-
-    #[test]
-    fn is_bounded_and_says_so() {
-        let mut outbox = Outbox::new(Span::DAY);
-        let message = message(&["i1"]);
-        for _ in 0..limits::OUTBOX {
-            assert!(outbox.queue(Arc::clone(&message), mail("a"), at(0)));
-        }
-        assert!(!outbox.queue(message, mail("a"), at(0)));
-        assert_eq!((outbox.len(), outbox.tally().overflowed), (limits::OUTBOX, 1));
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! Names, tags and summaries come from configuration and from whoever increments a counter, so
 //! each is made one printable line before it stands between words of ours.
 
-use super::message::{Closing, Notice, NoticeKind};
+use super::message::{Closing, Message, Notice, NoticeKind};
 use crate::rules::Level;
 use crate::time::Span;
 
@@ -12,6 +12,10 @@ pub(super) use crate::reason::{cut, one_line};
 /// What is said in a message that is not on the disk.
 pub(super) const UNSAVED: &str = "tallyd cannot write to its disk. This message is not kept there: \
     after a restart nothing will be known of it.";
+
+/// What is said in a message that was asked for.
+pub(super) const TEST: &str =
+    "This is a test. It was asked for with `tallyd notify test`; nothing is wrong.";
 
 /// A rule with its instance, on one line.
 pub(super) fn title(notice: &Notice) -> String {
@@ -132,6 +136,19 @@ pub(super) fn threshold(notice: &Notice) -> String {
 pub(super) fn scaled(notice: &Notice) -> Option<&'static str> {
     (notice.covered < 1.0 && notice.value.is_some())
         .then_some("part of the window was not covered; the sum is scaled up")
+}
+
+/// From when to when it lasted: `was critical from 2026-01-05T00:00:00Z to 2026-01-05T00:07:00Z`.
+pub(super) fn was(notice: &Notice) -> String {
+    let (began, ended) = (notice.opened.rfc3339(), notice.since.rfc3339());
+    format!("was {} from {began} to {ended}", state(notice.from))
+}
+
+/// What has to be known about the message itself, if anything has to.
+pub(super) fn note(message: &Message) -> Option<String> {
+    let all = [(message.is_test, TEST), (message.is_unsaved, UNSAVED)];
+    let notes: Vec<_> = all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note).collect();
+    (!notes.is_empty()).then(|| notes.join(" "))
 }
 
 /// A length of time in words, by its two largest units: `2 hours 5 minutes`.
