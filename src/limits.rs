@@ -147,6 +147,12 @@ pub const CONFIG_BYTES: u64 = 16 * 1024 * 1024;
 /// Deliveries that wait in the outbox.
 pub const OUTBOX: usize = 10_000;
 
+/// Deliveries that wait in it for one recipient, so that one that is dead takes nobody else's room.
+pub const OUTBOX_EACH: usize = OUTBOX / 4;
+
+/// Deliveries beyond that which tell that it is full.
+pub const OUTBOX_ALARMS: usize = 100;
+
 /// How long a message waits to be on the disk before it is sent without.
 pub const UNSAVED_PATIENCE: Span = Span::from_secs(2);
 
@@ -180,6 +186,18 @@ pub const COMMENT_BYTES: usize = 2000;
 
 /// Deliveries under way at once, over all contacts.
 pub const COURIERS: usize = 64;
+
+/// Those under way to one recipient.
+pub const COURIERS_EACH: usize = 4;
+
+/// Those under way to recipients whose last attempt failed, of which each has one.
+pub const COURIERS_FAILING: usize = COURIERS / 2;
+
+/// Those under way by mail, which mostly goes by one relay.
+pub const COURIERS_MAIL: usize = COURIERS / 4 * 3;
+
+/// From one sign of life to the next, in seconds.
+pub const HEARTBEAT_SECS: u64 = 60;
 
 /// How long one attempt to deliver may take, in seconds.
 pub const COURIER_SECS: u64 = 30;
@@ -306,6 +324,8 @@ const _: () = {
         (BACKUP_ROW_BYTES as u64) < BACKUP_PART_READ_BYTES && BACKUP_PART_BYTES < BACKUP_ROW_BYTES
     );
     assert!(MEASURE_SLICES <= MEASURE_SUMS, "one line at least is read at once");
+    assert!(COURIERS_EACH < COURIERS_FAILING && COURIERS_FAILING < COURIERS_MAIL);
+    assert!(COURIER_SECS < HEARTBEAT_SECS, "a sign of life is over before the next");
     assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

@@ -8,7 +8,7 @@ const KEYS: [(&str, &[&str]); 4] = [
     ("", &["graphite", "http", "nrpe", "statsd"]),
     ("[server]", &["token_file"]),
     ("[[rule]]", &["escalate", "repeat"]),
-    ("[notify]", &["digest_above", "fallback", "heartbeat"]),
+    ("[notify]", &["digest_above"]),
 ];
 
 /// Whether `key` is one that a later version will have in the section with that title.

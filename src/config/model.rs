@@ -653,6 +653,10 @@ pub struct Notify {
     pub public_url: String,
     /// How long a message is tried.
     pub give_up: Span,
+    /// Contacts that are told what others could not be.
+    pub fallback: Vec<String>,
+    /// Contacts whose webhook is called every minute while all is well.
+    pub heartbeat: Vec<String>,
 }
 
 /// PEM text that was read from a file when the configuration was checked.
@@ -761,6 +765,8 @@ impl Default for Config {
                 default: Vec::new(),
                 public_url: "http://127.0.0.1:8311".to_owned(),
                 give_up: Span::DAY,
+                fallback: Vec::new(),
+                heartbeat: Vec::new(),
             },
             compat: Compat::default(),
         }

@@ -89,7 +89,7 @@ impl State {
             drained: Vec::new(),
             rules: Rules::new(&config.rules, &config.tiers, now),
             incidents: Incidents::new(config),
-            outbox: Outbox::new(config.notify.give_up),
+            outbox: Outbox::of(config),
             audit: Audit::default(),
             serial: 0,
             unkept: Facts::default(),
@@ -229,6 +229,7 @@ impl State {
         let events = rules.evaluate(windows, catalogue, instant);
         let changes = events.iter().filter_map(StateChange::of).collect();
         let messages = incidents.step(events, &mut Moment { now, rules, outbox, audit });
+        self.note_lost(now);
         self.log_facts();
         (changes, messages)
     }

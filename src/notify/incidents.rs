@@ -281,6 +281,7 @@ impl Incidents {
             public_url: Arc::clone(&self.public_url),
             is_test: false,
             is_unsaved: false,
+            undelivered: None,
         }
     }
 

@@ -48,6 +48,8 @@ struct Page {
     subject: String,
     is_test: bool,
     is_unsaved: bool,
+    /// Why it comes to somebody for whom it was not.
+    undelivered: Option<String>,
     /// How many there are of what, where there are several.
     count: Option<String>,
     sections: Vec<Section>,
@@ -83,6 +85,7 @@ impl Page {
             subject: subject(message),
             is_test: message.is_test,
             is_unsaved: message.is_unsaved,
+            undelivered: words::undelivered(message),
             count: count(&message.notices),
             sections: full.iter().map(|notice| Section::of(notice, message.at, when)).collect(),
             brief: rest.iter().take(BRIEF_MAX).map(brief).collect(),
@@ -225,6 +228,10 @@ impl Page {
             paragraph(&mut out, words::UNSAVED);
             out.push('\n');
         }
+        if let Some(undelivered) = &self.undelivered {
+            paragraph(&mut out, undelivered);
+            out.push('\n');
+        }
         if let Some(count) = &self.count {
             paragraph(&mut out, count);
             out.push('\n');
@@ -309,6 +316,7 @@ impl Page {
                 body style="font-family:sans-serif;font-size:15px;line-height:1.4" {
                     @if self.is_test { p { strong { (words::TEST) } } }
                     @if self.is_unsaved { p { strong { (words::UNSAVED) } } }
+                    @if let Some(text) = &self.undelivered { p { strong { (text) } } }
                     @if let Some(count) = &self.count { p { (count) } }
                     @for section in &self.sections { (section.html()) }
                     @if !self.brief.is_empty() {

@@ -28,7 +28,7 @@ pub use audit::Audit;
 pub use courier::Couriers;
 pub use incident::{Ack, Change, Incident, Note, NoteKind, Told};
 pub use incidents::{Acknowledged, Incidents, Moment};
-pub use message::{About, Closing, Message, Notice, NoticeKind};
+pub use message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
 pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Progress, Recipient, Verdict};
 pub use silences::{Refusal, Silence, Silences};
 

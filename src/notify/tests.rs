@@ -72,6 +72,7 @@ pub(crate) fn message(incidents: &[&str]) -> Arc<Message> {
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
         is_unsaved: false,
+        undelivered: None,
     })
 }
 

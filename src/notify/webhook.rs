@@ -78,6 +78,23 @@ impl WebhookCourier {
         }
     }
 
+    /// A sign of life, which is not tried again: the next one follows in a minute.
+    pub(super) async fn beat(&self, contact: &str, public_url: &str, now: Timestamp) -> Outcome {
+        let body = match &self.webhook.format {
+            WebhookFormat::Alertmanager => alertmanager::heartbeat(contact, public_url, now),
+            WebhookFormat::Slack => slack::heartbeat(public_url),
+            WebhookFormat::PagerDuty { .. } => return refused("PagerDuty knows no sign of life"),
+            WebhookFormat::Template(template) => {
+                match template.render(&template::heartbeat(contact, public_url, now)) {
+                    Ok(body) => body,
+                    Err(error) => return refused(error.reason),
+                }
+            }
+        };
+        let id = format!("heartbeat-{:x}", now.as_millis());
+        self.call(&id, body, now).await
+    }
+
     /// What is to be sent, in order: mostly one.
     fn bodies(&self, message: &Message) -> Result<Vec<String>, Outcome> {
         Ok(match &self.webhook.format {

@@ -3,7 +3,7 @@
 //! Names, tags and summaries come from configuration and from whoever increments a counter, so
 //! each is made one printable line before it stands between words of ours.
 
-use super::message::{Closing, Message, Notice, NoticeKind};
+use super::message::{Closing, Message, Notice, NoticeKind, Undelivered};
 use crate::rules::Level;
 use crate::time::Span;
 
@@ -146,9 +146,18 @@ pub(super) fn was(notice: &Notice) -> String {
 
 /// What has to be known about the message itself, if anything has to.
 pub(super) fn note(message: &Message) -> Option<String> {
-    let all = [(message.is_test, TEST), (message.is_unsaved, UNSAVED)];
-    let notes: Vec<_> = all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note).collect();
+    let test = message.is_test.then(|| TEST.to_owned());
+    let unsaved = message.is_unsaved.then(|| UNSAVED.to_owned());
+    let notes: Vec<_> = test.into_iter().chain(unsaved).chain(undelivered(message)).collect();
     (!notes.is_empty()).then(|| notes.join(" "))
+}
+
+/// Why somebody is told what was for somebody else, where that is so.
+pub(super) fn undelivered(message: &Message) -> Option<String> {
+    let Undelivered { contact, to, reason } = message.undelivered.as_ref()?;
+    let to = if to == contact { String::new() } else { format!(" ({})", one_line(to)) };
+    let reason = one_line(reason);
+    Some(format!("This was for {contact}{to}, who could not be reached: {reason}."))
 }
 
 /// A length of time in words, by its two largest units: `2 hours 5 minutes`.
