@@ -19,6 +19,7 @@ mod full_disk;
 mod harness;
 
 mod access;
+mod arrival;
 mod backup;
 mod compat;
 mod hostile;

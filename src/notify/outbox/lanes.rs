@@ -12,7 +12,7 @@ use crate::limits;
 /// All recipients for whom something waits.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    lanes: BTreeMap<Recipient, Lane>,
+    all: BTreeMap<Recipient, Lane>,
     next: u64,
     /// Couriers that are with a mail.
     mail: usize,
@@ -31,43 +31,43 @@ struct Lane {
 impl Lanes {
     /// The number of a recipient's lane, which has one more that waits.
     pub(super) fn enter(&mut self, to: &Recipient) -> u64 {
-        if let Some(lane) = self.lanes.get_mut(to) {
+        if let Some(lane) = self.all.get_mut(to) {
             lane.waiting += 1;
             return lane.number;
         }
         self.next += 1;
         let lane = Lane { number: self.next, waiting: 1, out: 0, is_failing: false };
-        self.lanes.insert(to.clone(), lane);
+        self.all.insert(to.clone(), lane);
         self.next
     }
 
     /// One fewer waits.
     pub(super) fn leave(&mut self, to: &Recipient) {
-        let Some(lane) = self.lanes.get_mut(to) else { return };
+        let Some(lane) = self.all.get_mut(to) else { return };
         lane.waiting = lane.waiting.saturating_sub(1);
         if lane.waiting == 0 {
-            self.lanes.remove(to);
+            self.all.remove(to);
         }
     }
 
     /// The number of a recipient's lane, where it has one.
     pub(super) fn number(&self, to: &Recipient) -> Option<u64> {
-        self.lanes.get(to).map(|lane| lane.number)
+        self.all.get(to).map(|lane| lane.number)
     }
 
     /// How many wait for a recipient.
     pub(super) fn waiting(&self, to: &Recipient) -> usize {
-        self.lanes.get(to).map_or(0, |lane| lane.waiting)
+        self.all.get(to).map_or(0, |lane| lane.waiting)
     }
 
     /// How many wait for the one for whom most do.
     pub(super) fn longest(&self) -> usize {
-        self.lanes.values().map(|lane| lane.waiting).max().unwrap_or_default()
+        self.all.values().map(|lane| lane.waiting).max().unwrap_or_default()
     }
 
     /// Whether a recipient may have another courier.
     pub(super) fn admits(&self, to: &Recipient) -> bool {
-        let Some(lane) = self.lanes.get(to) else { return false };
+        let Some(lane) = self.all.get(to) else { return false };
         let is_mail = matches!(to, Recipient::Email(_));
         if is_mail && self.mail >= limits::COURIERS_MAIL {
             return false;
@@ -79,12 +79,12 @@ impl Lanes {
     }
 
     fn failing(&self) -> usize {
-        self.lanes.values().filter(|lane| lane.is_failing).map(|lane| lane.out).sum()
+        self.all.values().filter(|lane| lane.is_failing).map(|lane| lane.out).sum()
     }
 
     /// A courier goes to a recipient.
     pub(super) fn send(&mut self, to: &Recipient) {
-        if let Some(lane) = self.lanes.get_mut(to) {
+        if let Some(lane) = self.all.get_mut(to) {
             lane.out += 1;
             self.mail += usize::from(matches!(to, Recipient::Email(_)));
         }
@@ -92,7 +92,7 @@ impl Lanes {
 
     /// It is back; whether the recipient is to be tried again.
     pub(super) fn back(&mut self, to: &Recipient, failed: bool) {
-        if let Some(lane) = self.lanes.get_mut(to) {
+        if let Some(lane) = self.all.get_mut(to) {
             lane.out = lane.out.saturating_sub(1);
             lane.is_failing = failed;
             let is_mail = matches!(to, Recipient::Email(_));
