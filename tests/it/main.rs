@@ -19,7 +19,7 @@ mod full_disk;
 mod harness;
 
 mod access;
-mod arrival;
+mod acts;
 mod backup;
 mod compat;
 mod hostile;
@@ -32,5 +32,6 @@ mod operation;
 mod peers;
 mod readme;
 mod rule_cases;
+mod secrets;
 mod tidy;
 mod told;

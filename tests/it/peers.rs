@@ -8,6 +8,7 @@
 mod memcached;
 mod process;
 mod relay;
+pub mod sink;
 mod suite;
 pub mod webhook;
 
