@@ -147,6 +147,12 @@ pub const CONFIG_BYTES: u64 = 16 * 1024 * 1024;
 /// Deliveries that wait in the outbox.
 pub const OUTBOX: usize = 10_000;
 
+/// Deliveries that wait in it for one recipient, so that one that is dead takes nobody else's room.
+pub const OUTBOX_EACH: usize = OUTBOX / 4;
+
+/// Deliveries beyond that which tell that it is full.
+pub const OUTBOX_ALARMS: usize = 100;
+
 /// How long a message waits to be on the disk before it is sent without.
 pub const UNSAVED_PATIENCE: Span = Span::from_secs(2);
 
@@ -163,12 +169,6 @@ pub const AUDIT_LINES: usize = 20_000;
 /// How long incidents that are over and lines of the audit are known.
 pub const PAST_KEPT: Span = Span::from_secs(90 * 24 * 60 * 60);
 
-/// Deploys that are known, of some 500 bytes each at most: ten a day for three months.
-pub const DEPLOYS: usize = 1000;
-
-/// Longest name of one, in characters, and of who did it.
-pub const DEPLOY_CHARS: usize = 100;
-
 /// Incidents, lines of the audit or deliveries in one answer.
 pub const PAST_ANSWER: usize = 1000;
 
@@ -184,23 +184,33 @@ pub const AUTHOR_BYTES: usize = 200;
 /// Longest thing that they say with it, in bytes.
 pub const COMMENT_BYTES: usize = 2000;
 
-/// Notices of one mail that have a picture, in two sets of colours of some 25 KB each.
-pub const MAIL_PICTURES: usize = 3;
-
-/// Notices of one mail for which is looked up what was compared, and what was put into use.
-pub const MAIL_ILLUSTRATED: usize = 20;
-
-/// How long a mail waits for what stands beside it, in seconds.
-pub const ILLUSTRATE_SECS: u64 = 5;
-
 /// Deliveries under way at once, over all contacts.
 pub const COURIERS: usize = 64;
+
+/// Those under way to one recipient.
+pub const COURIERS_EACH: usize = 4;
+
+/// Those under way to recipients whose last attempt failed, of which each has one.
+pub const COURIERS_FAILING: usize = COURIERS / 2;
+
+/// Those under way by mail, which mostly goes by one relay.
+pub const COURIERS_MAIL: usize = COURIERS / 4 * 3;
+
+/// From one sign of life to the next, in seconds.
+pub const HEARTBEAT_SECS: u64 = 60;
 
 /// How long one attempt to deliver may take, in seconds.
 pub const COURIER_SECS: u64 = 30;
 
 /// What is read of a webhook's answer, in bytes; it is wanted only for the log.
 pub const WEBHOOK_REPLY_BYTES: usize = 4096;
+
+/// Longest body that a contact's template writes, in bytes: a digest of a thousand instances fits.
+pub const TEMPLATE_BYTES: usize = 1024 * 1024;
+
+/// What applying such a template may cost, in steps of its language and what they handle: about a tenth of a
+/// second.
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
 
 /// HTTP connections that are served at once, over all addresses. One more for each address is
 /// accepted and waits; the rest wait in the kernel.
@@ -314,6 +324,8 @@ const _: () = {
         (BACKUP_ROW_BYTES as u64) < BACKUP_PART_READ_BYTES && BACKUP_PART_BYTES < BACKUP_ROW_BYTES
     );
     assert!(MEASURE_SLICES <= MEASURE_SUMS, "one line at least is read at once");
+    assert!(COURIERS_EACH < COURIERS_FAILING && COURIERS_FAILING < COURIERS_MAIL);
+    assert!(COURIER_SECS < HEARTBEAT_SECS, "a sign of life is over before the next");
     assert!(HTTP_HEADER_SECS < HTTP_CONNECTION_SECS);
     assert!(SHUTDOWN_SECS < 5, "systemd and our own promise allow five seconds");
 };

@@ -5,25 +5,12 @@
 use std::collections::BTreeMap;
 
 use reqwest::Url;
-use reqwest::header::{HeaderName, HeaderValue};
 
-use super::model::{Contact, Secret, Webhook, WebhookFormat};
+use super::model::Contact;
 use super::read::{Names, Reader, unique};
 use super::section::{At, Place, Section};
 use super::sink::{Finding, Sink, shown};
-use super::value;
-
-/// Headers that belong to the courier, in lower case.
-const OWN_HEADERS: [&str; 8] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "transfer-encoding",
-    "webhook-id",
-    "webhook-signature",
-    "webhook-timestamp",
-];
+use super::{value, webhook};
 
 /// What `[[contact]]` says.
 pub(super) struct Contacts {
@@ -43,6 +30,7 @@ pub(super) fn contacts(
     for mut section in root.tables("contact", "[[contact]]") {
         section.hide("webhook");
         section.hide("headers");
+        section.hide("template");
         let (name, contact) = contact(&mut section, relay_is_set, reader);
         let place = name.as_ref().map_or(section.place(), |name| name.place);
         names.extend(name);
@@ -60,7 +48,7 @@ fn contact(
     section.require("name");
     let name = section.text("name", value::name);
     let email = email(section, relay_is_set, reader.sink);
-    let webhook = webhook(section, reader);
+    let webhook = webhook::webhook(section, reader);
     if section.key_place("email").is_none() && section.key_place("webhook").is_none() {
         let message = "a contact needs `email` or `webhook`";
         reader.sink.error(Finding::new(section.place(), message).absence());
@@ -94,47 +82,4 @@ fn email(section: &mut Section<'_>, relay_is_set: bool, sink: &Sink) -> Vec<Stri
         }
     }
     list.value.into_iter().map(|address| address.value.1).collect()
-}
-
-fn webhook(section: &mut Section<'_>, reader: &Reader<'_>) -> Option<Webhook> {
-    let url = section.text("webhook", |text| value::secret_url(text).map(|_| Secret::new(text)));
-    let format = section.one_of("format", &[("alertmanager", WebhookFormat::Alertmanager)]);
-    let ca_pem = reader.certificates(section.text("ca_file", value::any));
-    let headers = headers(section, reader.sink);
-    if section.key_place("webhook").is_none() {
-        for key in ["format", "ca_file", "headers"] {
-            section.forbid(key, "belongs to a `webhook`, and this contact has none");
-        }
-    }
-    Some(Webhook {
-        url: url?.value,
-        format: format.map_or(WebhookFormat::Alertmanager, |format| format.value),
-        ca_pem,
-        headers,
-    })
-}
-
-/// Further headers. Their problems point at the name: the value is a secret.
-fn headers(section: &mut Section<'_>, sink: &Sink) -> BTreeMap<String, Secret> {
-    let mut seen = BTreeMap::new();
-    let mut headers = BTreeMap::new();
-    for (name, text) in section.free_table("headers").unwrap_or_default() {
-        let lower = name.value.to_ascii_lowercase();
-        let wrong = |message: String| sink.error(Finding::new(name.place, message));
-        if HeaderName::from_bytes(name.value.as_bytes()).is_err() {
-            // Perhaps the whole header was written into its name.
-            sink.hide_place(name.place);
-            wrong("this is not the name of a header".to_owned());
-        } else if OWN_HEADERS.contains(&lower.as_str()) {
-            wrong(format!("{} is set by tallyd itself", shown(name.value)));
-        } else if HeaderValue::from_str(text.value).is_err() {
-            wrong(format!("the value of {} holds what no header can", shown(name.value)));
-        } else if let Some(first) = seen.insert(lower, name.place) {
-            let message = format!("{} is written twice: case does not count", shown(name.value));
-            sink.error(Finding::new(name.place, message).also(first, "first here"));
-        } else {
-            headers.insert(name.value.to_owned(), Secret::new(text.value));
-        }
-    }
-    headers
 }

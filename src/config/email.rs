@@ -54,16 +54,7 @@ fn password(
         let message = format!("{PASSWORD_VARIABLE} is set, but this file is what is used");
         reader.sink.warn(Finding::new(named.place, message));
     }
-    let (path, file) = reader.file(Some(named))?;
-    reader.warn_if_open("the password", &path, file.mode);
-    let text = String::from_utf8(file.bytes).unwrap_or_default();
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() || text.contains(char::is_control) {
-        let message = "this file holds no password: it is empty, or not one line of text";
-        reader.sink.error(Finding::new(path.place, message));
-        return None;
-    }
-    Some(Secret::new(text))
+    reader.secret(Some(named), "the password", "password")
 }
 
 fn from_variable(

@@ -4,23 +4,14 @@
 //! file should not look for a typing mistake.
 
 /// Keys of the section with that title, which this version does not have yet.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 4] = [
     ("", &["graphite", "http", "nrpe", "statsd"]),
     ("[server]", &["token_file"]),
     ("[[rule]]", &["escalate", "repeat"]),
-    ("[[contact]]", &["content_type", "secret_file", "template"]),
-    ("[notify]", &["digest_above", "fallback", "heartbeat"]),
+    ("[notify]", &["digest_above"]),
 ];
-
-/// Words of the key with that name, which this version does not have yet.
-const WORDS: [(&str, &[&str]); 1] = [("format", &["pagerduty", "slack", "template"])];
 
 /// Whether `key` is one that a later version will have in the section with that title.
 pub(super) fn is_key(title: &str, key: &str) -> bool {
     KEYS.iter().any(|(section, keys)| *section == title && keys.contains(&key))
-}
-
-/// Whether `word` is one that a later version will take as a value of `key`.
-pub(super) fn is_word(key: &str, word: &str) -> bool {
-    WORDS.iter().any(|(of, words)| *of == key && words.contains(&word))
 }

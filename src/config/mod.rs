@@ -25,11 +25,13 @@ mod script;
 mod section;
 mod sink;
 mod surroundings;
+mod template;
 #[cfg(test)]
 mod tests;
 mod threshold;
 mod tier;
 mod value;
+mod webhook;
 
 pub use access::server_config;
 pub use metric::usual_layout;
@@ -39,6 +41,7 @@ pub use script::{
     Case, Expectation, Input, InputKind, Script, StateWord, Step, Steps, load_script, parse_script,
 };
 pub use surroundings::{FileRead, Surroundings};
+pub use template::{Template, TemplateError, samples};
 
 use std::io;
 use std::path::{Path, PathBuf};

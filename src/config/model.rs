@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::template::Template;
 use crate::histogram::Layout;
 use crate::limits;
 use crate::series::Pattern;
@@ -582,6 +583,8 @@ pub struct Webhook {
     pub url: Secret,
     /// What the body looks like.
     pub format: WebhookFormat,
+    /// The key that bodies are signed with.
+    pub secret: Option<SigningKey>,
     /// A certificate authority (PEM, as read) to trust as well.
     pub ca_pem: Option<Pem>,
     /// Further headers; values may be secret.
@@ -589,10 +592,19 @@ pub struct Webhook {
 }
 
 /// What a webhook's body looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebhookFormat {
     /// Alertmanager's, version "4".
     Alertmanager,
+    /// PagerDuty's Events API, version 2.
+    PagerDuty {
+        /// Which service of PagerDuty is meant; it goes into the body.
+        routing_key: Secret,
+    },
+    /// A message in Slack, for an incoming webhook.
+    Slack,
+    /// What the contact's own template writes.
+    Template(Template),
 }
 
 /// How mail leaves.
@@ -641,6 +653,10 @@ pub struct Notify {
     pub public_url: String,
     /// How long a message is tried.
     pub give_up: Span,
+    /// Contacts that are told what others could not be.
+    pub fallback: Vec<String>,
+    /// Contacts whose webhook is called every minute while all is well.
+    pub heartbeat: Vec<String>,
 }
 
 /// PEM text that was read from a file when the configuration was checked.
@@ -673,6 +689,30 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// A key to sign with, as bytes. It prints as `…`; only a courier opens it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey(Vec<u8>);
+
+impl SigningKey {
+    /// Hides a key.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The key, for the one who signs.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
     }
 }
 
@@ -725,6 +765,8 @@ impl Default for Config {
                 default: Vec::new(),
                 public_url: "http://127.0.0.1:8311".to_owned(),
                 give_up: Span::DAY,
+                fallback: Vec::new(),
+                heartbeat: Vec::new(),
             },
             compat: Compat::default(),
         }

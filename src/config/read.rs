@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::contact::Contacts;
-use super::model::{Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Server, Store};
+use super::model::{
+    Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Secret, Server, Store,
+    WebhookFormat,
+};
 use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
@@ -164,11 +167,34 @@ fn notify(root: &mut Section<'_>, default: Notify, contacts: &Contacts, sink: &S
         }
         Ok(give_up)
     });
+    let fallback = section.list("fallback", value::any);
+    let heartbeat = section.list("heartbeat", value::any);
+    for name in heartbeat.iter().flat_map(|list| &list.value) {
+        refuse_heartbeat(name, contacts, sink);
+    }
+    let names = |list: Option<At<Vec<At<&str>>>>, default| {
+        list.map_or(default, |list| references(list, Some(&contacts.names), sink))
+    };
     Notify {
-        default: told.map_or(default.default, |told| references(told, Some(&contacts.names), sink)),
+        default: names(told, default.default),
         public_url,
         give_up: or(give_up, default.give_up),
+        fallback: names(fallback, default.fallback),
+        heartbeat: names(heartbeat, default.heartbeat),
     }
+}
+
+/// Refuses a contact that cannot tell a sign of life from a problem: a mail each minute is read by nobody,
+/// and PagerDuty would call somebody.
+fn refuse_heartbeat(name: &At<&str>, contacts: &Contacts, sink: &Sink) {
+    let Some(contact) = contacts.list.iter().find(|one| one.name == name.value) else { return };
+    let message = match contact.webhook.as_ref().map(|hook| &hook.format) {
+        Some(WebhookFormat::PagerDuty { .. }) => "a sign of life each minute would page somebody",
+        // A webhook with a mistake in it is told elsewhere.
+        None if !contact.email.is_empty() => "a sign of life each minute needs a webhook",
+        _ => return,
+    };
+    sink.error(Finding::new(name.place, message));
 }
 
 /// Warns of links in messages that nobody elsewhere can follow.
@@ -250,6 +276,22 @@ impl Reader<'_> {
             let help = format!("chmod 600 {}", path.value.display());
             self.sink.warn(Finding::new(path.place, message).help(help));
         }
+    }
+
+    /// The one line of text in a file that a key names; `None` when the key is absent or empty, or after a
+    /// problem was reported. `what` is the secret in a sentence, `noun` what the file should hold.
+    pub(super) fn secret(&self, named: Option<At<&str>>, what: &str, noun: &str) -> Option<Secret> {
+        let (path, file) = self.file(named)?;
+        self.warn_if_open(what, &path, file.mode);
+        let text = String::from_utf8(file.bytes).unwrap_or_default();
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() || text.contains(char::is_control) {
+            let message =
+                format!("this file holds no {noun}: it is empty, or not one line of text");
+            self.sink.error(Finding::new(path.place, message));
+            return None;
+        }
+        Some(Secret::new(text))
     }
 
     /// Certificates from the file that a key names.

@@ -266,6 +266,7 @@ fn recording(name: &str) -> Contact {
     let webhook = Webhook {
         url: Secret::new("http://127.0.0.1:9/"),
         format: WebhookFormat::Alertmanager,
+        secret: None,
         ca_pem: None,
         headers: BTreeMap::new(),
     };

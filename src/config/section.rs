@@ -10,7 +10,6 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::later;
 use super::nearest::nearest;
 use super::sink::{Fault, Finding, Sink, shown};
 
@@ -386,9 +385,6 @@ fn whole(digits: &str, radix: u32) -> Option<f64> {
 }
 
 fn unknown_word<T>(key: &str, word: &str, words: &[(&'static str, T)]) -> Fault {
-    if later::is_word(key, word) {
-        return Fault::new(format!("{} is not supported by this version", shown(word)));
-    }
     let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
     let fault = Fault::new(format!("{} is not a value of `{key}`", shown(word)));
     let fault = match nearest(word, names.iter().copied()) {

@@ -35,7 +35,7 @@ fn key_pair() -> rcgen::KeyPair {
 fn fake_file(path: &Path, _: u64) -> io::Result<Option<FileRead>> {
     let file = |text: &str, mode| Ok(Some(FileRead { bytes: text.as_bytes().to_vec(), mode }));
     match path.file_name().and_then(|name| name.to_str()) {
-        Some("email-password") => file("pl4nted\n", 0o600),
+        Some("email-password" | "pagerduty-key" | "hub-secret") => file("pl4nted\n", 0o600),
         Some("open-password") => file("pl4nted\n", 0o644),
         Some("empty") => file("\n", 0o600),
         Some("company-ca.pem") => file("-----BEGIN CERTIFICATE-----\n", 0o644),
@@ -44,6 +44,7 @@ fn fake_file(path: &Path, _: u64) -> io::Result<Option<FileRead>> {
         Some("open.key") => file(&PAIR.1, 0o640),
         Some("another.key") => file(&key_pair().serialize_pem(), 0o600),
         Some("cut.crt") => file("-----BEGIN CERTIFICATE-----\nMIIB\n", 0o644),
+        Some("bad-secret") => file("whsec_pl4nted!\n", 0o600),
         Some("memcached-users") => file("foo:pl4nted\nbaaaz:pl4nted\n", 0o600),
         Some("open-users") => file("foo:pl4nted\n", 0o644),
         Some("wrong-users") => file("foo:pl4nted\npl4nted\n", 0o644),
@@ -130,7 +131,7 @@ fn the_examples_of_the_sample_are_good() {
     let loaded = read(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     let config = loaded.config;
-    assert_eq!((config.rules.len(), config.contacts.len()), (3, 2));
+    assert_eq!((config.rules.len(), config.contacts.len()), (3, 5));
     assert_eq!((config.schedules.len(), config.rules[2].when.len()), (2, 1));
     assert_eq!(config.email.password.unwrap().expose(), PLANTED);
     assert_eq!(config.rules[0].by, ["region"]);
@@ -257,11 +258,7 @@ critical = { above = 1 }
 [[contact]]
 name = "c"
 webhook = "http://127.0.0.1/"
-format = "slack"
-secret_file = ""
 [notify]
-fallback = []
-heartbeat = []
 digest_above = 20
 [http]
 token_file = ""
@@ -276,7 +273,7 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 11, "{messages}");
+    assert_eq!(messages.lines().count(), 7, "{messages}");
 }
 
 #[test]
@@ -809,6 +806,27 @@ fn contacts_need_a_way_to_be_reached() {
         @"3: this is not an http or https URL (white space is not part of a URL)"
     );
     assert_snapshot!(contact("webhook = 'http://localhost:9/'"), @"");
+}
+
+#[test]
+fn each_form_of_a_webhook_has_what_it_needs_and_nothing_else() {
+    let contact = |text: &str| {
+        messages(&format!("[[contact]]\nname = 'c'\nwebhook = 'http://localhost/pl4nted'\n{text}"))
+    };
+    assert_snapshot!(contact("format = 'pagerduty'\nrouting_key_file = 'pagerduty-key'\nsecret_file = 'hub-secret'"), @"");
+    assert_snapshot!(contact("format = 'pagerduty'"), @"4: this format needs `routing_key_file`");
+    assert_snapshot!(contact("format = 'slack'\nrouting_key_file = 'pagerduty-key'\ntemplate = 'x'\ncontent_type = 'text/plain'"), @r#"
+    5: `routing_key_file` belongs to `format = "pagerduty"`
+    6: `template` belongs to `format = "template"`
+    7: `content_type` belongs to `format = "template"`
+    "#);
+    assert_snapshot!(contact("secret_file = 'bad-secret'"), @"4: the secret in this file begins with whsec_, so base64 has to follow");
+    assert_snapshot!(contact("secret_file = 'empty'"), @"4: this file holds no secret: it is empty, or not one line of text");
+    assert_snapshot!(contact("secret_file = 'open-password'"), @"4: the secret can be read by others: mode 0644");
+    assert_snapshot!(contact("format = 'template'"), @"4: this format needs `template`");
+    assert_snapshot!(contact("format = 'template'\ntemplate = '{{ subject }}'\ncontent_type = 'text'"), @"6: `text` is not a content type");
+    assert_snapshot!(contact("format = 'template'\ntemplate = '''\n{{ subject }}\n{{ pl4nted }}'''"), @"5: this template cannot be used (line 2 of it: undefined value: `pl4nted` is undefined)");
+    assert_snapshot!(contact("format = 'templat'\ntemplate = 'x'"), @"4: `templat` is not a value of `format` (did you mean `template`?)");
 }
 
 #[test]

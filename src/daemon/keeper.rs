@@ -117,10 +117,13 @@ impl Keeper {
 /// Brings the cells and logs of the live table to the medium.
 fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
     let mut health = Health::new(
+        &shared,
+        0,
         "what was counted is not brought to the disk; counting goes on",
         "what was counted is on the disk again",
     );
     start("tallyd-sync", every.to_std(), move || {
+        health.begin();
         health.note(shared.engine.counters().sync());
     })
 }
@@ -129,10 +132,13 @@ fn sync(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
 /// the couriers when what they wait for is safe.
 fn log(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Keeper> {
     let mut health = Health::new(
+        &shared,
+        1,
         "windows wait for the tick log; counting and alerting go on",
         "windows are in the tick log again",
     );
     start("tallyd-log", Duration::from_secs(1), move || {
+        health.begin();
         let written = shared.engine.write_log();
         if let Ok(true) = written {
             mail.notify_one();
@@ -143,15 +149,21 @@ fn log(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Keeper> {
 
 /// Puts windows into the store, and keeps house there.
 fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
-    let mut health =
-        Health::new("history is not kept; counting and alerting go on", "history is kept again");
+    let mut health = Health::new(
+        &shared,
+        2,
+        "history is not kept; counting and alerting go on",
+        "history is kept again",
+    );
     start("tallyd-store", every.to_std(), move || {
+        health.begin();
         let mut done = shared.engine.keep(shared.now());
         // A bounded piece at a time, and not for so long that the next stretch waits.
         for _ in 0..64 {
             if !matches!(done, Ok(true)) {
                 break;
             }
+            health.begin();
             done = shared.engine.keep(shared.now());
         }
         health.note(done);
@@ -178,19 +190,32 @@ fn start(
     Ok(Keeper { alive: Arc::new(alive), done, thread, name })
 }
 
-/// Says once that something fails, and once that it works again.
+/// Says once that something fails, and once that it works again; and to whoever asks how it goes.
 struct Health {
+    shared: Shared,
+    /// Which of the threads it is.
+    at: usize,
     failing: &'static str,
     again: &'static str,
     is_failing: bool,
 }
 
 impl Health {
-    fn new(failing: &'static str, again: &'static str) -> Self {
-        Self { failing, again, is_failing: false }
+    fn new(shared: &Shared, at: usize, failing: &'static str, again: &'static str) -> Self {
+        Self { shared: shared.clone(), at, failing, again, is_failing: false }
+    }
+
+    /// Another round begins.
+    fn begin(&self) {
+        if let Some(pulse) = self.shared.status.disk.get(self.at) {
+            pulse.begin(&*self.shared.clock);
+        }
     }
 
     fn note<T, E: Display>(&mut self, done: Result<T, E>) {
+        if let Some(pulse) = self.shared.status.disk.get(self.at) {
+            pulse.end(done.is_ok());
+        }
         match done {
             Err(error) if !self.is_failing => {
                 self.is_failing = true;

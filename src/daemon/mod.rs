@@ -9,7 +9,7 @@
 mod accept;
 mod couriers;
 mod files;
-mod illustrate;
+mod heartbeat;
 mod keeper;
 mod listen;
 mod reload;
@@ -87,8 +87,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     status.threads.store(threads, Relaxed);
     status.max_connections.store(config.server.max_connections, Relaxed);
     status.allows_shutdown.store(config.compat.shutdown, Relaxed);
-    let links = files::link_key(config);
-    let shared = Shared { engine, clock, tallies, status, access: Arc::new(access), links };
+    let shared = Shared { engine, clock, tallies, status, access: Arc::new(access) };
     let (stop, stopped) = watch::channel(false);
 
     let mut workers = Vec::with_capacity(threads);
@@ -113,6 +112,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
         serving.spawn(face.clone().serve(listener, stopped.clone()));
     }
     let (mut reloads, couriers) = Reloads::new(path, config, &shared, &mail);
+    let beating = tokio::spawn(heartbeat::beat(shared.clone(), couriers.clone(), stopped.clone()));
     // The couriers stop after the ticker, since its last tick may bring them something.
     let (close_mail, last_call) = watch::channel(false);
     let delivering =
@@ -147,6 +147,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
         }
         while serving.join_next().await.is_some() {}
     };
+    // Nobody waits for the last of these.
+    beating.abort();
     if tokio::time::timeout(share, clients).await.is_err() {
         tracing::warn!("some clients did not finish in {} s and were cut off", share.as_secs());
     }

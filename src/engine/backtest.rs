@@ -327,6 +327,7 @@ fn listeners(rule: &Rule) -> Config {
         let webhook = Webhook {
             url: Secret::new("http://127.0.0.1:9/"),
             format: WebhookFormat::Alertmanager,
+            secret: None,
             ca_pem: None,
             headers: BTreeMap::new(),
         };

@@ -12,9 +12,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::notify::audit::{Answer, What};
 use crate::notify::outbox::Attempt;
-use crate::notify::{
-    Closing, DeliveryId, Deploy, Incident, Message, Moment, Outcome, Recipient, Verdict,
-};
+use crate::notify::{Closing, DeliveryId, Incident, Message, Moment, Outcome, Verdict};
 use crate::rules::Rules;
 use crate::store::{Facts, LogRecord, Table};
 use crate::time::Timestamp;
@@ -27,8 +25,21 @@ impl State {
         if let Some(attempt) = attempt {
             self.audit.note(now, of_attempt(attempt, outcome, verdict, now));
         }
+        for passed in self.outbox.take_passed_on() {
+            let (message, contact) = (passed.id.clone(), passed.contact.clone());
+            let notices = passed.notices.len() as u64;
+            self.audit.note(now, What::Message { message, contact, notices });
+        }
+        self.note_lost(now);
         self.log_facts();
         verdict
+    }
+
+    /// Notes which messages found no room in the outbox.
+    pub(super) fn note_lost(&mut self, now: Timestamp) {
+        for lost in self.outbox.take_lost() {
+            self.audit.note(now, What::Lost(lost));
+        }
     }
 
     /// Gathers what has changed, and has the log told of it.
@@ -38,7 +49,6 @@ impl State {
         self.incidents.note(&mut facts);
         self.outbox.note(&mut facts);
         facts.append(self.audit.take_facts());
-        facts.append(self.deploys.take_facts());
         if facts.is_empty() || !self.is_logged {
             return;
         }
@@ -89,7 +99,7 @@ impl State {
         self.rules.succeed(old);
         self.prepare_rules();
         self.incidents.configure(config);
-        self.outbox.configure(config.notify.give_up);
+        self.outbox.configure(config);
         self.audit.note(now, What::Reload { problem: None });
         self.close_strays(now)
     }
@@ -105,6 +115,7 @@ impl State {
         };
         let (rules, outbox, audit) = (&self.rules, &mut self.outbox, &mut self.audit);
         let messages = self.incidents.close(why, &mut Moment { now, rules, outbox, audit });
+        self.note_lost(now);
         self.log_facts();
         messages
     }
@@ -115,27 +126,12 @@ impl State {
         self.log_facts();
     }
 
-    /// Notes that something was put into use; its id.
-    pub(super) fn deploy(&mut self, deploy: Deploy) -> u64 {
-        let id = self.deploys.add(deploy);
-        self.log_facts();
-        id
-    }
-
-    /// Forgets a deploy; whether it was known.
-    pub(super) fn forget_deploy(&mut self, id: u64) -> bool {
-        let is_known = self.deploys.remove(id);
-        self.log_facts();
-        is_known
-    }
-
     /// Takes over what an earlier process knew; how many facts cannot be read.
     pub(super) fn recall(&mut self, table: &Table) -> usize {
         self.rules.recall(table)
             + self.incidents.recall(table)
             + self.outbox.recall(table, self.serial)
             + self.audit.recall(table)
-            + self.deploys.recall(table)
     }
 }
 
@@ -149,7 +145,7 @@ fn of_attempt(attempt: Attempt, outcome: &Outcome, verdict: Verdict, now: Timest
         Verdict::Again(due) => Answer::Again { reason, due },
         Verdict::GivenUp => Answer::GivenUp { reason },
     };
-    let (Recipient::Email(recipient) | Recipient::Webhook(recipient)) = attempt.recipient;
+    let recipient = attempt.recipient.shown().to_owned();
     What::Attempt {
         message: attempt.message,
         contact: attempt.contact,

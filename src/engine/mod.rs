@@ -17,7 +17,6 @@ mod import;
 mod increments;
 mod meta;
 mod past;
-mod picture;
 pub mod play;
 mod retrieve;
 mod state;
@@ -30,9 +29,7 @@ use crate::config::{Config, Metric};
 use crate::counters::cells::Kind;
 use crate::counters::{Counters, Options};
 use crate::notify::message::title;
-use crate::notify::{
-    Audit, Delivery, DeliveryId, Deploys, Incidents, Message, Outbox, Outcome, Verdict,
-};
+use crate::notify::{Audit, Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
 use crate::rollup::SeriesId;
 use crate::rules::{Event, Level, Rules, Transition};
 use crate::series::Series;
@@ -48,7 +45,6 @@ pub use history::{Found, OpenError};
 pub use import::{Batch, ImportError, Importable, Outcome as ImportOutcome, Point};
 pub use increments::{Increments, incr};
 pub use past::{Past, TooMuch};
-pub use picture::{Drawing, NoPicture};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 
 /// Everything between the socket and the courier.
@@ -106,8 +102,6 @@ pub struct View<'a> {
     pub incidents: &'a Incidents,
     /// What happened.
     pub audit: &'a Audit,
-    /// What was put into use when.
-    pub deploys: &'a Deploys,
     /// The end of the last closed base window.
     pub closed: Timestamp,
     /// When the engine was made.
@@ -240,7 +234,6 @@ impl Engine {
             outbox: &state.outbox,
             incidents: &state.incidents,
             audit: &state.audit,
-            deploys: &state.deploys,
             closed: state.closed,
             started: state.started,
             gaps: state.gaps,

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Births, Counters, Drained, Observations, ShownNow};
 use crate::limits;
-use crate::notify::{Audit, Deploys, Incidents, Message, Moment, Outbox};
+use crate::notify::{Audit, Incidents, Message, Moment, Outbox};
 use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
 use crate::rules::Rules;
@@ -36,7 +36,6 @@ pub(super) struct State {
     pub(super) incidents: Incidents,
     pub(super) outbox: Outbox,
     pub(super) audit: Audit,
-    pub(super) deploys: Deploys,
     /// The number of the last facts that were told to the log.
     pub(super) serial: u64,
     /// What changed of them since the last checkpoint.
@@ -90,9 +89,8 @@ impl State {
             drained: Vec::new(),
             rules: Rules::new(&config.rules, &config.tiers, now),
             incidents: Incidents::new(config),
-            outbox: Outbox::new(config.notify.give_up),
+            outbox: Outbox::of(config),
             audit: Audit::default(),
-            deploys: Deploys::default(),
             serial: 0,
             unkept: Facts::default(),
             is_unsynced: false,
@@ -231,6 +229,7 @@ impl State {
         let events = rules.evaluate(windows, catalogue, instant);
         let changes = events.iter().filter_map(StateChange::of).collect();
         let messages = incidents.step(events, &mut Moment { now, rules, outbox, audit });
+        self.note_lost(now);
         self.log_facts();
         (changes, messages)
     }

@@ -11,7 +11,7 @@ use crate::rollup::Record;
 use crate::rules::Level;
 
 mod backtest;
-mod pictures;
+mod delivery;
 mod rules;
 
 /// A config of rules written as a file would.

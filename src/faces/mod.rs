@@ -17,7 +17,6 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
-use crate::notify::links::LinkKey;
 use crate::time::clock::Clock;
 use crate::time::{Span, Timestamp};
 use memcache::access::Access;
@@ -35,8 +34,6 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// Who may come in on the memcached port.
     pub access: Arc<Access>,
-    /// What the links in mails are signed with.
-    pub links: LinkKey,
 }
 
 /// How the process is.
@@ -77,8 +74,49 @@ pub struct Status {
     pub allows_shutdown: AtomicBool,
     /// A client has done so.
     pub shutdown: Notify,
+    /// How it goes with the threads that bring what was counted to the disk.
+    pub disk: [Pulse; 3],
+    /// Signs of life that contacts took.
+    pub heartbeats: AtomicU64,
+    /// And those that did not arrive.
+    pub failed_heartbeats: AtomicU64,
     /// Where to ask for the configuration to be read again; empty where that is not done.
     pub reload: OnceLock<mpsc::Sender<ReloadReply>>,
+}
+
+/// How it goes with a thread that does one thing again and again.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Since when it works at what it does now, in milliseconds of [`Clock::monotonic`]; 0 while it rests.
+    began: AtomicU64,
+    is_failing: AtomicBool,
+}
+
+impl Pulse {
+    /// It begins.
+    pub fn begin(&self, clock: &dyn Clock) {
+        self.began.store(millis(clock).max(1), Relaxed);
+    }
+
+    /// It is done, and whether that went well.
+    pub fn end(&self, is_well: bool) {
+        self.began.store(0, Relaxed);
+        self.is_failing.store(!is_well, Relaxed);
+    }
+
+    /// Whether what it did last went well, and what it does now does not take too long.
+    fn is_well(&self, clock: &dyn Clock) -> bool {
+        let began = self.began.load(Relaxed);
+        let hangs = began > 0 && millis(clock).saturating_sub(began) > HANGS_MILLIS;
+        !hangs && !self.is_failing.load(Relaxed)
+    }
+}
+
+/// Longer than anything takes that is done at one go where the disk is well.
+const HANGS_MILLIS: u64 = 60_000;
+
+fn millis(clock: &dyn Clock) -> u64 {
+    u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where the outcome of a reload is sent: what was taken over, or why nothing was.
@@ -123,20 +161,24 @@ impl Shared {
             let closed = self.engine.view(|view| view.closed);
             return self.now().since(closed);
         }
-        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        Span::from_millis(now.saturating_sub(ticked))
+        Span::from_millis(millis(&*self.clock).saturating_sub(ticked))
     }
 
     /// Notes that a window was closed.
     pub fn note_tick(&self) {
-        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        self.status.ticked.store(now.max(1), Relaxed);
+        self.status.ticked.store(millis(&*self.clock).max(1), Relaxed);
     }
 
     /// Whether windows are being closed in time: the heart of the process beats.
     #[must_use]
     pub fn is_ticking(&self) -> bool {
         self.since_tick() < nagios::STALE
+    }
+
+    /// Whether windows are closed, rules judged, and all of it kept: that a contact may be told so.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.is_ticking() && self.status.disk.iter().all(|pulse| pulse.is_well(&*self.clock))
     }
 
     /// Whether the process does all that it is configured to do.

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
 use crate::counters::OVERFLOW_KEY;
@@ -311,6 +312,17 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
 /// What the last tick left, and what lies on the disk.
 fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
     let (gauge, counter) = ("gauge", "counter");
+    let beats = [
+        ("heartbeats_total", "Signs of life that contacts took.", &shared.status.heartbeats),
+        (
+            "heartbeats_failed_total",
+            "Signs of life that did not arrive.",
+            &shared.status.failed_heartbeats,
+        ),
+    ];
+    for (name, help, figure) in beats {
+        one(name, counter, help, figure.load(Relaxed));
+    }
     one("store_bytes", gauge, "What history takes on the disk.", shared.engine.store_bytes());
     shared.engine.view(|view| {
         let tally = view.outbox.tally();

@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::fingerprint;
 use super::message::{Message, Notice, NoticeKind};
 use super::words;
+use crate::time::Timestamp;
 
 /// Alerts in one body. What is beyond is counted in `truncatedAlerts`; receivers know that field.
 const ALERTS_MAX: usize = 1000;
@@ -31,6 +32,43 @@ const NO_END: &str = "0001-01-01T00:00:00Z";
 pub fn body(message: &Message) -> String {
     serde_json::to_string(&Body::of(message)).expect("text and maps of text are always JSON")
 }
+
+/// A sign of life: an alert that always fires, as a watchdog of Prometheus does.
+pub(super) fn heartbeat(contact: &str, public_url: &str, now: Timestamp) -> String {
+    let labels = |all: &[(&str, &str)]| -> Labels {
+        all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let identity = labels(&[("alertname", HEARTBEAT)]);
+    let all = labels(&[("alertname", HEARTBEAT), ("severity", "none")]);
+    let annotations = labels(&[("summary", "tallyd is well")]);
+    let fingerprint = fingerprint::of(["alertname", HEARTBEAT]);
+    let alert = Alert {
+        status: FIRING,
+        labels: all.clone(),
+        annotations: annotations.clone(),
+        starts_at: now.rfc3339(),
+        ends_at: NO_END.to_owned(),
+        generator_url: public_url.to_owned(),
+        fingerprint: format!("{fingerprint:016x}"),
+    };
+    let alerts = vec![alert];
+    let body = Body {
+        receiver: contact,
+        status: FIRING,
+        group_key: group_key(&alerts, &identity),
+        alerts,
+        group_labels: identity,
+        common_labels: all,
+        common_annotations: annotations,
+        external_url: public_url,
+        version: "4",
+        truncated_alerts: 0,
+    };
+    serde_json::to_string(&body).expect("text and maps of text are always JSON")
+}
+
+/// What a sign of life is called.
+const HEARTBEAT: &str = "tallyd-heartbeat";
 
 type Labels = BTreeMap<String, String>;
 
@@ -142,7 +180,7 @@ fn annotations(message: &Message, notice: &Notice) -> Labels {
     let all = [
         ("summary", Some(summary)),
         ("description", Some(description)),
-        ("note", message.is_unsaved.then(|| words::UNSAVED.to_owned())),
+        ("note", words::note(message).filter(|_| !message.is_test)),
         ("runbook_url", rule.runbook.clone()),
         ("value", notice.value.map(plain)),
     ];

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::incident::{Change, Note};
+use super::outbox::Lost;
 use super::plain;
 use super::silences::Silence;
 use crate::limits;
@@ -73,6 +74,8 @@ pub enum What {
         /// Why it was not taken; `None` where it was.
         problem: Option<String>,
     },
+    /// A message found no room in the outbox.
+    Lost(Lost),
     /// The process started.
     Start,
     /// Somebody said or did something about an incident.

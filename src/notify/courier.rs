@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::email::EmailCourier;
-use super::illustration::Illustrations;
 use super::outbox::{Delivery, Outcome, Recipient};
 use super::reason;
 use super::webhook::WebhookCourier;
@@ -20,6 +19,9 @@ use crate::time::Timestamp;
 pub struct Couriers {
     email: EmailCourier,
     webhooks: BTreeMap<String, WebhookCourier>,
+    /// Contacts that are called while all is well.
+    heartbeat: Vec<String>,
+    public_url: String,
     /// How long one attempt may take.
     patience: Duration,
 }
@@ -36,38 +38,53 @@ impl Couriers {
         Self {
             email: EmailCourier::new(&config.email),
             webhooks: webhooks.collect(),
+            heartbeat: config.notify.heartbeat.clone(),
+            public_url: config.notify.public_url.clone(),
             patience: Duration::from_secs(limits::COURIER_SECS),
         }
     }
 
     /// Makes one attempt, at most [`limits::COURIER_SECS`] long. It must run inside a tokio runtime
-    /// with I/O and time. `now` is the time of this attempt, and `beside` what a mail shows with the message.
-    pub async fn deliver(
-        &self,
-        delivery: &Delivery,
-        beside: &Illustrations,
-        now: Timestamp,
-    ) -> Outcome {
+    /// with I/O and time. `now` is the time of this attempt.
+    pub async fn deliver(&self, delivery: &Delivery, now: Timestamp) -> Outcome {
         let message = &delivery.message;
         let attempt = async {
             match &delivery.recipient {
-                Recipient::Email(address) => self.email.send(message, beside, address).await,
+                Recipient::Email(address) => self.email.send(message, address).await,
                 Recipient::Webhook(contact) => match self.webhooks.get(contact) {
-                    Some(webhook) => webhook.send(message, now).await,
+                    Some(webhook) => webhook.send(message, &delivery.progress, now).await,
                     None => reason::refused(format!("the contact `{contact}` has no webhook")),
                 },
             }
         };
+        self.within_patience(attempt).await
+    }
+
+    /// Contacts that are to be called every minute while all is well.
+    pub fn heartbeats(&self) -> impl Iterator<Item = &str> {
+        self.heartbeat.iter().map(String::as_str)
+    }
+
+    /// Gives a contact a sign of life, once.
+    pub async fn beat(&self, contact: &str, now: Timestamp) -> Outcome {
+        let attempt = async {
+            match self.webhooks.get(contact) {
+                Some(webhook) => webhook.beat(contact, &self.public_url, now).await,
+                None => reason::refused(format!("the contact `{contact}` has no webhook")),
+            }
+        };
+        self.within_patience(attempt).await
+    }
+
+    async fn within_patience(&self, attempt: impl Future<Output = Outcome>) -> Outcome {
         tokio::time::timeout(self.patience, attempt).await.unwrap_or_else(|_| {
             reason::later(format!("no answer within {} s", self.patience.as_secs_f64()))
         })
     }
-}
 
-#[cfg(test)]
-impl Couriers {
-    /// The same couriers, in more of a hurry.
-    pub(super) fn with_patience(mut self, patience: Duration) -> Self {
+    /// The same couriers, in more of a hurry, or less: [`limits::COURIER_SECS`] is what holds else.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }

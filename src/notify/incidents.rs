@@ -11,11 +11,6 @@
 //!
 //! Incidents are told as facts to whoever keeps them, those that are over up to a bound.
 
-mod trial;
-
-pub(super) use trial::MARK as TEST_MARK;
-pub use trial::NoTest;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -286,6 +281,7 @@ impl Incidents {
             public_url: Arc::clone(&self.public_url),
             is_test: false,
             is_unsaved: false,
+            undelivered: None,
         }
     }
 

@@ -25,6 +25,19 @@ pub struct Message {
     pub is_test: bool,
     /// It is sent though it is not on the disk: nobody will know of it after an end of the process.
     pub is_unsaved: bool,
+    /// It was for somebody else, who could not be reached.
+    pub undelivered: Option<Undelivered>,
+}
+
+/// Why somebody is told what was for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// For whom it was.
+    pub contact: String,
+    /// Which address of theirs; the contact's name again where that is a webhook.
+    pub to: String,
+    /// Why it could not be delivered.
+    pub reason: String,
 }
 
 /// One transition of one instance.
@@ -136,6 +149,23 @@ pub enum Closing {
 }
 
 impl NoticeKind {
+    /// One word for it, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Worse => "worse",
+            Self::Repeat => "repeat",
+            Self::Flapping => "flapping",
+            Self::Settled => "settled",
+            Self::Recovered => "recovered",
+            Self::ScheduleEnded => "schedule_ended",
+            Self::Ended => "ended",
+            Self::Closed(Closing::Edited) => "edited",
+            Self::Closed(Closing::Removed) => "removed",
+        }
+    }
+
     /// Whether it ends the incident.
     #[must_use]
     pub const fn is_over(self) -> bool {
@@ -144,6 +174,21 @@ impl NoticeKind {
 }
 
 impl Message {
+    /// One that tells this, from nobody to nobody.
+    #[must_use]
+    pub fn about(notices: Vec<Notice>) -> Self {
+        Self {
+            id: String::new(),
+            contact: String::new(),
+            at: Timestamp::EPOCH,
+            notices,
+            public_url: Arc::default(),
+            is_test: false,
+            is_unsaved: false,
+            undelivered: None,
+        }
+    }
+
     /// The worst state that it tells of; ok when it is all good news.
     #[must_use]
     pub fn level(&self) -> Level {

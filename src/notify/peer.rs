@@ -14,7 +14,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::net::TcpSocket;
 
-use super::{Couriers, Delivery, DeliveryId, Illustrations, Message, Outcome, Recipient};
+use super::{Couriers, Delivery, DeliveryId, Message, Outcome, Progress, Recipient};
 use crate::config::{Config, Pem};
 use crate::time::Timestamp;
 
@@ -35,18 +35,24 @@ pub(super) fn deliver_within(
     message: Message,
     recipient: Recipient,
 ) -> Outcome {
-    // Every test may be the first; the second answer says only that it was not.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let couriers = Couriers::new(config).with_patience(patience);
     let message = Arc::new(message);
-    let delivery = Delivery { id: DeliveryId(1), message, recipient, attempt: 1 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let outcome = couriers.deliver(&delivery, &Illustrations::new(), NOW).await;
+    let progress = Progress::default();
+    let delivery = Delivery { id: DeliveryId(1), message, recipient, attempt: 1, progress };
+    run(async {
+        let outcome = couriers.deliver(&delivery, NOW).await;
         // For the farewell, which has a task of its own.
         tokio::task::yield_now().await;
         outcome
     })
+}
+
+/// What a courier's future comes to.
+pub(super) fn run<T>(attempt: impl Future<Output = T>) -> T {
+    // Every test may be the first; the second answer says only that it was not.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(attempt)
 }
 
 /// What a server heard.
@@ -230,6 +236,25 @@ pub(super) fn http(
         let _ = tcp.shutdown(std::net::Shutdown::Write);
         request
     })
+}
+
+/// The same for as many connections as there are answers, one after the other.
+pub(super) fn http_in_turn(answers: Vec<&'static str>) -> (u16, Heard<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            heard.extend(read_request(&mut stream));
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+        let _ = sender.send(heard);
+    });
+    (port, Heard(receiver))
 }
 
 fn read_request(stream: &mut dyn Stream) -> Option<String> {

@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::audit::{Answer, Line, What};
-use super::deploys::Deploy;
 use super::incident::{Ack, Change, Incident, Note, NoteKind, Told};
-use super::incidents::TEST_MARK;
-use super::message::{About, Closing, Message, Notice, NoticeKind};
-use super::outbox::{Recipient, Waiting};
+use super::message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
+use super::outbox::{Full, Lost, Recipient, Waiting};
 use super::silences::Silence;
 use crate::rules::Level;
 use crate::rules::wording::Unit;
@@ -89,8 +87,9 @@ plain! {
     Ack { at, author, comment, level }
     Note { at, kind, author, text }
     Silence { id, rule, series, from, until, schedule, author, comment, made }
-    Deploy { at, what, who }
     Told { at, contact, message }
+    Undelivered { contact, to, reason }
+    Full { incident, since, lost, told }
     Line { at, what }
 }
 
@@ -194,10 +193,13 @@ impl Plain for Message {
             varint::put(out, place as u64);
             put_notice(notice, out);
         }
+        if self.undelivered.is_some() {
+            self.undelivered.put(out);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let (id, contact, at) = (String::read(from)?, Plain::read(from)?, Plain::read(from)?);
+        let (id, contact, at) = (Plain::read(from)?, Plain::read(from)?, Plain::read(from)?);
         let public_url = Plain::read(from)?;
         let rules = Vec::<Arc<About>>::read(from)?;
         let mut notices = Vec::new();
@@ -205,8 +207,9 @@ impl Plain for Message {
             let rule = rules.get(usize::try_from(from.number()?).ok()?)?;
             notices.push(read_notice(Arc::clone(rule), from)?);
         }
-        let (is_test, is_unsaved) = (id.starts_with(TEST_MARK), false);
-        Some(Self { id, contact, at, notices, public_url, is_test, is_unsaved })
+        let undelivered = if from.is_empty() { None } else { Plain::read(from)? };
+        let (is_test, is_unsaved) = (false, false);
+        Some(Self { id, contact, at, notices, public_url, is_test, is_unsaved, undelivered })
     }
 }
 
@@ -304,6 +307,13 @@ impl Plain for What {
                 silence.put(out);
                 author.put(out);
             }
+            Self::Lost(Lost { message, contact, recipient, notices }) => {
+                out.push(20);
+                message.put(out);
+                contact.put(out);
+                recipient.put(out);
+                notices.put(out);
+            }
         }
     }
 
@@ -336,6 +346,12 @@ impl Plain for What {
             },
             6 => Self::Silence(Box::new(Plain::read(from)?)),
             7 => Self::Unsilence { silence: Plain::read(from)?, author: Plain::read(from)? },
+            20 => Self::Lost(Lost {
+                message: Plain::read(from)?,
+                contact: Plain::read(from)?,
+                recipient: Plain::read(from)?,
+                notices: Plain::read(from)?,
+            }),
             _ => return None,
         })
     }

@@ -72,5 +72,35 @@ pub(crate) fn message(incidents: &[&str]) -> Arc<Message> {
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
         is_unsaved: false,
+        undelivered: None,
     })
+}
+
+/// That an incident is over that lasted seven minutes.
+pub(super) fn over(incident: &str, kind: NoticeKind) -> Message {
+    let mut message = Message::clone(&message(&[incident]));
+    for notice in &mut message.notices {
+        (notice.kind, notice.from, notice.level) = (kind, Level::Critical, Level::Ok);
+        notice.since = notice.opened + Span::from_secs(420);
+    }
+    message
+}
+
+/// A message about so many incidents whose every text wants to be something else, and is long.
+pub(super) fn hostile(count: usize) -> Message {
+    const BAD: &str = "<!channel> \"*_`&|{{ x }}</a>\r\n\u{1b}[31m\u{202e}é";
+    let ids: Vec<_> = (0..count).map(|id| format!("i-{id}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let mut message = Message::clone(&message(&ids));
+    for notice in &mut message.notices {
+        let about = About {
+            summary: BAD.repeat(200),
+            runbook: Some(format!("https://wiki.example/{BAD}")),
+            ..About::clone(&notice.rule)
+        };
+        notice.rule = Arc::new(about);
+        notice.labels = vec![("host".to_owned(), BAD.repeat(7))];
+        notice.problem = Some(BAD.repeat(100));
+    }
+    message
 }

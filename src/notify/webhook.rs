@@ -12,11 +12,11 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
-use super::alertmanager;
 use super::message::Message;
-use super::outbox::Outcome;
+use super::outbox::{Outcome, Progress};
 use super::reason::{self, later, refused};
 use super::redact::Redact;
+use super::{alertmanager, pagerduty, signature, slack, template};
 use crate::config::{Webhook, WebhookFormat};
 use crate::limits;
 use crate::time::{Span, Timestamp};
@@ -42,16 +42,81 @@ impl WebhookCourier {
             redact.add_url(&url);
         }
         webhook.headers.values().for_each(|value| redact.add_header(value));
+        if let WebhookFormat::PagerDuty { routing_key } = &webhook.format {
+            redact.add(routing_key.expose());
+        }
         Self { webhook: webhook.clone(), redact, client: OnceLock::new() }
     }
 
-    /// One attempt, made at `now`.
-    pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Outcome {
+    /// One attempt, made at `now`. Where a message goes in parts, those that were dealt with before
+    /// are left out.
+    pub(super) async fn send(
+        &self,
+        message: &Message,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Outcome {
+        let bodies = match self.bodies(message) {
+            Ok(bodies) => bodies,
+            Err(outcome) => return outcome,
+        };
+        for (part, body) in bodies.iter().enumerate().skip(progress.parts()) {
+            let id = part_id(&message.id, part);
+            match self.call(&id, body.clone(), now).await {
+                Outcome::Later { reason, after } => return Outcome::Later { reason, after },
+                Outcome::Delivered => progress.pass(None),
+                Outcome::Refused { reason } => progress.pass(Some(reason)),
+            }
+        }
+        match progress.refused() {
+            None => Outcome::Delivered,
+            Some((_, reason)) if bodies.len() == 1 => refused(reason),
+            Some((count, reason)) => refused(format!(
+                "{count} of its {} parts were refused, the first because {reason}",
+                bodies.len()
+            )),
+        }
+    }
+
+    /// A sign of life, which is not tried again: the next one follows in a minute.
+    pub(super) async fn beat(&self, contact: &str, public_url: &str, now: Timestamp) -> Outcome {
+        let body = match &self.webhook.format {
+            WebhookFormat::Alertmanager => alertmanager::heartbeat(contact, public_url, now),
+            WebhookFormat::Slack => slack::heartbeat(public_url),
+            WebhookFormat::PagerDuty { .. } => return refused("PagerDuty knows no sign of life"),
+            WebhookFormat::Template(template) => {
+                match template.render(&template::heartbeat(contact, public_url, now)) {
+                    Ok(body) => body,
+                    Err(error) => return refused(error.reason),
+                }
+            }
+        };
+        let id = format!("heartbeat-{:x}", now.as_millis());
+        self.call(&id, body, now).await
+    }
+
+    /// What is to be sent, in order: mostly one.
+    fn bodies(&self, message: &Message) -> Result<Vec<String>, Outcome> {
+        Ok(match &self.webhook.format {
+            WebhookFormat::Alertmanager => vec![alertmanager::body(message)],
+            WebhookFormat::Slack => vec![slack::body(message)],
+            WebhookFormat::PagerDuty { routing_key } => pagerduty::bodies(message, routing_key),
+            WebhookFormat::Template(template) => {
+                let body = template.render(&template::known(message)).map_err(|error| {
+                    refused(format!("the contact's template cannot be used: {}", error.reason))
+                })?;
+                vec![body]
+            }
+        })
+    }
+
+    /// One POST.
+    async fn call(&self, id: &str, body: String, now: Timestamp) -> Outcome {
         let Ok(url) = self.webhook.url.expose().parse::<Url>() else {
             return refused("the webhook's URL cannot be read");
         };
         let origin = url.origin().ascii_serialization();
-        let headers = match self.headers(message, now) {
+        let headers = match self.headers(id, &body, now) {
             Ok(headers) => headers,
             Err(name) => return refused(format!("the header `{name}` cannot be sent")),
         };
@@ -61,9 +126,6 @@ impl WebhookCourier {
                 let cause = reason::of(&error.without_url());
                 return later(format!("cannot prepare a call to {origin}: {cause}"));
             }
-        };
-        let body = match self.webhook.format {
-            WebhookFormat::Alertmanager => alertmanager::body(message),
         };
         match client.post(url).headers(headers).body(body).send().await {
             Ok(response) => self.judge(response, &origin, now).await,
@@ -77,21 +139,32 @@ impl WebhookCourier {
     }
 
     /// All headers, or the name of one that is not well formed. The contact's own may replace the
-    /// first two, not those that identify the message.
-    fn headers(&self, message: &Message, now: Timestamp) -> Result<HeaderMap, String> {
+    /// first, not those that identify the message or say what it is.
+    fn headers(&self, id: &str, body: &str, now: Timestamp) -> Result<HeaderMap, String> {
         const AGENT: &str = concat!("tallyd/", env!("CARGO_PKG_VERSION"));
+        let content_type = match &self.webhook.format {
+            WebhookFormat::Template(template) => template.content_type(),
+            _ => "application/json",
+        };
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in &self.webhook.headers {
             let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| name.clone())?;
             let mut value = HeaderValue::from_str(value.expose()).map_err(|_| name.clone())?;
             value.set_sensitive(true);
             headers.insert(key, value);
         }
-        let id = HeaderValue::from_str(&message.id).map_err(|_| "webhook-id".to_owned())?;
-        headers.insert("webhook-id", id);
-        headers.insert("webhook-timestamp", HeaderValue::from(now.as_secs()));
+        let mut own = |name: &'static str, value: &str| -> Result<(), String> {
+            let value = HeaderValue::from_str(value).map_err(|_| name.to_owned())?;
+            headers.insert(name, value);
+            Ok(())
+        };
+        own(CONTENT_TYPE.as_str(), content_type)?;
+        own("webhook-id", id)?;
+        own("webhook-timestamp", &now.as_secs().to_string())?;
+        if let Some(key) = &self.webhook.secret {
+            own("webhook-signature", &signature::of(key, id, now.as_secs(), body))?;
+        }
         Ok(headers)
     }
 
@@ -140,6 +213,11 @@ impl fmt::Debug for WebhookCourier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WebhookCourier").field(&self.webhook).finish()
     }
+}
+
+/// What a receiver knows a part again by, in every attempt.
+fn part_id(message: &str, part: usize) -> String {
+    if part == 0 { message.to_owned() } else { format!("{message}-{part}") }
 }
 
 /// `404 Not Found`; the phrase is the standard's, not the server's.

@@ -3,7 +3,7 @@
 //! Names, tags and summaries come from configuration and from whoever increments a counter, so
 //! each is made one printable line before it stands between words of ours.
 
-use super::message::{Closing, Notice, NoticeKind};
+use super::message::{Closing, Message, Notice, NoticeKind, Undelivered};
 use crate::rules::Level;
 use crate::time::Span;
 
@@ -136,6 +136,28 @@ pub(super) fn threshold(notice: &Notice) -> String {
 pub(super) fn scaled(notice: &Notice) -> Option<&'static str> {
     (notice.covered < 1.0 && notice.value.is_some())
         .then_some("part of the window was not covered; the sum is scaled up")
+}
+
+/// From when to when it lasted: `was critical from 2026-01-05T00:00:00Z to 2026-01-05T00:07:00Z`.
+pub(super) fn was(notice: &Notice) -> String {
+    let (began, ended) = (notice.opened.rfc3339(), notice.since.rfc3339());
+    format!("was {} from {began} to {ended}", state(notice.from))
+}
+
+/// What has to be known about the message itself, if anything has to.
+pub(super) fn note(message: &Message) -> Option<String> {
+    let test = message.is_test.then(|| TEST.to_owned());
+    let unsaved = message.is_unsaved.then(|| UNSAVED.to_owned());
+    let notes: Vec<_> = test.into_iter().chain(unsaved).chain(undelivered(message)).collect();
+    (!notes.is_empty()).then(|| notes.join(" "))
+}
+
+/// Why somebody is told what was for somebody else, where that is so.
+pub(super) fn undelivered(message: &Message) -> Option<String> {
+    let Undelivered { contact, to, reason } = message.undelivered.as_ref()?;
+    let to = if to == contact { String::new() } else { format!(" ({})", one_line(to)) };
+    let reason = one_line(reason);
+    Some(format!("This was for {contact}{to}, who could not be reached: {reason}."))
 }
 
 /// A length of time in words, by its two largest units: `2 hours 5 minutes`.

@@ -103,9 +103,7 @@ pub fn observation(rule: &Rule, seen: Observation) -> String {
     }
 }
 
-/// What a change is compared with: `last week`.
-#[must_use]
-pub fn reference(against: Against, window: Span) -> String {
+fn reference(against: Against, window: Span) -> String {
     match against {
         Against::Previous => format!("the {window} before"),
         Against::Ago(Span::DAY) => "yesterday".to_owned(),

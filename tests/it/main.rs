@@ -19,7 +19,7 @@ mod full_disk;
 mod harness;
 
 mod access;
-mod acts;
+mod arrival;
 mod backup;
 mod compat;
 mod hostile;
@@ -32,6 +32,5 @@ mod operation;
 mod peers;
 mod readme;
 mod rule_cases;
-mod secrets;
 mod tidy;
 mod told;

@@ -8,7 +8,6 @@
 mod memcached;
 mod process;
 mod relay;
-pub mod sink;
 mod suite;
 pub mod webhook;
 

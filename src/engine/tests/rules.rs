@@ -17,11 +17,11 @@ fn world_at(start: &str, rules: &str) -> World {
     World { engine: Engine::new(&config, now), now }
 }
 
-pub(super) fn world(rules: &str) -> World {
+fn world(rules: &str) -> World {
     world_at(START, rules)
 }
 
-pub(super) fn rule(name: &str, lines: &str) -> String {
+fn rule(name: &str, lines: &str) -> String {
     format!("[[rule]]\nname = '{name}'\n{lines}\n")
 }
 

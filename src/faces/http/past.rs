@@ -17,8 +17,8 @@ use super::asked::one_of;
 use super::{Problem, blocking};
 use crate::limits;
 use crate::notify::audit::{Answer, Line, What};
-use crate::notify::outbox::Queued;
-use crate::notify::{Ack, Audit, Change, Incident, Note, NoteKind, Notice, Recipient};
+use crate::notify::outbox::{Lost, Queued};
+use crate::notify::{Ack, Change, Incident, Note, NoteKind, Notice};
 use crate::time::Timestamp;
 
 /// Entries where nothing else is asked for.
@@ -104,7 +104,9 @@ pub(super) async fn deliveries(State(shared): State<Shared>, asked: Question) ->
             return Ok(json!({ "deliveries": found, "left_out": left_out }));
         }
         let is_failed = |line: &Line| {
-            matches!(&line.what, What::Attempt { answer: Answer::GivenUp { .. }, .. })
+            let is_given_up =
+                matches!(&line.what, What::Attempt { answer: Answer::GivenUp { .. }, .. });
+            is_given_up || matches!(line.what, What::Lost(_))
         };
         let (found, left_out) = lines(shared, between, is_failed);
         let found: Vec<_> = found.iter().map(line).collect();
@@ -258,6 +260,13 @@ fn line(line: &Line) -> Value {
             })
         }
         What::Reload { problem } => json!({ "kind": "reload", "problem": problem }),
+        What::Lost(Lost { message, contact, recipient, notices }) => json!({
+            "kind": "lost",
+            "message": message,
+            "contact": contact,
+            "to": recipient.shown(),
+            "notices": notices,
+        }),
         What::Start => json!({ "kind": "start" }),
         What::Note { title, incident, note } => {
             let mut said = self::note(note);
@@ -284,14 +293,6 @@ fn line(line: &Line) -> Value {
     said
 }
 
-/// How the attempts to deliver a message ended, in order.
-pub(super) fn attempts(audit: &Audit, id: &str) -> Vec<Value> {
-    let of_it = |line: &&Line| matches!(&line.what, What::Attempt { message, .. } if message == id);
-    let mut found: Vec<_> = audit.iter().filter(of_it).map(line).collect();
-    found.reverse();
-    found
-}
-
 fn merge(into: &mut Value, more: Value) {
     if let (Value::Object(into), Value::Object(more)) = (into, more) {
         into.extend(more);
@@ -299,12 +300,11 @@ fn merge(into: &mut Value, more: Value) {
 }
 
 fn queued(one: &Queued) -> Value {
-    let (Recipient::Email(to) | Recipient::Webhook(to)) = &one.recipient;
     let titles: Vec<_> = one.message.notices.iter().take(20).map(Notice::title).collect();
     json!({
         "message": one.message.id,
         "contact": one.message.contact,
-        "to": to,
+        "to": one.recipient.shown(),
         "attempts": one.attempts,
         "queued": one.queued.rfc3339(),
         "due": one.due.rfc3339(),

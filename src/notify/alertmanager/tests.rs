@@ -15,6 +15,7 @@ fn message(notices: Vec<Notice>) -> Message {
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
         is_unsaved: false,
+        undelivered: None,
     }
 }
 

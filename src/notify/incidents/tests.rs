@@ -374,8 +374,10 @@ fn a_message_without_room_was_told_to_nobody() {
     let mut incidents = incidents();
     let mut outbox = Outbox::new(Span::DAY);
     let filler = crate::notify::tests::message(&["other"]);
-    let to = Recipient::Email("z@example.com".to_owned());
-    while outbox.queue(Arc::clone(&filler), to.clone(), Timestamp::EPOCH) {}
+    for name in ["w", "x", "y", "z"] {
+        let to = Recipient::Email(format!("{name}@example.com"));
+        while outbox.queue(Arc::clone(&filler), to.clone(), Timestamp::EPOCH) {}
+    }
     let mut change = |outbox: &mut Outbox, secs, from, to| {
         let event = event("r", None, secs, from, to);
         take(&mut incidents, vec![event], outbox, &mut Audit::default(), Timestamp::from_secs(secs))

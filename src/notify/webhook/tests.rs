@@ -1,7 +1,7 @@
 //! Calls to real sockets.
 
 use super::*;
-use crate::config::{Config, Contact, Pem, Secret};
+use crate::config::{Config, Contact, Pem, Secret, SigningKey};
 use crate::notify::peer::{self, Authority};
 use crate::notify::tests::message;
 use crate::notify::{Outcome, Recipient};
@@ -14,7 +14,7 @@ const HEADER: &str = "header-value-hunter2";
 fn config(url: &str, ca_pem: Option<Pem>) -> Config {
     let headers = [("Authorization".to_owned(), Secret::new(format!("Bearer {HEADER}")))].into();
     let format = WebhookFormat::Alertmanager;
-    let webhook = Webhook { url: Secret::new(url), format, ca_pem, headers };
+    let webhook = Webhook { url: Secret::new(url), format, secret: None, ca_pem, headers };
     let contact = Contact { name: "pager".to_owned(), email: Vec::new(), webhook: Some(webhook) };
     Config { contacts: vec![contact], ..Config::default() }
 }
@@ -70,6 +70,80 @@ fn what_is_sent() {
     webhook-timestamp: 1767571230
     "##);
     assert_eq!(body, alertmanager::body(&message(&["i-1"])));
+}
+
+/// A contact with this webhook at a port.
+fn contact(port: u16, format: WebhookFormat, secret: Option<SigningKey>) -> Config {
+    let mut config = config(&at(port), None);
+    let webhook = config.contacts[0].webhook.as_mut().unwrap();
+    (webhook.format, webhook.secret) = (format, secret);
+    config
+}
+
+fn header<'a>(request: &'a str, name: &str) -> &'a str {
+    request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
+}
+
+#[test]
+fn a_body_is_signed_where_there_is_a_secret() {
+    let (port, heard) = peer::http("HTTP/1.1 200 OK\r\n\r\n", None);
+    let key = SigningKey::new(b"plover".to_vec());
+    let config = contact(port, WebhookFormat::Slack, Some(key.clone()));
+    let message = Message::clone(&message(&["i-1"]));
+    let outcome = peer::deliver(&config, message, Recipient::Webhook("pager".to_owned()));
+    assert_eq!(outcome, Outcome::Delivered);
+    let heard = heard.get();
+    let (head, body) = heard.split_once("\n\n").unwrap();
+    let expect = signature::of(&key, "m-1", peer::NOW.as_secs(), body);
+    assert_eq!(header(head, "webhook-signature"), expect);
+}
+
+#[test]
+fn a_template_says_what_its_body_is() {
+    let (port, heard) = peer::http("HTTP/1.1 200 OK\r\n\r\n", None);
+    let template = crate::config::Template::new("{{ subject }}", "text/plain; charset=utf-8");
+    let config = contact(port, WebhookFormat::Template(template.unwrap()), None);
+    let message = Message::clone(&message(&["i-1"]));
+    let outcome = peer::deliver(&config, message, Recipient::Webhook("pager".to_owned()));
+    assert_eq!(outcome, Outcome::Delivered);
+    let heard = heard.get();
+    assert_eq!(header(&heard, "content-type"), "text/plain; charset=utf-8");
+    assert!(heard.ends_with("\n\n[CRITICAL] errors-high: 17 in 5s"), "{heard}");
+}
+
+#[test]
+fn a_message_in_parts_goes_on_where_it_was_stopped() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let taken = "HTTP/1.1 202 Accepted\r\n\r\n";
+    let (port, heard) = peer::http_in_turn(vec![
+        taken,
+        "HTTP/1.1 400 Bad Request\r\n\r\nnot {{0123456789abcdef0123456789abcdef}}",
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 60\r\n\r\n",
+        taken,
+        taken,
+    ]);
+    let routing_key = Secret::new(KEY);
+    let config = contact(port, WebhookFormat::PagerDuty { routing_key }, None);
+    let webhook = WebhookCourier::new(config.contacts[0].webhook.as_ref().unwrap());
+    let (message, progress) = (message(&["i-1", "i-2", "i-3", "i-4"]), Progress::default());
+    let attempt = || peer::run(webhook.send(&message, &progress, peer::NOW));
+    let origin = format!("http://127.0.0.1:{port}");
+    assert_eq!(attempt(), later_after(&format!("{origin} answered 429 Too Many Requests"), 60));
+    assert_eq!(progress.parts(), 2);
+    let reason = format!("{origin} answered 400 Bad Request");
+    assert_eq!(
+        attempt(),
+        refused(format!("1 of its 4 parts were refused, the first because {reason}"))
+    );
+    let heard = heard.get();
+    let of = |one: &String| {
+        let (head, body) = one.split_once("\n\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["routing_key"], KEY);
+        format!("{} {}", header(head, "webhook-id"), body["dedup_key"].as_str().unwrap())
+    };
+    let said: Vec<_> = heard.iter().map(of).collect();
+    assert_eq!(said, ["m-1 i-1", "m-1-1 i-2", "m-1-2 i-3", "m-1-2 i-3", "m-1-3 i-4"]);
 }
 
 #[test]
