@@ -5,7 +5,9 @@
 //! runs these tests; whoever calls them otherwise says in `TALLYD_TEST_PYTHON` which Python has the
 //! modules of `tests/peers/requirements.txt`. A peer that is missing fails the test.
 
+mod alertmanager;
 mod memcached;
+mod opensmtpd;
 mod process;
 mod relay;
 mod suite;
