@@ -830,6 +830,26 @@ fn each_form_of_a_webhook_has_what_it_needs_and_nothing_else() {
 }
 
 #[test]
+fn a_sign_of_life_goes_where_it_is_one() {
+    let heartbeat = |contact: &str| {
+        messages(&format!(
+            "[[contact]]\nname = 'c'\n{contact}\n[notify]\nheartbeat = ['c']\n\
+             public_url = 'https://t.example'\n[email]\nserver = 'smtp://m'\n"
+        ))
+    };
+    assert_snapshot!(heartbeat("webhook = 'https://a.example/'"), @"");
+    assert_snapshot!(heartbeat("webhook = 'https://a.example/'\nemail = ['a@b.example']"), @"");
+    assert_snapshot!(
+        heartbeat("email = ['a@b.example']"),
+        @"5: a sign of life each minute needs a webhook"
+    );
+    assert_snapshot!(
+        heartbeat("webhook = 'https://a.example/'\nformat = 'pagerduty'\nrouting_key_file = 'pagerduty-key'"),
+        @"7: a sign of life each minute would page somebody"
+    );
+}
+
+#[test]
 fn a_webhook_sets_only_headers_that_are_its_own() {
     let text = r#"[[contact]]
 name = "c"

@@ -2,7 +2,8 @@
 //!
 //! Well is: windows are closed in time, and what they hold is brought to the disk. While it is not, nobody
 //! is called, and whoever waits for the call says so. A call that fails is not tried again: the next one
-//! is a minute away.
+//! is a minute away. The first comes a minute after the start, so a process that is started again and
+//! again gives none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::faces::{Shared, stopped};
 use crate::limits;
@@ -22,7 +23,8 @@ pub(super) async fn beat(
     couriers: watch::Receiver<Arc<Couriers>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut minutes = tokio::time::interval(Duration::from_secs(limits::HEARTBEAT_SECS));
+    let minute = Duration::from_secs(limits::HEARTBEAT_SECS);
+    let mut minutes = tokio::time::interval_at(Instant::now() + minute, minute);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_well = true;
     loop {

@@ -61,3 +61,27 @@ fn a_clock_that_is_set_back_does_not_look_like_time_standing_still() {
     assert!(page.contains("Nothing was evaluated for 20 s"), "{page}");
     assert!(page.contains("<title>UNKNOWN"), "{page}");
 }
+
+#[test]
+fn all_is_well_while_windows_are_closed_and_kept() {
+    let (shared, clocks) = shared(&Config::default());
+    let at = |secs: u64| {
+        clocks.monotonic.store(secs * 1000, Relaxed);
+        shared.note_tick();
+    };
+    at(1);
+    assert!(shared.is_well());
+    let disk = &shared.status.disk[2];
+    disk.begin(&*shared.clock);
+    at(50);
+    assert!(shared.is_well(), "a minute is not over");
+    at(70);
+    assert!(!shared.is_well(), "it hangs");
+    disk.end(false);
+    assert!(!shared.is_well(), "it fails");
+    disk.begin(&*shared.clock);
+    disk.end(true);
+    assert!(shared.is_well());
+    clocks.monotonic.store(90_000, Relaxed);
+    assert!(!shared.is_well(), "nothing ticks");
+}

@@ -111,6 +111,41 @@ fn a_template_says_what_its_body_is() {
     assert!(heard.ends_with("\n\n[CRITICAL] errors-high: 17 in 5s"), "{heard}");
 }
 
+/// A sign of life in a form, and what came of it.
+fn beat(format: WebhookFormat) -> (Outcome, Option<serde_json::Value>) {
+    let (port, heard) = peer::http("HTTP/1.1 200 OK\r\n\r\n", None);
+    let mut config = contact(port, format, None);
+    config.notify.heartbeat = vec!["pager".to_owned()];
+    let couriers = crate::notify::Couriers::new(&config);
+    assert_eq!(couriers.heartbeats().collect::<Vec<_>>(), ["pager"]);
+    let outcome = peer::run(couriers.beat("pager", peer::NOW));
+    let heard = (outcome == Outcome::Delivered).then(|| heard.get());
+    let body = heard.map(|heard| {
+        assert!(header(&heard, "webhook-id").starts_with("heartbeat-"), "{heard}");
+        serde_json::from_str(heard.split_once("\n\n").unwrap().1).unwrap()
+    });
+    (outcome, body)
+}
+
+#[test]
+fn a_sign_of_life_is_marked_in_every_form() {
+    let (_, body) = beat(WebhookFormat::Alertmanager);
+    let body = body.unwrap();
+    let alert = &body["alerts"][0];
+    assert_eq!(alert["labels"]["alertname"], "tallyd-heartbeat");
+    assert_eq!((&alert["status"], &body["status"]), (&"firing".into(), &"firing".into()));
+    assert_eq!(body["groupKey"], "{}:{alertname=\"tallyd-heartbeat\"}");
+    let (_, body) = beat(WebhookFormat::Slack);
+    assert!(body.unwrap()["text"].as_str().unwrap().starts_with("tallyd is well"));
+    let source = "{\"alive\": {{ is_heartbeat }}, \"text\": {{ subject }}}";
+    let template = crate::config::Template::new(source, "application/json").unwrap();
+    let (_, body) = beat(WebhookFormat::Template(template));
+    assert_eq!(body.unwrap(), serde_json::json!({ "alive": true, "text": "tallyd is well" }));
+    let routing_key = Secret::new("0123456789abcdef0123456789abcdef");
+    let (outcome, _) = beat(WebhookFormat::PagerDuty { routing_key });
+    assert_eq!(outcome, refused("PagerDuty knows no sign of life"));
+}
+
 #[test]
 fn a_message_in_parts_goes_on_where_it_was_stopped() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
