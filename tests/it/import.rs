@@ -172,3 +172,45 @@ fn what_is_wrong_is_told_and_nothing_imported() {
     ));
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
 }
+
+/// A server that is killed while an import is on its way has some batches and not the others; run again, everything
+/// is there once.
+#[test]
+fn an_import_whose_server_is_killed_is_run_again_and_everything_is_there_once() {
+    const SERIES: i64 = 40;
+    const MINUTES: i64 = 1500;
+    let mut server = Server::start("");
+    let until = may(&server).1;
+    let first = (until - MINUTES * MINUTE).div_euclid(HOUR) * HOUR;
+    // Long names, so that it takes several batches.
+    let (mut csv, mut expect) = (String::new(), 0_u32);
+    for (series, minute) in (0..SERIES).flat_map(|one| (1..=MINUTES).map(move |at| (one, at))) {
+        let value = u32::try_from(minute % 7 + 1).expect("it is small");
+        let _ = writeln!(csv, "{},killed.{series}.{:x<200},{value}", until - minute * MINUTE, "");
+        expect += value;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("rows.csv");
+    std::fs::write(&file, &csv).expect("it can be written");
+    let mut command = Command::new(binary());
+    command.arg("import").arg(&file).args(["--server", &url(&server)]);
+    let import_of_before = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let some = |server: &Server, step: &str| sum(server, "killed.*", first, until, step);
+    eventually("a batch is in", || (some(&server, "1h") > 0.0).then_some(()));
+    server.kill();
+    let output = import_of_before.and_then(std::process::Child::wait_with_output);
+    let output = output.expect("it was begun");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+
+    let server = server.again("", "");
+    let expect = f64::from(expect);
+    let before = some(&server, "1m");
+    assert!(before > 0.0 && before < expect, "{before} of {expect}");
+    let (code, out, error) = import(&server, &file, &[]);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("rows were there already"), "{out}");
+    for step in ["1m", "1h"] {
+        let asked = some(&server, step);
+        assert!((asked - expect).abs() < 1e-6, "{asked} by {step}, and not {expect}");
+    }
+}
