@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::keeper::Waker;
 use crate::engine::Ticked;
 use crate::faces::Shared;
-use crate::time::{Span, Timestamp};
+use crate::time::{Belief, Span, Timestamp};
 
 /// The running ticker.
 pub(super) struct Ticker {
@@ -46,17 +46,18 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
     let thread = std::thread::Builder::new()
         .name("tallyd-tick".to_owned())
         .spawn(move || {
-            let mut notes = Vec::new();
+            let (mut notes, mut belief) = (Vec::new(), Belief::default());
             shared.note_tick();
-            while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(shared.now())) {
-                let ticked = shared.engine.tick(shared.now());
+            let mut now = || believed(&mut belief, shared.now(), shared.clock.steady());
+            while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(now())) {
+                let ticked = shared.engine.tick(now());
                 if ticked.closed.is_some() {
                     shared.note_tick();
                     log.wake();
                 }
                 tell(&ticked, &mail, &mut notes);
             }
-            let now = shared.now();
+            let now = now();
             for last in [shared.engine.tick(now), shared.engine.finish(now)] {
                 tell(&last, &mail, &mut notes);
             }
@@ -64,6 +65,21 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
         })
         .context("cannot start the ticker")?;
     Ok(Ticker { alive, done, thread })
+}
+
+/// The time to tick by. It says once when the wall clock is not believed, and once when it is again.
+fn believed(belief: &mut Belief, wall: Timestamp, steady: Duration) -> Timestamp {
+    let was_in_doubt = belief.is_in_doubt();
+    let now = belief.tell(wall, steady);
+    match (was_in_doubt, belief.is_in_doubt()) {
+        (false, true) => {
+            let leap = wall.since(now);
+            tracing::warn!(%leap, "the clock leapt forward; windows go on by the time before until it has kept to this for a quarter of an hour");
+        }
+        (true, false) => tracing::warn!("windows go by the clock again"),
+        _ => {}
+    }
+    now
 }
 
 /// Time to the end of the second that holds `now`, and one millisecond so as not to be early.
@@ -92,7 +108,7 @@ fn report(ticked: &Ticked, notes: &mut Vec<&'static str>) {
     let is_behind = ticked.behind > Span::SECOND;
     if is_behind && notes.is_empty() {
         notes.push("behind");
-        tracing::warn!(behind = %ticked.behind, "the clock was set back; windows go on when it has caught up");
+        tracing::warn!(behind = %ticked.behind, "the clock was set back; windows go on when it has caught up. Where that is too long to wait for, restore a backup of before it was wrong");
     } else if !is_behind && ticked.closed.is_some() {
         notes.clear();
     }

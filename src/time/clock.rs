@@ -15,6 +15,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since some fixed moment of this process. It never goes back.
     fn monotonic(&self) -> Duration;
+
+    /// The same, but it goes on while the machine sleeps.
+    fn steady(&self) -> Duration {
+        self.monotonic()
+    }
 }
 
 /// The operating system's clocks.
@@ -50,6 +55,11 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn steady(&self) -> Duration {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(since_boot).unwrap_or_default()
     }
 }
 

@@ -3,12 +3,14 @@
 //! Everything here is arithmetic on values that were handed in. The one reader of the operating
 //! system's clock is [`clock`]; no other module may ask what time it is.
 
+mod belief;
 pub mod clock;
 mod span;
 mod weekly;
 mod window;
 mod zone;
 
+pub use belief::Belief;
 pub use span::{ParseSpanError, Span};
 pub use weekly::{ParseStretchError, Stretch, Weekly};
 pub use window::Window;
