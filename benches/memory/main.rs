@@ -52,6 +52,8 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
+    // As a server does.
+    tallyd::cli::allocator::settle();
     let mut options = Options::parse();
     if !options.bench {
         (options.series, options.minutes) = (1000, 6);

@@ -3,6 +3,7 @@
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
 
+pub mod allocator;
 mod backup;
 mod check;
 mod compat;

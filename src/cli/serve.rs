@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use super::ServeArgs;
+use super::allocator;
 use super::compat::{self, Asked};
 use super::config::complain;
 use super::detach::{Detached, detach};
@@ -17,6 +18,7 @@ use crate::reason;
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(args: &ServeArgs) -> ExitCode {
+    allocator::settle();
     match &args.memcached_compat {
         Some(flags) => run_as_memcached(flags),
         None => run_with(args.config.as_deref()),
