@@ -392,6 +392,8 @@ impl Incidents {
         let ack = Ack { at: moment.now, author, comment, level: incident.level };
         incident.ack = Some(ack.clone());
         incident.do_note(moment, NoteKind::Acknowledged, &ack.author, &ack.comment);
+        let notice = incident.notice(NoticeKind::Acknowledged, incident.level);
+        moment.outbox.acknowledge(&notice, incident.told.keys(), moment.now);
         Ok(Acknowledged { ack, is_new: true })
     }
 

@@ -125,6 +125,8 @@ pub enum NoticeKind {
     Worse,
     /// It holds still, and is told again.
     Repeat,
+    /// Somebody looks after it. Only those hear of it who keep a record of that.
+    Acknowledged,
     /// It changes too often for each change to be told; the state is the worst of them.
     Flapping,
     /// It changes no more, and is still not well.
@@ -156,6 +158,7 @@ impl NoticeKind {
             Self::Firing => "firing",
             Self::Worse => "worse",
             Self::Repeat => "repeat",
+            Self::Acknowledged => "acknowledged",
             Self::Flapping => "flapping",
             Self::Settled => "settled",
             Self::Recovered => "recovered",

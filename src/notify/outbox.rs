@@ -7,6 +7,7 @@
 //! What waits is told as [`Facts`] to whoever keeps them. A delivery is handed out once its facts are
 //! known to be safe, or after a short while all the same: a full disk stops no alert.
 
+mod acknowledged;
 mod alarm;
 mod kept;
 mod lanes;

@@ -35,6 +35,7 @@ fn events(message: &Message, notice: &Notice) -> Vec<Map<String, Value>> {
     let resolve = || event(message, notice, "resolve");
     match notice.kind {
         NoticeKind::Ended => vec![trigger(), resolve()],
+        NoticeKind::Acknowledged => vec![event(message, notice, "acknowledge")],
         kind if kind.is_over() => vec![resolve()],
         _ => vec![trigger()],
     }

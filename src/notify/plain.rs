@@ -105,7 +105,8 @@ plain_cases! {
         Self::Flapping,
         Self::Settled,
         Self::ScheduleEnded,
-        Self::Repeat
+        Self::Repeat,
+        Self::Acknowledged
     }
     NoteKind { Self::Acknowledged, Self::Unacknowledged, Self::Outgrown, Self::Comment }
     bool { false, true }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Outbox, Recipient};
-use crate::config::{Config, Contact};
+use crate::config::{Config, Contact, WebhookFormat};
 use crate::limits;
 use crate::notify::message::{About, Message, Notice, NoticeKind};
 use crate::rules::Level;
@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     contacts: BTreeMap<String, Vec<Recipient>>,
+    /// Those whose webhook keeps a record of who looks after what.
+    keepers: BTreeMap<String, Recipient>,
     default: Vec<String>,
     fallback: Vec<String>,
     public_url: Arc<str>,
@@ -57,9 +59,24 @@ impl Alarm {
     pub(super) fn configure(&mut self, config: &Config) {
         let contacts = config.contacts.iter();
         self.contacts = contacts.map(|one| (one.name.clone(), recipients(one))).collect();
+        let keepers = config.contacts.iter().filter(|one| {
+            let format = one.webhook.as_ref().map(|hook| &hook.format);
+            matches!(format, Some(WebhookFormat::PagerDuty { .. }))
+        });
+        let webhook = |one: &Contact| (one.name.clone(), Recipient::Webhook(one.name.clone()));
+        self.keepers = keepers.map(webhook).collect();
         self.default.clone_from(&config.notify.default);
         self.fallback.clone_from(&config.notify.fallback);
         self.public_url = config.notify.public_url.as_str().into();
+    }
+
+    /// The webhook of a contact, where that keeps a record of who looks after what.
+    pub(super) fn record_keeper(&self, contact: &str) -> Option<&Recipient> {
+        self.keepers.get(contact)
+    }
+
+    pub(super) fn public_url(&self) -> Arc<str> {
+        Arc::clone(&self.public_url)
     }
 
     pub(super) fn full(&self) -> Option<&Full> {

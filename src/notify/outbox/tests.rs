@@ -236,6 +236,31 @@ fn one_that_cannot_be_reached_is_told_to_others_when_it_is_given_up() {
 }
 
 #[test]
+fn that_somebody_looks_after_it_goes_to_who_keeps_a_record() {
+    let webhook = crate::config::Webhook {
+        url: crate::config::Secret::new("http://127.0.0.1:9/"),
+        format: crate::config::WebhookFormat::PagerDuty {
+            routing_key: crate::config::Secret::new("k"),
+        },
+        secret: None,
+        ca_pem: None,
+        headers: BTreeMap::new(),
+    };
+    let contact = |name: &str, webhook| crate::config::Contact {
+        name: name.to_owned(),
+        email: vec![format!("{name}@example.com")],
+        webhook,
+    };
+    let contacts = vec![contact("pager", Some(webhook)), contact("oncall", None)];
+    let mut outbox = Outbox::of(&Config { contacts, ..Config::default() });
+    let notice = message(&["i1"]).notices[0].clone();
+    let told = ["oncall".to_owned(), "pager".to_owned(), "gone".to_owned()];
+    outbox.acknowledge(&notice, told.iter(), at(1));
+    let queued: Vec<_> = outbox.iter().map(|one| one.recipient).collect();
+    assert_eq!(queued, [Recipient::Webhook("pager".to_owned())]);
+}
+
+#[test]
 fn couriers_are_shared_among_recipients() {
     let mut outbox = Outbox::new(Span::DAY);
     for number in 0..200 {

@@ -69,6 +69,13 @@ fn an_incident_is_one_alert_from_beginning_to_end() {
 }
 
 #[test]
+fn that_somebody_looks_after_it_is_told_there_too() {
+    let mut message = Message::clone(&message(&["i-1"]));
+    message.notices[0].kind = NoticeKind::Acknowledged;
+    assert_eq!(actions(&checked(&message)), ["acknowledge i-1 -"]);
+}
+
+#[test]
 fn what_is_over_before_it_could_be_told_is_on_record_and_resolved() {
     let events = checked(&over("i-1", NoticeKind::Ended));
     assert_eq!(actions(&events), ["trigger i-1 info", "resolve i-1 -"]);
