@@ -4,7 +4,7 @@
 //! how each attempt ended. Each recipient is a delivery of its own, so one bad mailbox holds up no
 //! other; deliveries to one recipient about one incident keep their order.
 //!
-//! What waits is told as [`Facts`] to whoever keeps them. A delivery is handed out once its facts are
+//! What waits is told as [`Facts`](crate::store::Facts) to whoever keeps them. A delivery is handed out once its facts are
 //! known to be safe, or after a short while all the same: a full disk stops no alert.
 
 mod acknowledged;
