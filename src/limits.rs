@@ -269,6 +269,20 @@ pub const BACKTEST_BLOCK_SERIES: usize = 20_000_000;
 /// Rules that are sent for a backtest, in bytes: some three thousand.
 pub const BACKTEST_BODY_BYTES: usize = 1024 * 1024;
 
+/// Series of tallyd's own, beside those of clients: the overflow, what `engine/own.rs` lists, and what later versions
+/// may have had.
+pub const OWN_SERIES: usize = 64;
+
+/// Series whose names are compared with a pattern that matches nothing; some milliseconds for each of the patterns
+/// that are helped.
+pub const UNMATCHED_NAMES: usize = 10_000;
+
+/// Patterns for which it is said what may have been meant; those behind them are told without.
+pub const UNMATCHED_HELPED: usize = 100;
+
+/// What a command reads of what was found: ten thousand rules with the longest patterns.
+pub const LOOK_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
 /// How long one backtest may take, in seconds; an HTTP connection is served for longer.
 pub const BACKTEST_SECS: u64 = 60;
 

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use super::journal::{OpenError, check_header, header, open_file};
 use super::sync::{AtomicU32, AtomicU64};
 use crate::disk::File;
+use crate::limits;
 use mapping::Mapping;
 
 /// Which cell; dense from zero.
@@ -266,7 +267,7 @@ fn is_unfinished(first: &[u8], header: &[u8]) -> bool {
 pub struct Cells {
     segments: Box<[OnceLock<Segment>]>,
     next: AtomicU32,
-    max: u32,
+    max: AtomicU32,
     dir: Option<PathBuf>,
 }
 
@@ -278,20 +279,25 @@ impl Cells {
     #[must_use]
     pub fn new(max: usize, dir: Option<&Path>) -> Self {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
-        let segments = (max as usize).div_ceil(SEGMENT);
+        let segments = (max as usize).saturating_add(limits::OWN_SERIES).div_ceil(SEGMENT);
         Self {
             segments: (0..segments).map(|_| OnceLock::new()).collect(),
             next: AtomicU32::new(0),
-            max,
+            max: AtomicU32::new(max),
             dir: dir.map(Path::to_owned),
         }
+    }
+
+    /// Makes room for one cell more; at most [`limits::OWN_SERIES`] times.
+    pub(super) fn widen(&self) {
+        self.max.fetch_add(1, Ordering::AcqRel);
     }
 
     /// A fresh cell, all zero; `None` when there is no room left, in the table or on the disk.
     pub fn allocate(&self) -> Option<CellId> {
         loop {
             let next = self.next.load(Ordering::Acquire);
-            if next >= self.max || self.prepare(next).is_err() {
+            if next >= self.max() || self.prepare(next).is_err() {
                 return None;
             }
             let taken =
@@ -308,7 +314,7 @@ impl Cells {
     /// # Errors
     /// [`OpenError`], where its file cannot be used, or it does not fit into the table.
     pub fn adopt(&self, id: u32, identity: u64) -> Result<Option<(CellId, bool)>, OpenError> {
-        if id >= self.max {
+        if id >= self.max() {
             return Ok(None);
         }
         self.prepare(id)?;
@@ -323,7 +329,11 @@ impl Cells {
 
     /// Whether the table goes so far.
     pub(super) fn has_room(&self, id: u32) -> bool {
-        id < self.max
+        id < self.max()
+    }
+
+    fn max(&self) -> u32 {
+        self.max.load(Ordering::Acquire)
     }
 
     /// Puts the segment in place that holds an id.
@@ -343,7 +353,7 @@ impl Cells {
 
     /// Cells behind those in use that an earlier process had in use, up to the first that it had not.
     pub(super) fn nameless(&self) -> usize {
-        let behind = self.next.load(Ordering::Acquire)..self.max;
+        let behind = self.next.load(Ordering::Acquire)..self.max();
         let is_used = |id: &u32| {
             let segment = self.segment(CellId(*id));
             segment.is_some_and(|_| self.get(CellId(*id)).identity.load(Ordering::Relaxed) != 0)

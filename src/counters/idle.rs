@@ -99,7 +99,7 @@ impl Counters {
             // Known from now on.
             cell.note_touch(now);
         }
-        idle.is_some_and(|idle| idle > expiry)
+        idle.is_some_and(|idle| idle > expiry) && !self.is_own(id)
     }
 
     /// Frees the cell of a key, if it is idle still.

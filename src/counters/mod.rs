@@ -33,6 +33,7 @@ pub mod marks;
 mod number;
 mod observations;
 mod open;
+mod own;
 mod put;
 mod rotation;
 mod shown;
@@ -46,6 +47,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::{Metric, MissingIncr};
 use crate::histogram::Layout;
+use crate::limits;
+use crate::series;
 use crate::time::Span;
 
 pub use arithmetic::Arithmetic;
@@ -71,7 +74,7 @@ pub use open::Recovered;
 pub use store::{Condition, Entry, Side, Stored, Written};
 
 /// The series that takes the increments of keys for which there is no room.
-pub const OVERFLOW_KEY: &[u8] = b"tallyd.overflow";
+pub const OVERFLOW_KEY: &[u8] = series::OVERFLOW.as_bytes();
 
 /// Bounds and behaviour, from the configuration.
 #[derive(Clone, Debug)]
@@ -111,6 +114,8 @@ pub struct Counters {
     births: Mutex<Births>,
     missing_incr: MissingIncr,
     overflow: CellId,
+    /// Cells of our own beside it.
+    own: Mutex<Vec<CellId>>,
     /// Cells that were freed.
     vacant: Vacant,
     broom: Broom,
@@ -146,13 +151,14 @@ impl Counters {
             disk: None,
             observations: Log::in_memory(),
             metrics: Metrics::new(options.metrics),
-            accesses: Accesses::new(options.max_series.saturating_add(1)),
+            accesses: Accesses::new(options.max_series.saturating_add(limits::OWN_SERIES)),
             value_bytes: options.value_bytes,
             swept: AtomicI64::new(0),
             drained: AtomicI64::new(0),
             births: Mutex::default(),
             missing_incr: options.missing_incr,
             overflow: CellId::default(),
+            own: Mutex::default(),
             vacant: Vacant::default(),
             broom: Broom::default(),
             may_rewrite: true,
@@ -167,7 +173,8 @@ impl Counters {
     /// Series known, our own not counted.
     #[must_use]
     pub fn series(&self) -> usize {
-        self.cells.len().saturating_sub(self.vacant.len()).saturating_sub(1)
+        let others = self.vacant.len() + 1 + self.own_len();
+        self.cells.len().saturating_sub(others)
     }
 
     /// Increments that went to [`OVERFLOW_KEY`] for want of room.

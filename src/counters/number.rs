@@ -24,6 +24,22 @@ pub(super) struct Numeric {
     pub(super) exact: Option<Exact>,
 }
 
+impl Numeric {
+    /// A finite double that nobody has written; a whole one is shown as such.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "it is compared with what comes of it"
+    )]
+    pub(super) fn of(value: f64) -> Self {
+        let whole = value.clamp(0.0, 9e15) as u64;
+        let is_whole = (whole as f64).to_bits() == value.to_bits();
+        let exact = if is_whole { Exact::Integer(whole) } else { Exact::Float };
+        Self { value, exact: Some(exact) }
+    }
+}
+
 /// A form of a number that prints as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exact {

@@ -20,6 +20,8 @@ use super::number::Decimal;
 use super::observations::Log;
 use super::{Class, Counters, Entry, Options};
 use crate::disk::File;
+use crate::limits;
+use crate::series;
 use crate::time::Timestamp;
 
 /// What was found in a data directory.
@@ -90,7 +92,9 @@ impl Counters {
         recovered.torn_bytes = keys.torn_bytes + found.torn_bytes;
         recovered.items = items.len();
         recovered.compare(&disk, &items, keys.file_bytes, found.file_bytes);
-        let cells = Cells::new(options.max_series.saturating_add(1), Some(dir));
+        let own = replay.lives().filter(|(_, _, place)| series::is_reserved(replay.key(*place)));
+        let room = own.count().clamp(1, limits::OWN_SERIES);
+        let cells = Cells::new(options.max_series.saturating_add(room), Some(dir));
         let mut unique = items.unique_max();
         let mut counters = Self::over(options, cells, items);
         counters.disk = Some(disk);

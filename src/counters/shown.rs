@@ -23,6 +23,12 @@ impl Cell {
         expires == 0 || now.as_millis().cast_unsigned() < expires
     }
 
+    /// Whether it shows a number itself.
+    pub(super) fn shows_number(&self, now: Timestamp) -> bool {
+        let face = Face::unpack(self.face.load(Relaxed));
+        matches!(face.shown, Shown::Integer | Shown::Float) && self.is_live(now)
+    }
+
     pub(super) fn set_expires(&self, expires: Option<Timestamp>) {
         let millis = expires.map_or(0, |at| at.as_millis().max(1).cast_unsigned());
         let millis = millis.min(EXPIRES_MASK);
@@ -92,13 +98,10 @@ impl Counters {
     #[must_use]
     pub fn values(&self, now: Timestamp) -> usize {
         let is_number = |(id, cell): &(CellId, &Cell)| {
-            let face = Face::unpack(cell.face.load(Relaxed));
-            *id != self.overflow
-                && cell.identity.load(Relaxed) != 0
-                && matches!(face.shown, Shown::Integer | Shown::Float)
-                && cell.is_live(now)
+            *id != self.overflow && cell.identity.load(Relaxed) != 0 && cell.shows_number(now)
         };
-        self.cells.iter().filter(is_number).count() + self.items.len()
+        let numbers = self.cells.iter().filter(is_number).count();
+        numbers.saturating_sub(self.own_values(now)) + self.items.len()
     }
 
     pub(super) fn set_expires(&self, id: CellId, expires: Option<Timestamp>) {

@@ -5,6 +5,8 @@
 //! when the process is killed is lost to nobody but where its own module says so.
 
 use std::fmt::Display;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -14,6 +16,7 @@ use anyhow::Context;
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::Config;
+use crate::disk::free_bytes;
 use crate::faces::Shared;
 use crate::time::Span;
 
@@ -44,7 +47,7 @@ impl Keepers {
         Ok(Self {
             syncing: sync(shared.clone(), config.counters.sync)?,
             logging: Some(log(shared.clone(), Arc::clone(mail))?),
-            storing: store(shared.clone(), config.store.sync)?,
+            storing: store(shared.clone(), config)?,
         })
     }
 
@@ -147,8 +150,10 @@ fn log(shared: Shared, mail: Arc<Notify>) -> anyhow::Result<Keeper> {
     })
 }
 
-/// Puts windows into the store, and keeps house there.
-fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
+/// Puts windows into the store, keeps house there, and looks how much room there is.
+fn store(shared: Shared, config: &Config) -> anyhow::Result<Keeper> {
+    let (every, dir) = (config.store.sync, config.server.data_dir.clone());
+    look_for_room(&shared, &dir);
     let mut health = Health::new(
         &shared,
         2,
@@ -167,7 +172,12 @@ fn store(shared: Shared, every: Span) -> anyhow::Result<Keeper> {
             done = shared.engine.keep(shared.now());
         }
         health.note(done);
+        look_for_room(&shared, &dir);
     })
+}
+
+fn look_for_room(shared: &Shared, dir: &Path) {
+    shared.status.disk_free.store(free_bytes(dir).unwrap_or(0), Relaxed);
 }
 
 fn start(

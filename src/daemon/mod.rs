@@ -194,6 +194,8 @@ fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
     report(&found, &config.server.data_dir);
     Ok(engine)
 }
+    // Nobody is there yet who could take the room.
+    engine.know_itself();
 
 /// Says what was found in the data directory, and loudly what was not.
 fn report(found: &Found, dir: &Path) {

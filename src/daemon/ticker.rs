@@ -50,7 +50,9 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
             shared.note_tick();
             let mut now = || believed(&mut belief, shared.now(), shared.clock.steady());
             while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(now())) {
-                let ticked = shared.engine.tick(now());
+                let now = now();
+                shared.engine.note_itself(&shared.beside(), now);
+                let ticked = shared.engine.tick(now);
                 if ticked.closed.is_some() {
                     shared.note_tick();
                     log.wake();

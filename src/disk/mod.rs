@@ -18,6 +18,15 @@ use rustix::fs::FallocateFlags;
 #[cfg(test)]
 pub(crate) mod lying;
 
+/// What the file system of a directory has free for this process, in bytes.
+///
+/// # Errors
+/// What the system says.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(dir)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// An open file, for reading and writing.
 #[derive(Debug)]
 pub struct File {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::thread::Builder;
 
 use super::state::State;
@@ -120,8 +120,7 @@ impl Engine {
             state.logged = state.closed;
             state.take_checkpoint(state.closed, &counters);
         }
-        let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(Some(log)));
-        let engine = Self { counters, state, keeper, log, store_bytes: AtomicU64::new(0) };
+        let engine = Self::of(counters, state, keeper, Some(log));
         if !is_settled {
             let kept = engine.write_log().map_err(|error| log_error(&error));
             let kept = kept.and_then(|_| engine.keep(now));
@@ -215,6 +214,8 @@ impl Engine {
             // The store may have been opened anew, and what rules and charts see of it cannot be read any
             // more then. Where this fails as well, they are told so.
             let _ = self.show(&keeper);
+        } else {
+            self.kept.store(now.as_millis(), Relaxed);
         }
         done
     }

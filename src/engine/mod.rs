@@ -16,13 +16,14 @@ mod history;
 mod import;
 mod increments;
 mod meta;
+mod own;
 mod past;
 pub mod play;
 mod retrieve;
 mod state;
 pub mod tally;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Config, Metric};
@@ -45,6 +46,7 @@ pub use history::{Found, OpenError};
 pub use import::{Batch, ImportError, Importable, Outcome as ImportOutcome, Point};
 pub use increments::{Increments, incr};
 pub use past::{Past, TooMuch};
+pub use own::Beside;
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 
 /// Everything between the socket and the courier.
@@ -59,6 +61,10 @@ pub struct Engine {
     store_bytes: AtomicU64,
 }
 
+    /// When the store last took what it was given, in milliseconds; 0 before the first time.
+    kept: AtomicI64,
+    /// What was noted last of tallyd's own figures.
+    noted: Mutex<own::Noted>,
 /// What a tick did.
 #[derive(Debug, Default)]
 pub struct Ticked {
@@ -153,8 +159,19 @@ impl Engine {
         let mut state = State::new(config, windows, now);
         state.take_over(&counters, None, now);
         state.prepare_rules();
-        let (state, keeper, log) = (Mutex::new(state), Mutex::new(keeper), Mutex::new(None));
-        Self { counters, state, keeper, log, store_bytes: AtomicU64::new(0) }
+        Self::of(counters, state, keeper, None)
+    }
+
+    fn of(counters: Counters, state: State, keeper: Keeper, log: Option<TickLog>) -> Self {
+        Self {
+            counters,
+            state: Mutex::new(state),
+            keeper: Mutex::new(keeper),
+            log: Mutex::new(log),
+            store_bytes: AtomicU64::new(0),
+            kept: AtomicI64::new(0),
+            noted: Mutex::default(),
+        }
     }
 
     /// The live table.

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::engine::Engine;
 use crate::engine::tally::{Counts, Tallies};
+use crate::engine::{Beside, Engine};
 use crate::time::clock::Clock;
 use crate::time::{Span, Timestamp};
 use memcache::access::Access;
@@ -80,6 +80,9 @@ pub struct Status {
     pub heartbeats: AtomicU64,
     /// And those that did not arrive.
     pub failed_heartbeats: AtomicU64,
+    /// What the file system of the data directory had free when it was last looked at, in bytes; 0 where
+    /// that is not known.
+    pub disk_free: AtomicU64,
     /// Where to ask for the configuration to be read again; empty where that is not done.
     pub reload: OnceLock<mpsc::Sender<ReloadReply>>,
 }
@@ -162,6 +165,17 @@ impl Shared {
             return self.now().since(closed);
         }
         Span::from_millis(millis(&*self.clock).saturating_sub(ticked))
+    }
+
+    /// What of the process itself goes into series, beside what the engine knows.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        let Status { disk_free, connections, refused, .. } = &*self.status;
+        Beside {
+            disk_free: Some(disk_free.load(Relaxed)).filter(|bytes| *bytes > 0),
+            connections: connections.load(Relaxed) as u64,
+            refused: refused.load(Relaxed) as u64,
+        }
     }
 
     /// Notes that a window was closed.

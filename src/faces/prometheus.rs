@@ -14,9 +14,8 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
-use crate::counters::OVERFLOW_KEY;
 use crate::engine::{Figure, FigureValue};
-use crate::series::Series;
+use crate::series::{OVERFLOW, Series, is_reserved};
 
 /// The content type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,7 +46,7 @@ pub(super) fn exposition(shared: &Shared) -> String {
 /// Writes the user's series; how many had to be kept apart from another.
 fn series(figures: &[Figure<'_>], out: &mut String) -> usize {
     let mut wanted: BTreeMap<(Type, String), Vec<&Figure<'_>>> = BTreeMap::new();
-    for figure in figures {
+    for figure in figures.iter().filter(|figure| is_shown(&figure.series)) {
         let kind = Type::of(figure.value);
         wanted.entry((kind, family_name(&figure.series, kind))).or_default().push(figure);
     }
@@ -70,9 +69,18 @@ fn series(figures: &[Figure<'_>], out: &mut String) -> usize {
     families.iter_mut().map(|(name, family)| family.write(name, out)).sum()
 }
 
+/// Series of tallyd's own that stand among its figures in no other way.
+const OWN_SHOWN: [&str; 4] =
+    [OVERFLOW, "tallyd.disk_free", "tallyd.store_behind", "tallyd.tick_late"];
+
+/// What else tallyd knows of itself is told by [`own`], as it is at that moment.
+fn is_shown(series: &Series) -> bool {
+    !is_reserved(series.name().as_bytes()) || OWN_SHOWN.contains(&series.name())
+}
+
 fn family_name(series: &Series, kind: Type) -> String {
     let mut name = metric_name(series.name());
-    if name.starts_with("tallyd_") && series.name().as_bytes() != OVERFLOW_KEY {
+    if name.starts_with("tallyd_") && !is_reserved(series.name().as_bytes()) {
         name.insert_str(0, "user_");
     }
     if kind == Type::Counter && !name.ends_with("_total") {

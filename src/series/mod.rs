@@ -162,6 +162,9 @@ fn is_plainly_tagged(key: &[u8]) -> bool {
     is_good && (1..=limits::SERIES_TAGS).contains(&count)
 }
 
+/// The series that takes the increments of keys for which there is no room.
+pub const OVERFLOW: &str = "tallyd.overflow";
+
 /// Whether tallyd keeps a name for its own figures. Clients may not write under it.
 #[must_use]
 pub fn is_reserved(key: &[u8]) -> bool {

@@ -1,7 +1,8 @@
 //! Which series are meant: a bare name, a glob, `name;tag=value` or `name{tag="v",tag=~"regex"}`.
 //!
 //! A bare name means that name with every set of tags. In a glob `*` stands for any characters,
-//! dots too, and `?` for one. Matchers in braces follow Prometheus: `=`, `!=`, `=~`, `!~`, regular
+//! dots too, and `?` for one; it means what clients count, and tallyd's own figures only where it begins with
+//! `tallyd.` itself. Matchers in braces follow Prometheus: `=`, `!=`, `=~`, `!~`, regular
 //! expressions match the whole value, and a tag that is absent has the empty value.
 
 use std::fmt;
@@ -9,7 +10,7 @@ use std::str::FromStr;
 
 use regex::Regex;
 
-use super::{Series, printable};
+use super::{OVERFLOW, Series, is_reserved, printable};
 
 /// A predicate over series, with the text it was written as.
 #[derive(Clone, Debug)]
@@ -94,7 +95,17 @@ impl Pattern {
     /// Whether the name alone is meant; what an index by name is asked first.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {
-        if self.is_glob { glob(&self.name, name) } else { *self.name == *name }
+        if self.is_glob {
+            glob(&self.name, name) && !self.leaves_out(name)
+        } else {
+            *self.name == *name
+        }
+    }
+
+    /// Whether a glob leaves a name out though it fits. What clients counted beyond the room for series is
+    /// theirs all the same.
+    fn leaves_out(&self, name: &str) -> bool {
+        is_reserved(name.as_bytes()) && name != OVERFLOW && !is_reserved(self.name.as_bytes())
     }
 
     /// Whether it asks for no tags, so that the name alone decides.
@@ -298,6 +309,9 @@ mod tests {
     fn globs_cross_dots() {
         check("web.*.ms", &["web.a.ms", "web.a.b.ms", "web..ms"], &["web.ms", "web.a.msx"]);
         check("*", &["a", "a.b;c=d"], &[]);
+        check("*", &["tallyd", "tallyd.overflow"], &["tallyd.disk_free"]);
+        check("tallyd.*", &["tallyd.disk_free", "tallyd.overflow"], &["tallyd", "a"]);
+        check("tallyd.disk_free", &["tallyd.disk_free"], &["tallyd.disk"]);
         check("a?c*", &["abc", "aéc.d"], &["ac", "abbc"]);
         check("*a*b*", &["xxaxxbxx", "ab"], &["ba"]);
     }

@@ -1,0 +1,229 @@
+//! What tallyd knows of itself, as series that rules can watch: `tallyd.disk_free` and its like.
+//!
+//! One table says which there are. Before each tick a gauge is set to its figure, and to a counter is added what
+//! its figure has grown by; from there on they are series like any other, with windows, history and
+//! rules. `/metrics` shows the same figures under its own names, as they are at that moment.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Engine, View};
+use crate::counters::cells::Kind;
+use crate::time::{Span, Timestamp};
+
+/// Figures that the engine does not know itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// What the file system of the data directory has free for us, in bytes, where that is known.
+    pub disk_free: Option<u64>,
+    /// Connections to the memcached port that are open.
+    pub connections: u64,
+    /// Those that were refused since the start.
+    pub refused: u64,
+}
+
+/// What figures are made of.
+struct Sources<'a> {
+    engine: &'a Engine,
+    view: &'a View<'a>,
+    beside: &'a Beside,
+    now: Timestamp,
+}
+
+/// One series.
+struct Figure {
+    key: &'static str,
+    kind: Kind,
+    /// `None`: not known.
+    read: fn(&Sources<'_>) -> Option<f64>,
+}
+
+const fn gauge(key: &'static str, read: fn(&Sources<'_>) -> Option<f64>) -> Figure {
+    Figure { key, kind: Kind::Gauge, read }
+}
+
+const fn counter(key: &'static str, read: fn(&Sources<'_>) -> Option<f64>) -> Figure {
+    Figure { key, kind: Kind::Counter, read }
+}
+
+/// How many there are beside the overflow.
+const NUMBER: usize = 16;
+
+/// All of them; README has the same table.
+const FIGURES: [Figure; NUMBER] = [
+    gauge("tallyd.disk_free", |of| of.beside.disk_free.map(float)),
+    gauge("tallyd.store_behind", |of| Some(of.engine.store_behind(of.now).as_secs_f64())),
+    gauge("tallyd.tick_late", |of| {
+        Some(of.now.since(of.now.align_down(Span::SECOND)).as_secs_f64())
+    }),
+    gauge("tallyd.tick_log_waiting", |of| Some(float(of.view.log_waiting as u64))),
+    gauge("tallyd.unsaved_keys", |of| Some(float(of.engine.counters.unsaved_keys()))),
+    gauge("tallyd.outbox_waiting", |of| Some(float(of.view.outbox.len() as u64))),
+    gauge("tallyd.incidents_open", |of| Some(float(of.view.incidents.open() as u64))),
+    gauge("tallyd.connections", |of| Some(float(of.beside.connections))),
+    counter("tallyd.connections_refused", |of| Some(float(of.beside.refused))),
+    counter("tallyd.window_gaps", |of| Some(float(of.view.gaps))),
+    counter("tallyd.window_records_dropped", |of| Some(float(of.view.store.dropped()))),
+    counter("tallyd.tick_log_dropped", |of| Some(float(of.view.unlogged))),
+    counter("tallyd.unsafe_observations", |of| {
+        Some(float(of.engine.counters.unsafe_observations()))
+    }),
+    counter("tallyd.deliveries_failed", |of| Some(float(of.view.outbox.tally().failed))),
+    counter("tallyd.deliveries_overflowed", |of| Some(float(of.view.outbox.tally().overflowed))),
+    counter("tallyd.unsaved_messages", |of| Some(float(of.view.outbox.tally().unsaved))),
+];
+
+/// What was known last of each of them.
+pub(super) type Noted = [f64; NUMBER];
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are doubles, and these far below 2^53")]
+const fn float(figure: u64) -> f64 {
+    figure as f64
+}
+
+impl Engine {
+    /// Makes the series, before any client is there.
+    pub fn know_itself(&self) {
+        for Figure { key, kind, .. } in &FIGURES {
+            self.counters.own(key.as_bytes(), *kind);
+        }
+    }
+
+    /// Notes the figures in the base window that is closed next. To be called from where
+    /// [`tick`](Self::tick) is, and before it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a counter is a whole number, and grows"
+    )]
+    pub fn note_itself(&self, beside: &Beside, now: Timestamp) {
+        let read = self.view(|view| {
+            let sources = Sources { engine: self, view, beside, now };
+            FIGURES.map(|figure| (figure.read)(&sources))
+        });
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((figure, noted), value) in FIGURES.iter().zip(noted.iter_mut()).zip(read) {
+            let (key, Some(value)) = (figure.key.as_bytes(), value) else { continue };
+            match figure.kind {
+                Kind::Counter if value > *noted => {
+                    self.counters.add_own(key, (value - *noted) as u64);
+                }
+                Kind::Counter => {}
+                Kind::Gauge | Kind::Distribution => self.counters.set_own(key, value, now),
+            }
+            *noted = value;
+        }
+    }
+
+    /// For how long the store has not taken what it was given.
+    fn store_behind(&self, now: Timestamp) -> Span {
+        match self.kept.load(Relaxed) {
+            0 => Span::ZERO,
+            kept => now.since(Timestamp::from_millis(kept)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Surroundings, parse};
+    use crate::counters::{Condition, Entry, Stored};
+    use crate::query::Observation;
+    use crate::rules::Level;
+
+    const START: Timestamp = Timestamp::from_secs(1_767_571_200);
+
+    const RULES: &str = "
+[[rule]]
+name = 'disk'
+series = 'tallyd.disk_free'
+measure = 'last'
+window = '10s'
+critical = { below = 1000 }
+notify = []
+[[rule]]
+name = 'refused'
+series = 'tallyd.connections_refused'
+measure = 'sum'
+window = '10s'
+critical = { above = 5 }
+notify = []
+[[rule]]
+name = 'all'
+series = '*'
+measure = 'sum'
+window = '10s'
+critical = { above = 5 }
+notify = []
+";
+
+    fn config(max_series: usize) -> Config {
+        let mut config = parse(RULES, "t.toml".as_ref(), &Surroundings::none()).unwrap().config;
+        config.counters.max_series = max_series;
+        config
+    }
+
+    fn seconds(engine: &Engine, beside: &Beside, from: Timestamp, secs: u64) -> Timestamp {
+        for second in 1..=secs {
+            let now = from + Span::from_secs(second);
+            engine.note_itself(beside, now);
+            engine.tick(now);
+        }
+        from + Span::from_secs(secs)
+    }
+
+    fn seen(engine: &Engine, rule: &str) -> (Level, Observation) {
+        engine.view(|view| {
+            let (_, state) = view.rules.get(rule).unwrap().instances().next().unwrap();
+            (state.level, state.observation)
+        })
+    }
+
+    const fn value(value: f64) -> Observation {
+        Observation::Value { value, covered: 1.0 }
+    }
+
+    #[test]
+    fn rules_watch_what_tallyd_knows_of_itself() {
+        let engine = Engine::new(&config(10), START);
+        engine.know_itself();
+        let beside = Beside { disk_free: Some(5000), connections: 3, refused: 0 };
+        let now = seconds(&engine, &beside, START, 15);
+        assert_eq!(seen(&engine, "disk"), (Level::Ok, value(5000.0)));
+        assert_eq!(seen(&engine, "refused"), (Level::Ok, value(0.0)), "known, and zero");
+        let now = seconds(&engine, &Beside { disk_free: Some(999), refused: 7, ..beside }, now, 2);
+        assert_eq!(seen(&engine, "disk"), (Level::Critical, value(999.0)));
+        assert_eq!(seen(&engine, "refused"), (Level::Critical, value(7.0)));
+        let now = seconds(&engine, &Beside { disk_free: None, refused: 9, ..beside }, now, 12);
+        assert_eq!(seen(&engine, "refused"), (Level::Ok, value(0.0)), "it goes on from there");
+        assert_eq!(seen(&engine, "disk"), (Level::Critical, Observation::Missing));
+        assert_eq!(seen(&engine, "all"), (Level::Ok, value(0.0)), "a glob means the clients'");
+        assert_eq!((engine.counters().series(), engine.counters().values(now)), (0, 0));
+    }
+
+    #[test]
+    fn they_take_no_room_from_clients_and_nobody_else_writes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for start in [START, START + Span::from_secs(60), START + Span::from_secs(120)] {
+            let engine = Engine::open(&config(2), dir.path(), start).unwrap().0;
+            engine.know_itself();
+            let beside = Beside { disk_free: Some(5000), ..Beside::default() };
+            let now = seconds(&engine, &beside, start, 3);
+            let counters = engine.counters();
+            for key in ["a", "b", "c"] {
+                counters.incr(key.as_bytes(), 1, now);
+            }
+            assert_eq!((counters.series(), counters.overflowed()), (2, 1));
+            let (key, value) = (b"tallyd.disk_free".as_slice(), b"1".as_slice());
+            let entry = Entry { key, value, flags: 0, expires: None };
+            assert_eq!(counters.store(entry, Condition::Always, now), Stored::Reserved);
+            assert!(!counters.delete(key, now));
+            counters.flush_all(now, now);
+            let now = seconds(&engine, &beside, now, 1);
+            assert_eq!(seen(&engine, "disk"), (Level::Ok, self::value(5000.0)));
+            engine.write_log().unwrap();
+            engine.keep(now).unwrap();
+        }
+    }
+}
