@@ -298,13 +298,25 @@ struct ServerArgs {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Check a configuration file, and report every problem in it with its line.
-    #[command(after_help = "Exits with 0 when the file is good, with 1 when it is not.\n\n\
-                            Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
-    Check {
-        /// The file.
-        #[arg(default_value = "tallyd.toml")]
-        file: PathBuf,
-    },
+    #[command(
+        after_help = "Where a server answers, it also warns of rules whose series match nothing that \
+                            the server has seen; where none does, it says so. Only what the file says of \
+                            rules is sent there.\n\n\
+                            Exits with 0 when the file is good, also with warnings; with 1 when it is not.\n\n\
+                            Example:\n  tallyd config check /etc/tallyd/tallyd.toml"
+    )]
+    Check(CheckFileArgs),
+}
+
+/// What `config check` takes.
+#[derive(Args, Debug)]
+struct CheckFileArgs {
+    /// The file.
+    #[arg(default_value = "tallyd.toml")]
+    file: PathBuf,
+    /// Which server is asked whether rules match any series; without it the one that the file is for.
+    #[arg(long, value_name = "URL", env = "TALLYD_SERVER")]
+    server: Option<String>,
 }
 
 /// What `rules backtest` takes.
@@ -416,7 +428,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
-        Some(Command::Config(ConfigCommand::Check { file })) => config::check(&file),
+        Some(Command::Config(ConfigCommand::Check(args))) => config::check(&args),
         Some(Command::Rules(command)) => match command {
             RulesCommand::List { server } => rules::list(&server),
             RulesCommand::Show { rule, server } => rules::show(&rule, &server),

@@ -13,6 +13,7 @@ mod contact;
 mod depends;
 mod email;
 mod excerpt;
+mod extract;
 mod later;
 mod metric;
 mod model;
@@ -30,12 +31,15 @@ mod template;
 mod tests;
 mod threshold;
 mod tier;
+mod unmatched;
 mod value;
 mod webhook;
 
 pub use access::server_config;
+pub use extract::rules_alone;
 pub use metric::usual_layout;
 pub use model::*;
+pub use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use script::{
     Case, Expectation, Input, InputKind, Script, StateWord, Step, Steps, load_script, parse_script,
@@ -43,6 +47,7 @@ pub use script::{
 pub use surroundings::{FileRead, Surroundings};
 pub use template::{Template, TemplateError, samples};
 
+pub use unmatched::{Unmatched, warn_unmatched};
 use std::io;
 use std::path::{Path, PathBuf};
 

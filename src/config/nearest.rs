@@ -5,10 +5,8 @@ const WORD_BYTES_MAX: usize = 64;
 
 /// The candidate nearest to `word`, when it is near enough that saying so helps: a third of its
 /// letters may differ, or `word` is how it begins.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > WORD_BYTES_MAX {
         return None;
     }

@@ -130,6 +130,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
         "tallyd {VERSION} is ready"
     );
 
+    reload::warn_of_unmatched(&shared);
+
     let name = signals.until_the_end(&mut reloads, &shared, &mut ticker, &mut keepers).await?;
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
@@ -192,10 +194,10 @@ fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
     }
     let (engine, found) = Engine::open(config, &config.server.data_dir, now)?;
     report(&found, &config.server.data_dir);
-    Ok(engine)
-}
     // Nobody is there yet who could take the room.
     engine.know_itself();
+    Ok(engine)
+}
 
 /// Says what was found in the data directory, and loudly what was not.
 fn report(found: &Found, dir: &Path) {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::config::{self, Config, LoadError, Surroundings, server_config};
+use crate::config::{self, Config, LoadError, Surroundings, Unmatched, server_config};
+use crate::engine::Look;
 use crate::faces::memcache::access::Access;
 use crate::faces::{Reloaded, Shared};
 use crate::notify::Couriers;
@@ -79,8 +80,28 @@ impl Reloads {
             let later = later.join(", ");
             tracing::warn!("what was changed in {later} takes effect at the next start");
         }
+        warn_of_unmatched(shared);
         Ok(Reloaded { rules, contacts, later })
     }
+}
+
+/// Rules that are warned of one by one.
+const NAMED: usize = 10;
+
+/// Warns of rules that watch nothing, on a thread where looking may take its time. Where nothing is counted
+/// yet, nothing is said.
+pub(super) fn warn_of_unmatched(shared: &Shared) {
+    let engine = Arc::clone(&shared.engine);
+    drop(tokio::task::spawn_blocking(move || {
+        let Look { is_counting, unmatched } = engine.look(&engine.rules());
+        let unmatched = if is_counting { unmatched } else { Vec::new() };
+        for Unmatched { rule, pattern, meant, .. } in unmatched.iter().take(NAMED) {
+            tracing::warn!(rule, pattern, meant, "a rule watches nothing: no series matches");
+        }
+        if let Some(more) = unmatched.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            tracing::warn!(more, "further rules watch nothing: see `tallyd rules list`");
+        }
+    }));
 }
 
 /// What is wrong with a file, without its text: that may hold what is nobody's business.

@@ -22,6 +22,7 @@ pub mod play;
 mod retrieve;
 mod state;
 pub mod tally;
+mod unmatched;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,9 +46,10 @@ pub use backup::{BackupError, Contents, Frozen, Restore, RestoreError};
 pub use history::{Found, OpenError};
 pub use import::{Batch, ImportError, Importable, Outcome as ImportOutcome, Point};
 pub use increments::{Increments, incr};
-pub use past::{Past, TooMuch};
 pub use own::Beside;
+pub use past::{Past, TooMuch};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
+pub use unmatched::Look;
 
 /// Everything between the socket and the courier.
 #[derive(Debug)]
@@ -59,12 +61,12 @@ pub struct Engine {
     /// `None`: what is counted ends with the process. Locked after the keeper and before the state.
     log: Mutex<Option<TickLog>>,
     store_bytes: AtomicU64,
-}
-
     /// When the store last took what it was given, in milliseconds; 0 before the first time.
     kept: AtomicI64,
     /// What was noted last of tallyd's own figures.
     noted: Mutex<own::Noted>,
+}
+
 /// What a tick did.
 #[derive(Debug, Default)]
 pub struct Ticked {

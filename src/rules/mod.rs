@@ -450,6 +450,13 @@ impl Active {
         self.states.iter()
     }
 
+    /// What of it no series matches yet.
+    #[must_use]
+    pub fn unmatched(&self) -> Option<&Pattern> {
+        let mut sides = iter::once(&self.standing).chain(&self.over);
+        sides.find(|side| side.is_empty()).map(Standing::pattern)
+    }
+
     /// The worst level of its instances; unknown at least while something is wrong with the rule
     /// itself.
     #[must_use]

@@ -56,7 +56,12 @@ fn the_configuration_is_good_as_it_stands() {
     let config = block_with("[email]");
     std::fs::write(dir.path().join("tallyd.toml"), config).expect("it can be written");
     let output = shell(dir.path(), commands("email-password"), "correct horse\n");
-    assert_eq!(text(&output.stderr), "", "neither a mistake nor a warning");
+    // No server of this configuration runs, so nobody knows which series there are.
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("note: ") && said.lines().count() == 1,
+        "no mistake, no warning: {said}"
+    );
     assert_eq!(text(&output.stdout), "tallyd.toml: good, 2 rules, 2 contacts\n");
     assert_eq!(output.status.code(), Some(0));
 }
@@ -175,7 +180,7 @@ fn history_is_asked_for_as_it_says() {
 
 #[test]
 fn every_block_is_known_here() {
-    assert_eq!(blocks("toml").len(), 4);
+    assert_eq!(blocks("toml").len(), 5);
     let commands = blocks("sh").concat();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
     // The first two are what builds and runs these tests.
@@ -211,4 +216,20 @@ fn every_figure_to_watch_is_there() {
         assert!(metrics.contains(&format!("\n{name} ")), "{name}");
     }
     assert!(figures >= 7, "{figures}");
+}
+
+#[test]
+fn every_series_of_its_own_is_there() {
+    let server = Server::start(block_with("disk-low"));
+    let (_, rest) = README.split_once("| series | kind |").expect("the table");
+    let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut series = 0;
+    for name in rows.flat_map(|row| row.split('`').filter(|word| word.starts_with("tallyd."))) {
+        series += 1;
+        let path = format!("/api/v1/measure?series={name}&measure=last");
+        eventually(name, || server.get(&path).1.contains("\"points\"").then_some(()));
+    }
+    assert_eq!(series, 17, "and no other");
+    let (code, line) = server.check("history-fails");
+    assert_eq!(code, Some(0), "{line}");
 }

@@ -148,7 +148,7 @@ fn rules_of_a_running_server_are_listed_and_shown() {
     let (code, said) = ask(&["list"]);
     assert_eq!(
         (code, said.lines().nth(1)),
-        (Some(0), Some("high  ok                0  –")),
+        (Some(0), Some("high  ok                0  no series matches errors")),
         "{said}"
     );
     assert_eq!(server.client().ask("incr errors;host=a 5\r\n"), "5");
@@ -167,4 +167,54 @@ fn rules_of_a_running_server_are_listed_and_shown() {
     );
     assert!(said.contains("\n  high{host=b}: ok since "), "{said}");
     assert_eq!(ask(&["show", "hihg"]).0, Some(1));
+}
+
+#[test]
+fn a_rule_that_watches_nothing_is_warned_of() {
+    let rule = |series: &str| {
+        format!(
+            "[[rule]]\nname = \"high\"\nseries = \"{series}\"\nmeasure = \"sum\"\n\
+             critical = {{ above = 3 }}\nnotify = []\n"
+        )
+    };
+    let server = Server::start(&rule("errors"));
+    let (file, here) = (server.dir().join("check.toml"), format!("http://{}", server.http));
+    let check = |series: &str, server: &str| {
+        std::fs::write(&file, rule(series)).expect("it can be written");
+        let mut tallyd = Command::new(binary());
+        tallyd.args(["config", "check", "--server", server]).arg(&file);
+        let Output { status, stdout, stderr } = tallyd.output().expect("it runs");
+        assert_eq!(status.code(), Some(0), "it is no problem");
+        assert!(text(&stdout).ends_with("check.toml: good, 1 rules, 0 contacts\n"));
+        text(&stderr)
+    };
+    let said = check("erorrs", &here);
+    assert!(said.starts_with("note: ") && said.contains("knows no series yet"), "{said}");
+    assert_eq!(server.client().ask("incr errors 1\r\n"), "1");
+    let said = eventually("it is known", || {
+        Some(check("erorrs", &here)).filter(|said| said.contains("no series matches `erorrs`"))
+    });
+    assert!(said.contains("check.toml:3:10") && said.contains("did you mean `errors`?"), "{said}");
+    assert_eq!(check("errors", &here), "");
+    let said = check("errors", "http://127.0.0.1:9");
+    assert!(said.starts_with("note: ") && said.contains("cannot be reached"), "{said}");
+}
+
+#[test]
+fn what_tallyd_knows_of_itself_can_be_watched() {
+    let server = Server::start(
+        "[[rule]]\nname = \"disk\"\nseries = \"tallyd.disk_free\"\nmeasure = \"last\"\n\
+         critical = { below = 1e18 }\nnotify = []\n",
+    );
+    let line = eventually("it is low", || {
+        Some(server.check("disk")).filter(|(code, _)| *code == Some(2)).map(|(_, line)| line)
+    });
+    assert!(line.starts_with("CRITICAL - disk: "), "{line}");
+    let mut client = server.client();
+    assert!(client.ask("set tallyd.disk_free 0 0 1\r\n1\r\n").starts_with("CLIENT_ERROR"));
+    assert!(client.ask("incr tallyd.window_gaps 1\r\n").starts_with("CLIENT_ERROR"));
+    let metrics = server.get("/metrics").1;
+    let of = |name: &str| metrics.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!([of("tallyd_incidents_open "), of("tallyd_disk_free ")], [1, 1], "{metrics}");
+    assert!(metrics.contains("\ntallyd_series 0\n"), "they are not the clients': {metrics}");
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::super::progress::Progress;
 use super::super::{BacktestArgs, TextFormat, config, server};
-use crate::config::{Surroundings, load};
+use crate::config::{Surroundings, load, rules_alone};
 use crate::limits;
 use crate::reason::one_line;
 use crate::time::Timestamp;
@@ -84,18 +84,21 @@ pub(in crate::cli) fn backtest(args: &BacktestArgs) -> ExitCode {
     }
 }
 
-/// The text of a file that is good; otherwise says why it is not.
+/// What a file that is good says of rules; otherwise says why it is not. The rest of it is nobody else's business.
 fn read(file: &Path) -> Result<String, ExitCode> {
     let surroundings = Surroundings::of_process();
     if let Err(error) = load(file, &surroundings) {
         config::complain(&error);
         return Err(ExitCode::from(WRONG));
     }
-    let read = (surroundings.file)(file, limits::BACKTEST_BODY_BYTES as u64);
+    let read = (surroundings.file)(file, limits::CONFIG_BYTES);
     let text = read.ok().flatten().and_then(|read| String::from_utf8(read.bytes).ok());
-    text.ok_or_else(|| {
+    // Nothing at all would mean the server's own.
+    let rules = text.map(|text| rules_alone(&text) + "\n");
+    rules.filter(|rules| rules.len() <= limits::BACKTEST_BODY_BYTES).ok_or_else(|| {
         let most = limits::BACKTEST_BODY_BYTES / 1024;
-        let _ = writeln!(io::stderr(), "error: {} is larger than {most} KiB", file.display());
+        let file = file.display();
+        let _ = writeln!(io::stderr(), "error: the rules of {file} take more than {most} KiB");
         ExitCode::from(WRONG)
     })
 }

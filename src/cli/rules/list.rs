@@ -40,6 +40,9 @@ struct Rule {
     annotations: BTreeMap<String, String>,
     instances: Vec<Instance>,
     last_error: Option<String>,
+    /// What of it no series matches.
+    #[serde(default)]
+    unmatched: Option<String>,
     last_evaluation: String,
 }
 
@@ -109,8 +112,11 @@ fn table(rules: &[Rule]) -> String {
         let bad = rule.instances.iter().filter(|instance| instance.level != "ok").count();
         let all = rule.instances.len();
         let instances = if bad == 0 { all.to_string() } else { format!("{bad} of {all}") };
-        let seen = rule.last_error.as_deref().or(worst(rule).map(|worst| &*worst.seen));
-        let (name, level, seen) = (&rule.name, &rule.level, one_line(seen.unwrap_or("–")));
+        let unmatched =
+            rule.unmatched.as_ref().map(|pattern| format!("no series matches {pattern}"));
+        let seen = rule.last_error.as_deref().or(unmatched.as_deref());
+        let seen = seen.or(worst(rule).map(|worst| &*worst.seen)).unwrap_or("–");
+        let (name, level, seen) = (&rule.name, &rule.level, one_line(seen));
         let _ = writeln!(text, "{name:name_chars$}  {level:8}  {instances:>9}  {seen}");
     }
     text
@@ -136,6 +142,9 @@ fn whole(rule: &Rule) -> String {
     }
     if let Some(error) = &rule.last_error {
         line("wrong", error);
+    }
+    if let Some(pattern) = &rule.unmatched {
+        line("watches", &format!("nothing: no series matches {pattern}"));
     }
     line("evaluated", &rule.last_evaluation);
     for instance in &rule.instances {

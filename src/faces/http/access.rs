@@ -27,7 +27,7 @@ const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let is_post = request.method() == Method::POST;
     let most = match request.uri().path() {
-        super::backtest::PATH if is_post => limits::BACKTEST_BODY_BYTES,
+        super::backtest::PATH | super::look::PATH if is_post => limits::BACKTEST_BODY_BYTES,
         super::import::PATH if is_post => limits::IMPORT_BODY_BYTES,
         _ => limits::HTTP_BODY_BYTES,
     };

@@ -88,6 +88,7 @@ fn rule(active: &Active, evaluated: Option<Timestamp>) -> Value {
         "lastEvaluation": evaluated.map(Timestamp::rfc3339).unwrap_or_default(),
         "level": active.level().word(),
         "quiet": active.is_quiet(),
+        "unmatched": active.unmatched().map(ToString::to_string),
         "schedule": rule.schedule.as_ref().map(|schedule| hours(schedule, evaluated)),
         "instances": instances,
     });

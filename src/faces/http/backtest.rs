@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use super::super::Shared;
 use super::desk::{Desk, written};
 use super::{Problem, blocking};
-use crate::config::{Rule, parse_rules};
+use crate::config::{Rule, Tier, parse_rules};
 use crate::engine::{Firing, Part, Tested};
 use crate::limits;
 use crate::time::{Span, Timestamp, Window};
@@ -78,12 +78,8 @@ fn play(
     body: &[u8],
     is_over: &AtomicBool,
 ) -> Result<Vec<Told>, Problem> {
-    let (now, reach) = shared.engine.view(|view| {
-        let reach = view.store.tiers().iter().map(|tier| tier.keep).max();
-        (view.closed, reach.unwrap_or_default())
-    });
-    let span = span(asked, now)?;
-    let rules = rules(shared, body, reach)?;
+    let span = span(asked, shared.engine.view(|view| view.closed))?;
+    let rules = rules(shared, body)?;
     let name = asked.rule.as_deref();
     if let Some(name) = name.filter(|name| rules.iter().all(|rule| rule.name != *name)) {
         return Err(Problem::NotFound(format!("there is no rule `{name}`")));
@@ -97,10 +93,14 @@ fn play(
     Ok(tested.into_iter().map(Told::from).collect())
 }
 
-fn rules(shared: &Shared, body: &[u8], reach: Span) -> Result<Vec<Rule>, Problem> {
+/// The rules of a body; without one those of the server.
+pub(super) fn rules(shared: &Shared, body: &[u8]) -> Result<Vec<Rule>, Problem> {
     if body.is_empty() {
         return Ok(shared.engine.rules());
     }
+    let keep = |tier: &Tier| tier.keep;
+    let reach = shared.engine.view(|view| view.store.tiers().iter().map(keep).max());
+    let reach = reach.unwrap_or_default();
     let text = std::str::from_utf8(body).map_err(|_| bad("the rules are not UTF-8 text"))?;
     parse_rules(text, reach).map_err(|problems| Problem::BadData(problems.to_string()))
 }

@@ -13,6 +13,7 @@ mod backup;
 mod chart;
 mod desk;
 mod import;
+mod look;
 mod measure;
 mod past;
 mod reload;
@@ -199,6 +200,12 @@ fn router(shared: Shared) -> Router {
         .route(
             backtest::PATH,
             post(backtest::answer)
+                .fallback(async || Problem::NotPosted)
+                .with_state(Desk::new(shared.clone())),
+        )
+        .route(
+            look::PATH,
+            post(look::answer)
                 .fallback(async || Problem::NotPosted)
                 .with_state(Desk::new(shared.clone())),
         )

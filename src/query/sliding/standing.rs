@@ -103,6 +103,12 @@ impl Standing {
         self.selection.members(place)
     }
 
+    /// Whether no series matches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.complete().is_ok() && self.groups().all(|(_, place)| self.members(place).is_empty())
+    }
+
     /// Whether every series found its group.
     ///
     /// # Errors
