@@ -11,7 +11,7 @@ mod tape;
 use std::collections::BTreeMap;
 
 use super::{Engine, Past, TooMuch};
-use crate::config::{Config, Contact, Measure, Rule, Secret, Webhook, WebhookFormat};
+use crate::config::{Config, Contact, Rule, Secret, Webhook, WebhookFormat};
 use crate::limits;
 use crate::notify::message::title;
 use crate::notify::{Audit, Incidents, Message, Moment, Outbox};
@@ -150,9 +150,6 @@ impl Engine {
     }
 
     fn tape(&self, rule: &Rule, span: Window) -> Result<Tape, String> {
-        if rule.measure == Measure::Age {
-            return Err("`age` is known of now alone".to_owned());
-        }
         let past = |pattern| {
             let past = self.past(pattern, &rule.by, limits::MEASURE_SERIES, limits::RULE_INSTANCES);
             past.map_err(|error: TooMuch| error.to_string())

@@ -28,7 +28,7 @@ pub struct Course<'a> {
 
 impl Course<'_> {
     /// What was seen at each of the instants; [`Observation::NeverSeen`] before the birth of the first
-    /// series. `age` is known of now alone, so it is not asked.
+    /// series. `age` is not asked: see [`Ages`](super::Ages).
     #[must_use]
     pub fn ask(&self, range: Range) -> Vec<Observation> {
         let mut seen = Vec::with_capacity(range.points());

@@ -5,6 +5,7 @@
 //! compare with. The same instant gives the same observation whenever it is asked, as long as the
 //! tier that it is read from still holds the windows. This module does not know rules.
 
+mod ages;
 mod course;
 mod facts;
 mod measure;
@@ -14,6 +15,7 @@ mod share;
 mod sliding;
 mod sums;
 
+pub use ages::Ages;
 pub use course::Course;
 pub use facts::{Facts, Selected};
 pub use range::Range;

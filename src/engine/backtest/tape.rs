@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::{Past, Stopped};
-use crate::config::{Rule, Tier};
+use crate::config::{Measure, Rule, Tier};
 use crate::limits;
-use crate::query::{Course, Group, Observation, Question, Range, Side};
+use crate::query::{Ages, Course, Group, Observation, Question, Range, Side};
 use crate::rollup::SeriesId;
 use crate::store::tier_for;
 use crate::time::{Span, Timestamp, Window};
@@ -62,7 +62,7 @@ impl Tape {
             .iter()
             .map(|(group, _)| whole.as_ref().map_or(Vec::new(), |whole| of(whole, group)));
         let divisors = divisors.collect();
-        let parts = parts(&part, &question, rule.every, span);
+        let parts = parts(&part, &question, rule, span);
         Self {
             divisors,
             rest: parts.into(),
@@ -170,6 +170,10 @@ impl Tape {
             if !goes_on() {
                 return Err(Stopped);
             }
+            if self.question.measure == Measure::Age {
+                self.seen.push(self.ages(series, width));
+                continue;
+            }
             let course = self.course(series, divisor);
             let all = course.ask(block);
             let seen = places.iter().filter_map(|(place, instant, is_late)| {
@@ -182,6 +186,12 @@ impl Tape {
             self.seen.push(seen.collect());
         }
         Ok(())
+    }
+
+    fn ages(&self, series: &[SeriesId], width: Span) -> Vec<Observation> {
+        let Past { windows, facts, closed, .. } = &self.part;
+        let ages = Ages { store: windows, facts, series, now: *closed };
+        ages.ask(tier_of(windows.tiers(), width), &self.instants)
     }
 
     fn course<'a>(&'a self, series: &'a [SeriesId], divisor: &'a [SeriesId]) -> Course<'a> {
@@ -219,8 +229,7 @@ impl Tape {
 
 /// How much of a window is known in the tier of this width, of the group of which most is known.
 fn known(past: &Past, window: Window, width: Span) -> Span {
-    let tiers = past.windows.tiers();
-    let tier = tiers.iter().position(|tier| tier.window == width).unwrap_or(0);
+    let tier = tier_of(past.windows.tiers(), width);
     let covered = past.windows.covered(tier, window);
     if covered == window.width() {
         return covered;
@@ -230,25 +239,47 @@ fn known(past: &Past, window: Window, width: Span) -> Span {
     known.fold(covered, Span::max)
 }
 
+fn tier_of(tiers: &[Tier], width: Span) -> usize {
+    tiers.iter().position(|tier| tier.window == width).unwrap_or(0)
+}
+
 /// The stretches of a span, from old to young. Along each of them the windows are read from one tier, and
 /// those that they are compared with from one.
-fn parts(past: &Past, question: &Question, every: Span, span: Window) -> Vec<Part> {
+fn parts(past: &Past, question: &Question, rule: &Rule, span: Window) -> Vec<Part> {
     let tiers = past.windows.tiers();
-    let (window, now) = (question.window, past.closed);
+    // An age is of no window.
+    let is_age = question.measure == Measure::Age;
+    let window = if is_age { Span::ZERO } else { question.window };
     let reach = question.against.map_or(Span::ZERO, |against| question.reach(against));
-    let whole = Window { start: span.start, end: span.end.min(now).max(span.start) };
-    let of_tier =
-        |tier: &Tier| [window, window.plus(reach)].map(|asked| now - tier.keep.minus(asked));
+    let whole = Window { start: span.start, end: span.end.min(past.closed).max(span.start) };
+    let of_tier = |tier: &Tier| {
+        [window, window.plus(reach)].map(|asked| past.closed - tier.keep.minus(asked))
+    };
     let mut cuts: Vec<_> = tiers.iter().flat_map(of_tier).collect();
     cuts.retain(|cut| whole.contains(*cut));
     cuts.extend([whole.start, whole.end]);
     cuts.sort_unstable();
     cuts.dedup();
+    let fits = |width: Span| {
+        if is_age {
+            width.as_secs_f64() <= least_threshold(rule)
+        } else {
+            !window.is_zero() && window.is_multiple_of(width)
+        }
+    };
     let pairs = cuts.iter().copied().zip(cuts.iter().copied().skip(1));
-    pairs.map(|(start, end)| part(past, window, every, Window { start, end })).collect()
+    pairs.map(|(start, end)| part(past, window, rule.every, Window { start, end }, fits)).collect()
 }
 
-fn part(past: &Past, window: Span, every: Span, span: Window) -> Part {
+/// The least number that a rule compares with: windows that are longer cannot tell ages from each other that
+/// it tells apart.
+fn least_threshold(rule: &Rule) -> f64 {
+    let whens = rule.when.iter().flat_map(|when| [when.warning, when.critical]);
+    let all = [rule.warning, rule.critical].into_iter().chain(whens).flatten();
+    all.flat_map(|threshold| [threshold.value, threshold.clear]).fold(f64::INFINITY, f64::min)
+}
+
+fn part(past: &Past, window: Span, every: Span, span: Window, fits: impl Fn(Span) -> bool) -> Part {
     let tiers = past.windows.tiers();
     let age = past.closed.since(span.start).plus(window);
     let kept = tiers.get(tier_for(tiers, age)).filter(|tier| tier.keep >= age);
@@ -257,7 +288,7 @@ fn part(past: &Past, window: Span, every: Span, span: Window) -> Part {
     };
     let steps = every.as_millis().div_ceil(width.as_millis().max(1));
     let step = Span::from_millis(steps.saturating_mul(width.as_millis()));
-    let fits = !window.is_zero() && window.is_multiple_of(width);
+    let fits = fits(width);
     let known = if fits { known(past, span, width) } else { Span::ZERO };
     Part { span, width: Some(width), every: fits.then_some(step), known }
 }

@@ -1,9 +1,12 @@
 //! Rules over stored history against the same rules live, over random traffic.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::config::Surroundings;
+use crate::counters::cells::Kind;
 use crate::engine::backtest::Step;
-use crate::engine::{Firing, Tested};
+use crate::engine::{Batch, Firing, Point, Tested};
 use crate::limits;
 use crate::notify::{Notice, Outcome};
 use crate::rules::Level;
@@ -15,10 +18,13 @@ const CONTACT: &str = "[[contact]]\nname = 'oncall'\nwebhook = 'http://127.0.0.1
                        [notify]\ndefault = ['oncall']\n";
 
 fn world(rules: &str) -> World {
+    world_at(rules, Timestamp::from_secs(START))
+}
+
+fn world_at(rules: &str, now: Timestamp) -> World {
     let loaded =
         config::parse(&format!("{CONTACT}{rules}"), Path::new("t.toml"), &Surroundings::none());
     let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
-    let now = Timestamp::from_secs(START);
     World { engine: Engine::new(&config, now), now }
 }
 
@@ -115,6 +121,18 @@ measure = 'max'
 window = '10s'
 every = '7s'
 critical = { above = 8 }
+[[rule]]
+name = 'stale'
+series = 'm*'
+measure = 'age'
+critical = { above = 6, clear = 2, for = '2s' }
+[[rule]]
+name = 'idle'
+series = 'n'
+by = ['h']
+every = '4s'
+measure = 'age'
+warning = { above = 3 }
 ";
 
 /// A hundred times: how long it goes on, and how likely an increment, a gauge, a value is then; or that
@@ -123,20 +141,21 @@ fn traffic() -> impl Strategy<Value = Vec<(u64, u8, bool)>> {
     prop::collection::vec((1..90_u64, 0..10_u8, prop::bool::weighted(0.08)), 40..80)
 }
 
-/// Plays the traffic for at most an hour; the changes, and how many messages there were.
-fn play(
-    world: &mut World,
-    traffic: &[(u64, u8, bool)],
-    mut seed: u64,
-) -> (Vec<String>, Vec<String>) {
-    let end = world.now + Span::from_secs(3600);
-    let (mut changes, mut messages) = (Vec::new(), Vec::new());
-    let mut random = move |below: u64| {
+/// Numbers below the one that is asked for.
+fn random(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
         seed % below
-    };
+    }
+}
+
+/// Plays the traffic for at most an hour; the changes, and how many messages there were.
+fn play(world: &mut World, traffic: &[(u64, u8, bool)], seed: u64) -> (Vec<String>, Vec<String>) {
+    let end = world.now + Span::from_secs(3600);
+    let (mut changes, mut messages) = (Vec::new(), Vec::new());
+    let mut random = random(seed);
     for (secs, often, is_down) in traffic {
         if *is_down {
             world.now = world.now + Span::from_secs(*secs);
@@ -164,6 +183,24 @@ fn play(
         }
     }
     (changes, messages)
+}
+
+/// The changes and messages of all its rules, played over what is kept of the time until `end`.
+fn replayed(world: &World, end: Timestamp) -> (Vec<String>, Vec<String>) {
+    let rules = world.engine.rules();
+    let span = Window { start: Timestamp::from_secs(START), end };
+    let (mut again, mut told_again) = (Vec::new(), Vec::new());
+    for rule in &rules {
+        let mut each = |step: &Step<'_>| match step {
+            Step::Event(event) => {
+                let change = StateChange::of(event);
+                again.extend(change.map(|change| told(event.transition.at, &change)));
+            }
+            Step::Message(message) => told_again.extend(said(message)),
+        };
+        world.engine.backtest_one(&rules, rule, span, 1000, &|| true, &mut each).unwrap();
+    }
+    (again, told_again)
 }
 
 fn told(at: Timestamp, change: &StateChange) -> String {
@@ -226,6 +263,32 @@ fn what_is_kept_more_coarsely_than_the_rule_asks_is_not_judged() {
     assert_eq!(tested.fired, 10, "each minute of the last ten once: {tested:?}");
 }
 
+#[test]
+fn an_age_is_judged_where_windows_are_no_longer_than_its_thresholds() {
+    let mut world = world(
+        "[[tier]]\nwindow = '1s'\nkeep = '2m'\n[[tier]]\nwindow = '10s'\nkeep = '10m'\n\
+         [[tier]]\nwindow = '1m'\nkeep = '30d'\n[[rule]]\nname = 'stale'\nseries = 'job'\n\
+         measure = 'age'\ncritical = { above = 50, clear = 20 }\n",
+    );
+    for _ in 0..30 {
+        world.seconds(1, "incr job 1\r\n");
+        world.seconds(99, "");
+    }
+    let tested = world.tested().remove(0);
+    let every: Vec<_> = tested.parts.iter().map(|part| (part.width, part.every)).collect();
+    let secs = |secs| Some(Span::from_secs(secs));
+    assert_eq!(every, [(secs(60), None), (secs(10), secs(10)), (secs(1), secs(1))]);
+    let length = |at: usize| tested.parts[at].span.width();
+    assert_eq!([length(1), length(2)], [Span::from_secs(480), Span::from_secs(120)]);
+    // Each update was at a multiple of 100 s; ages of the ten-second windows count from their end.
+    let ends = tested.firings.iter().map(|firing| firing.end.unwrap_or(world.now));
+    let ends: Vec<_> = ends.map(|end| end.as_secs() - START).collect();
+    assert_eq!(ends, [2510, 2610, 2710, 2810, 2901, 3000]);
+    let begins: Vec<_> =
+        tested.firings.iter().map(|firing| firing.begin.as_secs() - START).collect();
+    assert_eq!(begins, [2470, 2570, 2670, 2770, 2870, 2952]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
@@ -236,22 +299,62 @@ proptest! {
     ) {
         let mut world = world(RULES);
         let (live, sent) = play(&mut world, &traffic, seed);
-        let rules = world.engine.rules();
-        let span = Window { start: Timestamp::from_secs(START), end: world.now };
-        let (mut again, mut told_again) = (Vec::new(), Vec::new());
-        for rule in &rules {
-            let mut each = |step: &Step<'_>| match step {
-                Step::Event(event) => {
-                    let change = StateChange::of(event);
-                    again.extend(change.map(|change| told(event.transition.at, &change)));
-                }
-                Step::Message(message) => told_again.extend(said(message)),
-            };
-            world.engine.backtest_one(&rules, rule, span, 1000, &|| true, &mut each).unwrap();
-        }
+        let (again, told_again) = replayed(&world, world.now);
         prop_assert!(live.len() > 20, "hardly anything happened");
         prop_assert_eq!(difference(live, again), (vec![], vec![]));
         prop_assert_eq!(difference(sent, told_again), (vec![], vec![]));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2))]
+
+    /// The same hour, counted second by second, and imported where nothing was counted.
+    #[test]
+    fn imported_history_gives_what_happened_live(
+        often in prop::collection::vec(1..10_u64, 60),
+        seed in 1..u64::MAX,
+    ) {
+        let mut live = world(RULES);
+        let mut rows: BTreeMap<&str, (Kind, Vec<Point>)> = BTreeMap::new();
+        let mut random = random(seed);
+        let (mut changes, mut messages) = (Vec::new(), Vec::new());
+        for second in 0..3600_usize {
+            let often = often[second / 60];
+            for host in ["n;h=a", "n;h=b", "n;h=c"] {
+                // All are born in the first second, as an import has it.
+                let is_one = second == 0 || random(12) < often;
+                let count = if is_one { 1 + random(4) } else { 0 };
+                if count > 0 {
+                    live.send(&format!("incr {host} {count}\r\n"));
+                }
+                let rows = rows.entry(host).or_insert((Kind::Counter, Vec::new()));
+                rows.1.push(Point { at: live.now, bits: count });
+            }
+            for (key, kind) in [("g", Kind::Gauge), ("ms", Kind::Distribution)] {
+                let value = u32::try_from(random(10 * often)).unwrap();
+                let text = value.to_string();
+                live.send(&format!("set {key} 0 0 {}\r\n{text}\r\n", text.len()));
+                let rows = rows.entry(key).or_insert((kind, Vec::new()));
+                rows.1.push(Point { at: live.now, bits: f64::from(value).to_bits() });
+            }
+            let (all, sent) = live.kept_second();
+            let now = live.now;
+            changes.extend(all.iter().map(|change| told(now, change)));
+            messages.extend(sent);
+        }
+        let mut imported = world_at(RULES, live.now);
+        imported.second();
+        for (key, (kind, points)) in rows {
+            let series = vec![(key.as_bytes().into(), points)];
+            let batch = Batch { kind, step: Span::SECOND, overwrite: false, series };
+            let outcome = imported.engine.import(&batch).unwrap();
+            prop_assert_eq!(outcome.imported, 3600);
+        }
+        let (again, told_again) = replayed(&imported, live.now);
+        prop_assert!(changes.len() > 20, "hardly anything happened");
+        prop_assert_eq!(difference(changes, again), (vec![], vec![]));
+        prop_assert_eq!(difference(messages, told_again), (vec![], vec![]));
     }
 }
 
