@@ -42,12 +42,13 @@ pub use model::*;
 pub use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use script::{
-    Case, Expectation, Input, InputKind, Script, StateWord, Step, Steps, load_script, parse_script,
+    Case, Expectation, Input, InputKind, Reload, Script, StateWord, Step, Steps, load_script,
+    parse_script,
 };
 pub use surroundings::{FileRead, Surroundings};
 pub use template::{Template, TemplateError, samples};
-
 pub use unmatched::{Unmatched, warn_unmatched};
+
 use std::io;
 use std::path::{Path, PathBuf};
 

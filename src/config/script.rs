@@ -3,6 +3,7 @@
 //! A case has rules of its own, or those of a configuration file. Whatever is wrong with the file is told at
 //! once, as for a configuration. What a case comes to is not known here.
 
+mod reload;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use reload::Reload;
 pub use values::{Step, Steps};
 
 use super::model::{Config, Contact, Metric, MetricKind, Secret, Webhook, WebhookFormat};
@@ -50,6 +52,8 @@ pub struct Case {
     pub expectations: Vec<Expectation>,
     /// Its rules, and what they need.
     pub config: Config,
+    /// When they are others, in the order of time.
+    pub reloads: Vec<Reload>,
 }
 
 /// What happens to one series.
@@ -181,14 +185,15 @@ fn case(
     let step = or(section.text("step", whole_seconds), Span::from_secs(10));
     let mut config = rules(section, reader);
     let inputs = inputs(section, &mut config, sink);
-    let expectations = expectations(section, &config, sink, line_of);
+    let reloads = reload::reloads(section, reader);
+    let expectations = expectations(section, &reload::all(&config, &reloads), sink, line_of);
     let last = expectations.iter().map(|expected| expected.at).max().unwrap_or_default();
     if last > Span::from_secs(limits::SCRIPT_SECS) {
         let days = limits::SCRIPT_SECS / (24 * 60 * 60);
         let message = format!("a case may last {days} days, and this one lasts {last}");
         sink.error(Finding::new(section.place(), message));
     }
-    Case { name, start, step, inputs, expectations, config }
+    Case { name, start, step, inputs, expectations, config, reloads }
 }
 
 fn start(text: &str) -> Result<Timestamp, Fault> {

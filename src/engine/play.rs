@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Engine;
-use crate::config::{Case, Expectation, Input, InputKind, StateWord, Step};
+use crate::config::{Case, Expectation, Input, InputKind, Reload, StateWord, Step};
 use crate::counters::{Condition, Entry};
 use crate::limits;
 use crate::notify::Outcome;
@@ -51,6 +51,8 @@ struct Stage<'a> {
     /// When the next step of the input is due.
     next_step: Timestamp,
     is_down: bool,
+    /// What is still to be read again.
+    reloads: &'a [Reload],
     /// By rule, which contacts were sent something since its last expectation.
     sent: HashMap<String, Vec<String>>,
     /// Messages and contacts: one with several addresses is told once.
@@ -73,6 +75,7 @@ impl<'a> Stage<'a> {
             now: case.start,
             next_step: case.start,
             is_down: false,
+            reloads: &case.reloads,
             sent: HashMap::new(),
             seen: HashSet::new(),
         };
@@ -84,6 +87,7 @@ impl<'a> Stage<'a> {
     /// begun.
     fn play_until(&mut self, until: Timestamp) {
         while self.now < until {
+            self.reload();
             if self.now == self.next_step {
                 self.step();
             }
@@ -92,6 +96,17 @@ impl<'a> Stage<'a> {
                 self.engine.tick(self.now);
                 self.deliver();
             }
+        }
+    }
+
+    /// Takes over the rules that hold from now on.
+    fn reload(&mut self) {
+        while let Some((first, rest)) = self.reloads.split_first()
+            && self.case.start + first.at <= self.now
+        {
+            self.reloads = rest;
+            self.engine.reload(&first.config, self.now);
+            self.deliver();
         }
     }
 
