@@ -58,7 +58,7 @@ fn main() {
         let rules = (with - without).max(0.0);
         println!("{:>30}  {rules:>8.2}, {:.1} % of that", "rules alone", rules / slow * 100.0);
         if with_peer {
-            prometheus::measure(load, with);
+            prometheus::measure(load, with, rules);
         }
     }
 }
