@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     run(&server, &title, &["import".to_owned(), file.display().to_string()])?;
     for (title, kind) in [
         ("30 rates over five minutes", "rate"),
-        ("5 rates by twenty hosts", "hosts"),
+        ("5 rates of six instances each", "hosts"),
         ("5 of the greatest second in ten minutes", "most"),
         ("5 shares of others", "share"),
         ("5 changes against last week", "week"),
@@ -128,7 +128,8 @@ fn rules(kind: &str) -> anyhow::Result<String> {
     }
     for n in 30..35 {
         let lines = format!(
-            "series = 'orders{{n=~\"{n}|[234].\"}}'\nby = ['n']\nmeasure = 'rate'\nwindow = '5m'\n{critical}"
+            "series = 'orders{{n=~\"[234].\",host=\"web-{}\"}}'\nby = ['n']\nmeasure = 'rate'\nwindow = '5m'\n{critical}",
+            n % 5
         );
         rule(format!("hosts-{n}"), lines)?;
         let lines = format!(
