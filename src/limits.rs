@@ -169,6 +169,12 @@ pub const AUDIT_LINES: usize = 20_000;
 /// How long incidents that are over and lines of the audit are known.
 pub const PAST_KEPT: Span = Span::from_secs(90 * 24 * 60 * 60);
 
+/// Deploys that are known, of some 500 bytes each at most: ten a day for three months.
+pub const DEPLOYS: usize = 1000;
+
+/// Longest name of one, in characters, and of who did it.
+pub const DEPLOY_CHARS: usize = 100;
+
 /// Incidents, lines of the audit or deliveries in one answer.
 pub const PAST_ANSWER: usize = 1000;
 
@@ -183,6 +189,15 @@ pub const AUTHOR_BYTES: usize = 200;
 
 /// Longest thing that they say with it, in bytes.
 pub const COMMENT_BYTES: usize = 2000;
+
+/// Notices of one mail that have a picture, in two sets of colours of some 25 KB each.
+pub const MAIL_PICTURES: usize = 3;
+
+/// Notices of one mail for which is looked up what was compared, and what was put into use.
+pub const MAIL_ILLUSTRATED: usize = 20;
+
+/// How long a mail waits for what stands beside it, in seconds.
+pub const ILLUSTRATE_SECS: u64 = 5;
 
 /// Deliveries under way at once, over all contacts.
 pub const COURIERS: usize = 64;

@@ -1,99 +1,226 @@
 //! A line over time as an SVG picture, with current, average and maximum.
 //!
 //! Pure: points in, text out. A gap in the points is a gap in the line, never a bridge and never a
-//! zero. Colours follow the reader's light or dark setting. This module does not know where the
-//! picture is shown, nor where the points come from.
+//! zero. Colours follow the reader's light or dark setting, or one of the two where the picture becomes
+//! dots ([`png`]). This module does not know where the picture is shown, nor where the points come from.
+
+mod png;
+mod scale;
+
+pub use png::png;
 
 use std::fmt::Write;
 
+use crate::reason::{cut, one_line};
 use crate::time::Timestamp;
+use scale::Scale;
 
 /// What is drawn.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chart {
     /// Above the picture.
     pub title: String,
     /// What the values are counted in, behind each figure: `per minute`.
     pub unit: String,
     /// Evenly spaced instants with their values, in order of time.
-    pub points: Vec<(Timestamp, Option<f64>)>,
+    pub points: Points,
+    /// What they are compared with, at the same instants.
+    pub reference: Option<Reference>,
     /// Lines across: thresholds.
     pub marks: Vec<f64>,
+    /// Thresholds that move with what is compared with, at the same instants.
+    pub moving_marks: Vec<Points>,
+    /// Lines down: what happened when. At most [`EVENTS_MAX`] are drawn, the latest.
+    pub events: Vec<(Timestamp, String)>,
 }
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 180.0;
+/// Instants with their values, in order of time.
+pub type Points = Vec<(Timestamp, Option<f64>)>;
+
+/// An earlier course of the same values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// `last week`.
+    pub name: String,
+    /// Its values, at the instants with which they are compared.
+    pub points: Points,
+}
+
+/// In which colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// Those that the reader's browser asks for, on whatever is behind the picture.
+    Reader,
+    /// On white.
+    Light,
+    /// On something dark.
+    Dark,
+}
+
+/// Size of the picture.
+pub const WIDTH: u16 = 640;
+/// Size of the picture.
+pub const HEIGHT: u16 = 200;
+
+/// Events that are drawn.
+pub const EVENTS_MAX: usize = 20;
+
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 28.0;
-const BOTTOM: f64 = 42.0;
+const TOP: f64 = 32.0;
+const BOTTOM: f64 = 44.0;
 
-const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#333}.faint{fill:#777}\
-    .grid{stroke:#ddd}.line{fill:none;stroke:#1769aa;stroke-width:1.5}.dot{fill:#1769aa}\
-    .mark{stroke:#c62828;stroke-dasharray:4 3}\
-    @media(prefers-color-scheme:dark){text{fill:#ddd}.faint{fill:#999}.grid{stroke:#444}\
-    .line{stroke:#64b5f6}.dot{fill:#64b5f6}.mark{stroke:#ef9a9a}}";
+/// A title with more characters runs out of the picture.
+const TITLE_CHARS: usize = 92;
+/// The words beside an event.
+const EVENT_CHARS: usize = 26;
+/// What these take of the width, roughly.
+const EVENT_WIDTH: f64 = 150.0;
+
+/// Colours that stand out from each other and from what is behind them, by a contrast of 4.5 where
+/// they are letters.
+struct Palette {
+    paper: &'static str,
+    text: &'static str,
+    faint: &'static str,
+    grid: &'static str,
+    line: &'static str,
+    mark: &'static str,
+    event: &'static str,
+}
+
+const LIGHT: Palette = Palette {
+    paper: "#ffffff",
+    text: "#222222",
+    faint: "#666666",
+    grid: "#e2e2e2",
+    line: "#1769aa",
+    mark: "#c62828",
+    event: "#7b4fa6",
+};
+
+const DARK: Palette = Palette {
+    paper: "#1e1f22",
+    text: "#e3e3e3",
+    faint: "#a0a0a0",
+    grid: "#3a3c40",
+    line: "#64b5f6",
+    mark: "#ef8a8a",
+    event: "#c3a3e6",
+};
+
+impl Palette {
+    fn style(&self, out: &mut String) {
+        let Self { paper, text, faint, grid, line, mark, event } = self;
+        let _ = write!(
+            out,
+            ".paper{{fill:{paper}}}text{{fill:{text}}}.faint{{fill:{faint}}}.grid{{stroke:{grid}}}\
+             .line{{stroke:{line}}}.area,.dot{{fill:{line}}}.then{{stroke:{faint}}}\
+             .mark{{stroke:{mark}}}.event{{stroke:{event}}}text.event{{fill:{event};stroke:none}}"
+        );
+    }
+}
+
+/// What is the same in all colours.
+const STYLE: &str = "text{font:12px system-ui,sans-serif}.title{font-size:13px}\
+    .line,.then,.mark{fill:none}.line{stroke-width:1.6;stroke-linejoin:round}.area{fill-opacity:.1}\
+    .then{stroke-width:1.2;stroke-dasharray:2 3}.mark{stroke-width:1.2;stroke-dasharray:6 3}\
+    text.event{font-size:11px}";
 
 impl Chart {
     /// The picture as a whole SVG document.
     #[must_use]
-    pub fn svg(&self) -> String {
+    pub fn svg(&self, theme: Theme) -> String {
         let mut out = String::new();
         let _ = write!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\"><style>{STYLE}</style>"
+             width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\"><style>{STYLE}"
         );
-        self.text(&mut out, 8.0, 18.0, "", &self.title);
+        match theme {
+            Theme::Light => LIGHT.style(&mut out),
+            Theme::Dark => DARK.style(&mut out),
+            Theme::Reader => {
+                LIGHT.style(&mut out);
+                out.push_str("@media(prefers-color-scheme:dark){");
+                DARK.style(&mut out);
+                out.push('}');
+            }
+        }
+        out.push_str("</style>");
+        if theme != Theme::Reader {
+            let _ = write!(out, "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>");
+        }
+        text(&mut out, 8.0, 19.0, "title", &cut(&one_line(&self.title), TITLE_CHARS));
         let scale = Scale::of(self);
         scale.grid(&mut out);
+        scale.hours(&mut out);
+        self.events(&scale, &mut out);
         for mark in self.marks.iter().filter(|mark| scale.holds(**mark)) {
             let y = scale.y(*mark);
-            let right = WIDTH - RIGHT;
-            let _ = write!(
-                out,
-                "<line class=\"mark\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
-            );
+            let right = width() - RIGHT;
+            let _ = write!(out, "<path class=\"mark\" d=\"M{LEFT} {y:.1}L{right} {y:.1}\"/>");
         }
-        self.line(&scale, &mut out);
+        for mark in &self.moving_marks {
+            curve(&scale, "mark", mark, &mut out);
+        }
+        if let Some(reference) = &self.reference {
+            curve(&scale, "then", &reference.points, &mut out);
+        }
+        self.area(&scale, &mut out);
+        curve(&scale, "line", &self.points, &mut out);
         self.footer(&mut out);
         out.push_str("</svg>");
         out
     }
 
-    /// The line, in as many pieces as there are stretches without a gap.
-    fn line(&self, scale: &Scale, out: &mut String) {
+    /// What lies between the line and zero, so that the line is seen at a glance.
+    fn area(&self, scale: &Scale, out: &mut String) {
         for stretch in self.points.split(|(_, value)| value.is_none()) {
-            let mut path = String::new();
-            for (at, value) in stretch {
-                let letter = if path.is_empty() { 'M' } else { 'L' };
-                let (x, y) = (scale.x(*at), scale.y(value.unwrap_or_default()));
-                let _ = write!(path, "{letter}{x:.1} {y:.1}");
-            }
-            match stretch {
-                [] => {}
-                // A single point has no length, and would not be seen.
-                [(at, value)] => {
-                    let (x, y) = (scale.x(*at), scale.y(value.unwrap_or_default()));
-                    let _ = write!(
-                        out,
-                        "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.5\"/>"
-                    );
-                }
-                _ => {
-                    let _ = write!(out, "<path class=\"line\" d=\"{path}\"/>");
-                }
+            let ([(first, _), .., (last, _)], ground) = (stretch, scale.y(scale.ground())) else {
+                continue;
+            };
+            let (first, last) = (scale.x(*first), scale.x(*last));
+            let path = path(scale, stretch);
+            let _ = write!(
+                out,
+                "<path class=\"area\" d=\"{path}L{last:.1} {ground:.1}L{first:.1} {ground:.1}Z\"/>"
+            );
+        }
+    }
+
+    /// What happened when; words only where there is room for them.
+    fn events(&self, scale: &Scale, out: &mut String) {
+        let seen = self.events.iter().filter(|(at, _)| scale.spans(*at));
+        let mut seen: Vec<_> = seen.collect();
+        seen.sort_by_key(|(at, _)| *at);
+        let mut free = LEFT;
+        for (at, what) in seen.iter().skip(seen.len().saturating_sub(EVENTS_MAX)) {
+            let x = scale.x(*at);
+            let bottom = height() - BOTTOM;
+            let _ = write!(out, "<path class=\"event\" d=\"M{x:.1} {TOP}L{x:.1} {bottom}\"/>");
+            let what = escaped(&cut(&one_line(what), EVENT_CHARS));
+            let y = TOP + 9.0;
+            if x + EVENT_WIDTH < width() - RIGHT && x >= free {
+                let _ = write!(
+                    out,
+                    "<text class=\"event\" x=\"{:.1}\" y=\"{y}\">{what}</text>",
+                    x + 4.0
+                );
+                free = x + EVENT_WIDTH;
+            } else if x - EVENT_WIDTH >= free {
+                let _ = write!(
+                    out,
+                    "<text class=\"event\" text-anchor=\"end\" x=\"{:.1}\" y=\"{y}\">{what}</text>",
+                    x - 4.0
+                );
+                free = x;
             }
         }
     }
 
-    /// From when to when, and the three figures.
+    /// The three figures, and what the dashes are.
     fn footer(&self, out: &mut String) {
-        if let (Some((first, _)), Some((last, _))) = (self.points.first(), self.points.last()) {
-            self.text(out, LEFT, HEIGHT - 24.0, "faint", &first.in_system_zone());
-            let end = last.in_system_zone();
-            self.text(out, WIDTH - RIGHT - 150.0, HEIGHT - 24.0, "faint", &end);
-        }
         let values: Vec<f64> = self.points.iter().filter_map(|(_, value)| *value).collect();
         let figures = match self.points.last() {
             Some(_) if values.is_empty() => "no data".to_owned(),
@@ -104,78 +231,57 @@ impl Chart {
             }
             None => "no data".to_owned(),
         };
-        self.text(out, LEFT, HEIGHT - 7.0, "", &figures);
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as the other parts do")]
-    fn text(&self, out: &mut String, x: f64, y: f64, class: &str, text: &str) {
-        let _ = write!(out, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(text));
-    }
-}
-
-/// From instants and values to places in the picture.
-struct Scale {
-    from: f64,
-    to: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Scale {
-    fn of(chart: &Chart) -> Self {
-        // Kept off the ends of what a double holds, so that differences of values are finite.
-        let bounded = |value: f64| value.clamp(-1e300, 1e300);
-        let values = || chart.points.iter().filter_map(|(_, value)| value.map(bounded));
-        // Counts begin at zero, so that a small swing does not look like a large one.
-        let low = values().fold(0.0, f64::min);
-        let high = values().fold(0.0, f64::max);
-        let low = if low < -1e-300 { -round_up(-low) } else { 0.0 };
-        let high = if high > 1e-300 { round_up(high) } else { 0.0 };
-        let high = if high > low { high } else { low + 1.0 };
-        let time =
-            |point: Option<&(Timestamp, Option<f64>)>| point.map_or(0.0, |(at, _)| millis(*at));
-        let (from, to) = (time(chart.points.first()), time(chart.points.last()));
-        Self { from, to: to.max(from + 1.0), low, high }
-    }
-
-    fn x(&self, at: Timestamp) -> f64 {
-        LEFT + (millis(at) - self.from) / (self.to - self.from) * (WIDTH - LEFT - RIGHT)
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        let share = (value - self.low) / (self.high - self.low);
-        HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-    }
-
-    fn holds(&self, value: f64) -> bool {
-        (self.low..=self.high).contains(&value)
-    }
-
-    fn grid(&self, out: &mut String) {
-        for share in [0.0, 0.5, 1.0] {
-            let value = self.low + (self.high - self.low) * share;
-            let (y, right, end) = (self.y(value), WIDTH - RIGHT, LEFT - 6.0);
+        text(out, LEFT, height() - 8.0, "", &cut(&one_line(&figures), TITLE_CHARS));
+        if let Some(reference) = &self.reference {
+            let name = escaped(&format!("dotted: {}", reference.name));
+            let (x, y) = (width() - RIGHT, height() - 8.0);
             let _ = write!(
                 out,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"faint\" text-anchor=\"end\" x=\"{end}\" y=\"{:.1}\">{}</text>",
-                y + 4.0,
-                short(value)
+                "<text class=\"faint\" text-anchor=\"end\" x=\"{x}\" y=\"{y}\">{name}</text>"
             );
         }
     }
 }
 
-/// 1, 2 or 5 times a power of ten, at or above a positive value.
-fn round_up(value: f64) -> f64 {
-    let power = 10_f64.powf(value.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= value);
-    factor.unwrap_or(10.0) * power
+/// A line, in as many pieces as there are stretches without a gap.
+fn curve(scale: &Scale, class: &str, points: &[(Timestamp, Option<f64>)], out: &mut String) {
+    for stretch in points.split(|(_, value)| value.is_none()) {
+        match stretch {
+            [] => {}
+            // A single point has no length, and would not be seen.
+            [(at, value)] => {
+                let (x, y) = (scale.x(*at), scale.y(value.unwrap_or_default()));
+                let _ =
+                    write!(out, "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.5\"/>");
+            }
+            _ => {
+                let path = path(scale, stretch);
+                let _ = write!(out, "<path class=\"{class}\" d=\"{path}\"/>");
+            }
+        }
+    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a picture is some hundred points wide")]
-fn millis(at: Timestamp) -> f64 {
-    at.as_millis() as f64
+fn path(scale: &Scale, stretch: &[(Timestamp, Option<f64>)]) -> String {
+    let mut path = String::new();
+    for (at, value) in stretch {
+        let letter = if path.is_empty() { 'M' } else { 'L' };
+        let (x, y) = (scale.x(*at), scale.y(value.unwrap_or_default()));
+        let _ = write!(path, "{letter}{x:.1} {y:.1}");
+    }
+    path
+}
+
+fn text(out: &mut String, x: f64, y: f64, class: &str, text: &str) {
+    let _ = write!(out, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(text));
+}
+
+fn width() -> f64 {
+    f64::from(WIDTH)
+}
+
+fn height() -> f64 {
+    f64::from(HEIGHT)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are at most a thousand points")]
@@ -212,7 +318,7 @@ fn escaped(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '"' => out.push_str("&quot;"),
             // XML 1.0 has no form for most of them at all.
-            c if c.is_control() => out.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
             c => out.push(c),
         }
     }
@@ -220,64 +326,4 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chart(values: &[Option<f64>]) -> Chart {
-        let points = (0..).zip(values).map(|(at, value)| (Timestamp::from_secs(at * 60), *value));
-        Chart {
-            title: "orders".to_owned(),
-            unit: "per minute".to_owned(),
-            points: points.collect(),
-            marks: vec![3.0, 1000.0],
-        }
-    }
-
-    #[test]
-    fn a_gap_is_a_gap() {
-        let svg = chart(&[Some(1.0), Some(2.0), None, Some(4.0), None, Some(0.0), Some(5.0)]).svg();
-        assert_eq!(svg.matches("<path").count(), 2);
-        assert_eq!(svg.matches("<circle").count(), 1);
-        assert_eq!(svg.matches("class=\"mark\"").count(), 1, "only what lies in the picture");
-        assert!(svg.contains("current 5 · average 2.4 · maximum 5 · per minute"), "{svg}");
-    }
-
-    #[test]
-    fn nothing_is_said_to_be_nothing() {
-        assert!(chart(&[]).svg().contains(">no data<"));
-        assert!(chart(&[None, None]).svg().contains(">no data<"));
-        assert!(
-            chart(&[Some(1.0), None]).svg().contains("current no data · average 1 · maximum 1")
-        );
-    }
-
-    #[test]
-    fn every_number_in_the_picture_is_one() {
-        for values in [
-            &[Some(0.0)][..],
-            &[Some(-5.0), Some(-5.0)],
-            &[Some(1e300), Some(-1e300)],
-            &[Some(5e-324)],
-        ] {
-            let svg = chart(values).svg();
-            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
-        }
-    }
-
-    #[test]
-    fn names_cannot_break_out_of_the_picture() {
-        let svg = Chart { title: "<script>\"&\u{1}".to_owned(), ..chart(&[]) }.svg();
-        assert!(svg.contains("&lt;script&gt;&quot;&amp; <"), "{svg}");
-    }
-
-    #[test]
-    fn figures_are_short() {
-        let check = |value: f64, expect: &str| assert_eq!(short(value), expect);
-        check(0.0, "0");
-        check(12.375, "12.38");
-        check(1500.0, "1500");
-        check(15_000.0, "15k");
-        check(2.5e6, "2.5M");
-        check(-7e9, "-7G");
-    }
-}
+mod tests;

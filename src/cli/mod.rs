@@ -1,8 +1,10 @@
-//! The command line: `serve`, `check`, `query`, `import`, `backup`, `restore`, `config check`, `rules test`.
+//! The command line: `serve`, `check`, `query`, `ack`, `silence`, `deploy`, `notify test`, `import`, `backup`, `restore`,
+//! `config check`, `rules test`.
 //!
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
 
+mod acts;
 pub mod allocator;
 mod backup;
 mod check;
@@ -10,6 +12,7 @@ mod compat;
 mod config;
 mod detach;
 mod import;
+mod notify;
 mod progress;
 mod query;
 mod restore;
@@ -74,6 +77,47 @@ enum Command {
                       tallyd query orders --measure sum --from -1d --format csv > orders.csv"
     )]
     Query(Box<QueryArgs>),
+    /// Say that you look after incidents: they are told no more until they get worse or are over.
+    #[command(
+        after_help = "A rule stands for its open incidents, or with --by for those with these tags. Without \
+                      anything the open incidents are listed, with their ids.\n\n\
+                      It exits with 0, also when somebody else has it already, which is said; with 1 when there \
+                      is no such open incident; with 2 when the question is wrong; with 3 when the server does \
+                      not answer.\n\n\
+                      Examples:\n  tallyd ack errors-high --by host=web-1 --comment 'restarting it'\n  tallyd ack"
+    )]
+    Ack(AckArgs),
+    /// Say that nobody looks after an incident any more.
+    #[command(
+        after_help = "Exit codes are those of tallyd ack.\n\nExample:\n  tallyd unack i19b8c3f2a80-1f"
+    )]
+    Unack(UnackArgs),
+    /// Be told nothing of some rules or series for a while, but recoveries.
+    #[command(
+        after_help = "RULE is a name or a glob, with or without tags: errors-*{host=\"a\"}. What still holds when a \
+                      silence ends is told then. Without a rule or --series, silences are listed.\n\n\
+                      It exits with 0; with 1 when there are too many; with 2 when the question is wrong; with 3 when \
+                      the server does not answer.\n\n\
+                      Examples:\n  tallyd silence errors-high --for 2h --comment 'moving the database'\n  \
+                      tallyd silence '*' --by region=eu --for 30m\n  tallyd silence --series 'web.*' --schedule night"
+    )]
+    Silence(SilenceArgs),
+    /// End a silence before its time.
+    #[command(
+        after_help = "Exits with 0; with 1 when there is no such silence; with 3 when the server does not \
+                      answer.\n\nExample:\n  tallyd unsilence s19b8c3f2a80-2c"
+    )]
+    Unsilence(UnsilenceArgs),
+    /// Note that something was put into use: charts show it, and mails name it.
+    #[command(
+        after_help = "Without WHAT deploys are listed.\n\nIt exits with 0; with 1 when there is no such deploy to \
+                      forget; with 2 when the question is wrong; with 3 when the server does not answer.\n\n\
+                      Examples:\n  tallyd deploy 'shop 2.1'\n  tallyd deploy --forget 17"
+    )]
+    Deploy(DeployArgs),
+    /// See whether messages arrive.
+    #[command(subcommand, after_help = "Example:\n  tallyd notify test oncall")]
+    Notify(NotifyCommand),
     /// Put history of elsewhere into a running server.
     #[command(
         after_help = "FILE has lines of time,series,value, with or without a head: the time in seconds since \
@@ -188,6 +232,122 @@ struct QueryArgs {
     /// How it is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `ack` takes.
+#[derive(Args, Debug)]
+struct AckArgs {
+    /// A rule, or the id of an incident.
+    #[arg(value_name = "RULE|INCIDENT")]
+    what: Option<String>,
+    /// A tag of the instances that are meant, as region=eu; may be given several times.
+    #[arg(long, value_name = "TAG=VALUE")]
+    by: Vec<String>,
+    /// What there is to say about it.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    comment: String,
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `unack` takes.
+#[derive(Args, Debug)]
+struct UnackArgs {
+    /// The id of the incident; tallyd ack lists them.
+    incident: String,
+    /// Why.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    comment: String,
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `silence` takes.
+#[derive(Args, Debug)]
+struct SilenceArgs {
+    /// Which rules.
+    rule: Option<String>,
+    /// A tag of the instances that are meant, as region=eu; may be given several times.
+    #[arg(long, value_name = "TAG=VALUE", requires = "rule")]
+    by: Vec<String>,
+    /// Which series, as rules name them.
+    #[arg(long, value_name = "PATTERN")]
+    series: Option<String>,
+    /// How long, as in 2h.
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<String>,
+    /// When it begins, if not now: 2026-01-05T00:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// The name of a schedule in whose hours it holds.
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
+    /// Why.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    comment: String,
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `unsilence` takes.
+#[derive(Args, Debug)]
+struct UnsilenceArgs {
+    /// The id of the silence; tallyd silence lists them.
+    id: String,
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `deploy` takes.
+#[derive(Args, Debug)]
+struct DeployArgs {
+    /// What was put into use, in a line.
+    what: Option<String>,
+    /// When, if not now: -5m, 2026-01-05T00:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    at: Option<String>,
+    /// Who did it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+    /// Forget the one with this id.
+    #[arg(long, value_name = "ID", conflicts_with = "what")]
+    forget: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum NotifyCommand {
+    /// Send a message that says that it is a test, and wait for the outcome.
+    #[command(
+        after_help = "It takes the way that real messages take: relay, webhook, their passwords and certificates. \
+                      One attempt is made for each recipient of the contact.\n\n\
+                      It exits with 0 when each has taken it; with 1 when one has not, and says why, or when there is \
+                      no such contact; with 3 when the server does not answer.\n\n\
+                      Example:\n  tallyd notify test oncall"
+    )]
+    Test(NotifyTestArgs),
+}
+
+/// What `notify test` takes.
+#[derive(Args, Debug)]
+struct NotifyTestArgs {
+    /// The contact.
+    contact: String,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -425,6 +585,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Ack(args)) => acts::ack(&args),
+        Some(Command::Unack(args)) => acts::unack(&args),
+        Some(Command::Silence(args)) => acts::silence(&args),
+        Some(Command::Unsilence(args)) => acts::unsilence(&args),
+        Some(Command::Deploy(args)) => acts::deploy(&args),
+        Some(Command::Notify(NotifyCommand::Test(args))) => notify::test(&args),
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),

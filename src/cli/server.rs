@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
+
 use crate::faces::VERSION;
 use crate::reason;
 
@@ -52,6 +54,24 @@ pub(super) fn post(
 ) -> Result<Answer, String> {
     within(timeout, server, async {
         fetch(client(url.scheme())?.post(url).body(body), SHORT_BYTES).await
+    })
+}
+
+/// The answer to any request, with or without a body of JSON.
+pub(super) fn send(
+    method: reqwest::Method,
+    url: reqwest::Url,
+    server: &str,
+    timeout: Duration,
+    body: Option<String>,
+    bytes_max: usize,
+) -> Result<Answer, String> {
+    within(timeout, server, async {
+        let mut request = client(url.scheme())?.request(method, url);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        fetch(request, bytes_max).await
     })
 }
 

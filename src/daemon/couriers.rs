@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::illustrate::Easel;
 use super::keeper::Waker;
 use crate::faces::{Shared, stopped};
 use crate::limits;
@@ -24,8 +25,12 @@ pub(super) async fn drive(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut under_way = JoinSet::new();
+    let easel = Easel::new();
+    let send_due = |under_way: &mut JoinSet<()>| {
+        send_due(&shared, &couriers, &easel, &log, under_way);
+    };
     loop {
-        send_due(&shared, &couriers, &log, &mut under_way);
+        send_due(&mut under_way);
         let wait = until_due(&shared, under_way.len());
         tokio::select! {
             () = stopped(&mut stop) => break,
@@ -36,21 +41,23 @@ pub(super) async fn drive(
     }
     // As long as the end of one makes room for another that is due; what is to be tried again later
     // is left.
-    send_due(&shared, &couriers, &log, &mut under_way);
+    send_due(&mut under_way);
     while under_way.join_next().await.is_some() {
-        send_due(&shared, &couriers, &log, &mut under_way);
+        send_due(&mut under_way);
     }
 }
 
 fn send_due(
     shared: &Shared,
     couriers: &watch::Receiver<Arc<Couriers>>,
+    easel: &Easel,
     log: &Waker,
     under_way: &mut JoinSet<()>,
 ) {
     let room = limits::COURIERS.saturating_sub(under_way.len());
     for delivery in shared.engine.due(shared.now(), room) {
         let (shared, couriers, log) = (shared.clone(), Arc::clone(&couriers.borrow()), log.clone());
+        let easel = easel.clone();
         if delivery.message.is_unsaved {
             let message_id = &delivery.message.id;
             tracing::error!(message_id, "a message goes out that is not on the disk");
@@ -58,8 +65,11 @@ fn send_due(
         under_way.spawn(async move {
             let sent = shared.now();
             let attempt = {
-                let delivery = delivery.clone();
-                tokio::spawn(async move { couriers.deliver(&delivery, sent).await })
+                let (shared, delivery) = (shared.clone(), delivery.clone());
+                tokio::spawn(async move {
+                    let beside = easel.illustrate(&shared, &delivery).await;
+                    couriers.deliver(&delivery, &beside, sent).await
+                })
             };
             // A courier that panics is a bug, and no reason to hold back what comes after.
             let outcome = attempt.await.unwrap_or_else(|_| Outcome::Later {

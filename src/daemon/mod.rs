@@ -10,6 +10,7 @@ mod accept;
 mod couriers;
 mod files;
 mod heartbeat;
+mod illustrate;
 mod keeper;
 mod listen;
 mod reload;
@@ -76,10 +77,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     let http_addresses = joined(http_addresses.map(|address| address.to_string()));
     let (_pid_file, access) = (leave_traces(config, &listeners)?, access(config)?);
 
-    let threads = match config.server.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let threads = worker_threads(config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let engine = Arc::new(open(config, clock.now())?);
     let (tallies, writers) = Tallies::new(threads);
@@ -87,7 +85,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     status.threads.store(threads, Relaxed);
     status.max_connections.store(config.server.max_connections, Relaxed);
     status.allows_shutdown.store(config.compat.shutdown, Relaxed);
-    let shared = Shared { engine, clock, tallies, status, access: Arc::new(access) };
+    let (access, links) = (Arc::new(access), files::link_key(config));
+    let shared = Shared { engine, clock, tallies, status, access, links };
     let (stop, stopped) = watch::channel(false);
 
     let mut workers = Vec::with_capacity(threads);
@@ -176,6 +175,14 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// As many as are asked for, or one for each core.
+fn worker_threads(config: &Config) -> usize {
+    match config.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
 }
 
 /// Writes down how the last deliveries ended; that somebody is told twice would be the worst of it.

@@ -1,10 +1,12 @@
-//! What people do: acknowledge, silence, say something.
+//! What people do: acknowledge, silence, say something, put something into use, send a test.
 //!
 //! It is in the log before they are told that it was done, where the disk takes anything. What follows from it
 //! is told with the next tick.
 
+use std::sync::Arc;
+
 use super::Engine;
-use crate::notify::{Acknowledged, Incidents, Moment, Refusal, Silence};
+use crate::notify::{Acknowledged, Deploy, Incidents, Message, Moment, NoTest, Refusal, Silence};
 use crate::time::Timestamp;
 
 impl Engine {
@@ -61,6 +63,28 @@ impl Engine {
         self.act(now, |incidents, moment| incidents.silence(silence, moment))
     }
 
+    /// Queues a message that says that it is a test for every recipient of a contact.
+    ///
+    /// # Errors
+    /// See [`NoTest`].
+    pub fn test_contact(&self, contact: &str, now: Timestamp) -> Result<Arc<Message>, NoTest> {
+        self.act(now, |incidents, moment| incidents.test(contact, moment))
+    }
+
+    /// Notes that something was put into use; its id.
+    pub fn deploy(&self, deploy: Deploy) -> u64 {
+        let id = self.state().deploy(deploy);
+        self.write_down();
+        id
+    }
+
+    /// Forgets a deploy; whether it was known.
+    pub fn forget_deploy(&self, id: u64) -> bool {
+        let is_known = self.state().forget_deploy(id);
+        self.write_down();
+        is_known
+    }
+
     /// Ends a silence before its time. What still holds of what it covered is told with the next tick.
     ///
     /// # Errors
@@ -70,11 +94,11 @@ impl Engine {
     }
 
     /// Does something, and has it written down. It may take as long as the disk likes.
-    fn act<T>(
+    fn act<T, E>(
         &self,
         now: Timestamp,
-        act: impl FnOnce(&mut Incidents, &mut Moment<'_>) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+        act: impl FnOnce(&mut Incidents, &mut Moment<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         {
             let state = &mut *self.state();
             let (rules, outbox, audit) = (&state.rules, &mut state.outbox, &mut state.audit);
@@ -82,12 +106,14 @@ impl Engine {
             state.log_facts();
             done
         }
-        .inspect(|_| {
-            // A disk that takes nothing stops nobody: what was done holds until the process ends.
-            if self.write_log().unwrap_or(false) {
-                self.state().owes_wake = true;
-            }
-        })
+        .inspect(|_| self.write_down())
+    }
+
+    fn write_down(&self) {
+        // A disk that takes nothing stops nobody: what was done holds until the process ends.
+        if self.write_log().unwrap_or(false) {
+            self.state().owes_wake = true;
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::notify::audit::{Answer, What};
 use crate::notify::outbox::Attempt;
-use crate::notify::{Closing, DeliveryId, Incident, Message, Moment, Outcome, Verdict};
+use crate::notify::{Closing, DeliveryId, Deploy, Incident, Message, Moment, Outcome, Verdict};
 use crate::rules::Rules;
 use crate::store::{Facts, LogRecord, Table};
 use crate::time::Timestamp;
@@ -49,6 +49,7 @@ impl State {
         self.incidents.note(&mut facts);
         self.outbox.note(&mut facts);
         facts.append(self.audit.take_facts());
+        facts.append(self.deploys.take_facts());
         if facts.is_empty() || !self.is_logged {
             return;
         }
@@ -126,12 +127,27 @@ impl State {
         self.log_facts();
     }
 
+    /// Notes that something was put into use; its id.
+    pub(super) fn deploy(&mut self, deploy: Deploy) -> u64 {
+        let id = self.deploys.add(deploy);
+        self.log_facts();
+        id
+    }
+
+    /// Forgets a deploy; whether it was known.
+    pub(super) fn forget_deploy(&mut self, id: u64) -> bool {
+        let is_known = self.deploys.remove(id);
+        self.log_facts();
+        is_known
+    }
+
     /// Takes over what an earlier process knew; how many facts cannot be read.
     pub(super) fn recall(&mut self, table: &Table) -> usize {
         self.rules.recall(table)
             + self.incidents.recall(table)
             + self.outbox.recall(table, self.serial)
             + self.audit.recall(table)
+            + self.deploys.recall(table)
     }
 }
 

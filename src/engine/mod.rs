@@ -18,6 +18,7 @@ mod increments;
 mod meta;
 mod own;
 mod past;
+mod picture;
 pub mod play;
 mod retrieve;
 mod state;
@@ -31,7 +32,9 @@ use crate::config::{Config, Metric};
 use crate::counters::cells::Kind;
 use crate::counters::{Counters, Options};
 use crate::notify::message::title;
-use crate::notify::{Audit, Delivery, DeliveryId, Incidents, Message, Outbox, Outcome, Verdict};
+use crate::notify::{
+    Audit, Delivery, DeliveryId, Deploys, Incidents, Message, Outbox, Outcome, Verdict,
+};
 use crate::rollup::SeriesId;
 use crate::rules::{Event, Level, Rules, Transition};
 use crate::series::Series;
@@ -48,6 +51,7 @@ pub use import::{Batch, ImportError, Importable, Outcome as ImportOutcome, Point
 pub use increments::{Increments, incr};
 pub use own::Beside;
 pub use past::{Past, TooMuch};
+pub use picture::{Drawing, NoPicture};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
 pub use unmatched::Look;
 
@@ -110,6 +114,8 @@ pub struct View<'a> {
     pub incidents: &'a Incidents,
     /// What happened.
     pub audit: &'a Audit,
+    /// What was put into use when.
+    pub deploys: &'a Deploys,
     /// The end of the last closed base window.
     pub closed: Timestamp,
     /// When the engine was made.
@@ -253,6 +259,7 @@ impl Engine {
             outbox: &state.outbox,
             incidents: &state.incidents,
             audit: &state.audit,
+            deploys: &state.deploys,
             closed: state.closed,
             started: state.started,
             gaps: state.gaps,

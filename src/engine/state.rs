@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::counters::cells::{CellId, Kind};
 use crate::counters::{Births, Counters, Drained, Observations, ShownNow};
 use crate::limits;
-use crate::notify::{Audit, Incidents, Message, Moment, Outbox};
+use crate::notify::{Audit, Deploys, Incidents, Message, Moment, Outbox};
 use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
 use crate::rules::Rules;
@@ -36,6 +36,7 @@ pub(super) struct State {
     pub(super) incidents: Incidents,
     pub(super) outbox: Outbox,
     pub(super) audit: Audit,
+    pub(super) deploys: Deploys,
     /// The number of the last facts that were told to the log.
     pub(super) serial: u64,
     /// What changed of them since the last checkpoint.
@@ -91,6 +92,7 @@ impl State {
             incidents: Incidents::new(config),
             outbox: Outbox::of(config),
             audit: Audit::default(),
+            deploys: Deploys::default(),
             serial: 0,
             unkept: Facts::default(),
             is_unsynced: false,

@@ -12,6 +12,7 @@ use crate::rules::Level;
 
 mod backtest;
 mod delivery;
+mod pictures;
 mod rules;
 
 /// A config of rules written as a file would.

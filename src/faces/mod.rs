@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::engine::tally::{Counts, Tallies};
 use crate::engine::{Beside, Engine};
+use crate::notify::links::LinkKey;
 use crate::time::clock::Clock;
 use crate::time::{Span, Timestamp};
 use memcache::access::Access;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// Who may come in on the memcached port.
     pub access: Arc<Access>,
+    /// What the links in mails are signed with.
+    pub links: LinkKey,
 }
 
 /// How the process is.

@@ -8,7 +8,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::nagios::STALE;
 use super::{Shared, VERSION};
 use crate::engine::View;
+use crate::notify::Incident;
+use crate::notify::audit::{Answer, What};
 use crate::notify::message::title;
+use crate::reason::one_line;
 use crate::rules::wording::{observation, threshold, value};
 use crate::rules::{Active, Level, State};
 use crate::time::Span;
@@ -16,10 +19,13 @@ use crate::time::Span;
 /// Rows of one rule that are shown; more are counted.
 const ROWS: usize = 50;
 
+/// Messages that were not delivered that are shown.
+const FAILURES: usize = 10;
+
 /// Rules that have a picture; with more of them a page would ask for more than a browser shows.
 const PICTURES: usize = 30;
 
-const STYLE: &str = "
+pub(super) const STYLE: &str = "
 :root{color-scheme:light dark;font:15px/1.45 system-ui,sans-serif}
 body{max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.3rem}h2{font-size:1.05rem;margin:1.6rem 0 .3rem}
@@ -27,6 +33,7 @@ table{border-collapse:collapse;width:100%}td{padding:.15rem .6rem .15rem 0;verti
 .state{font-weight:600;white-space:nowrap}.ok{color:#2e7d32}.warning{color:#b26a00}
 .critical{color:#c62828}.unknown{color:#6a4fb3}.faint{opacity:.7}
 img{max-width:100%;height:auto}
+input,select,button{font:inherit;padding:.25rem .5rem}
 @media(prefers-color-scheme:dark){.ok{color:#81c784}.warning{color:#ffb74d}
 .critical{color:#ef9a9a}.unknown{color:#b39ddb}}";
 
@@ -71,11 +78,73 @@ fn page(view: &View<'_>, series: usize, age: Span) -> Markup {
                         " in the configuration file, and start tallyd with "
                         code { "--config FILE" } "." }
                 }
+                (incidents(view))
+                (failures(view))
                 @for (at, active) in view.rules.iter().enumerate() {
                     (rule(active, at < PICTURES))
                 }
                 p .faint { "tallyd " (VERSION) " · " a href="/metrics" { "metrics" } " · "
                     a href="/api/v1/rules" { "rules as JSON" } }
+            }
+        }
+    }
+}
+
+/// What is open, who looks after it, and where that is said.
+fn incidents(view: &View<'_>) -> Markup {
+    let mut open: Vec<_> = view.incidents.iter().filter(|one| one.closed.is_none()).collect();
+    open.sort_by_key(|one| std::cmp::Reverse((one.level, one.opened)));
+    html! {
+        @if !open.is_empty() {
+            h2 { "Open incidents" }
+            table {
+                @for one in open.iter().take(ROWS) { (incident(one)) }
+            }
+            @if open.len() > ROWS { p .faint { "and " (open.len() - ROWS) " more" } }
+        }
+    }
+}
+
+fn incident(one: &Incident) -> Markup {
+    html! {
+        tr {
+            td .state .(one.level.word()) { (one.level.name()) }
+            td { (one_line(&one.title())) }
+            td .faint { "since " (one.opened.in_system_zone()) }
+            td {
+                @if let Some(ack) = &one.ack {
+                    "acknowledged by " (if ack.author.is_empty() { "somebody" } else { &ack.author })
+                    @if !ack.comment.is_empty() { ": " (ack.comment) }
+                } @else {
+                    a href={ "/ack/" (one.id) } { "acknowledge" }
+                }
+                @if one.is_silenced { " · silenced" }
+                @else { " · " a href={ "/silence/" (one.id) } { "silence" } }
+            }
+        }
+    }
+}
+
+/// Messages that nobody got, the latest first.
+fn failures(view: &View<'_>) -> Markup {
+    let failed = view.audit.iter().filter_map(|line| match &line.what {
+        What::Attempt { contact, recipient, answer: Answer::GivenUp { reason }, .. } => {
+            Some((line.at, contact, recipient, reason))
+        }
+        _ => None,
+    });
+    let failed: Vec<_> = failed.take(FAILURES).collect();
+    html! {
+        @if !failed.is_empty() {
+            h2 { "Messages that were not delivered" }
+            table {
+                @for (at, contact, recipient, reason) in failed {
+                    tr {
+                        td .faint { (at.in_system_zone()) }
+                        td { (contact) @if recipient != contact { ", " (recipient) } }
+                        td { (one_line(reason)) }
+                    }
+                }
             }
         }
     }
@@ -110,7 +179,7 @@ fn rule(active: &Active, has_picture: bool) -> Markup {
         }
         @if instances.len() > ROWS { p .faint { "and " (instances.len() - ROWS) " more" } }
         @if has_picture {
-            img loading="lazy" width="640" height="180" alt={ "the last hour of " (rule.name) }
+            img loading="lazy" width="640" height="200" alt={ "the last hour of " (rule.name) }
                 src={ "/chart.svg?rule=" (rule.name) };
         }
     }

@@ -31,6 +31,7 @@ pub(super) fn shared(config: &Config) -> (Shared, Arc<Clocks>) {
     let clocks = Arc::new(Clocks::default());
     clocks.wall.store(START.as_millis(), Relaxed);
     let shared = Shared {
+        links: LinkKey::new([7; 32]),
         engine: Arc::new(Engine::new(config, START)),
         clock: Arc::clone(&clocks) as Arc<dyn Clock>,
         tallies: Tallies::new(1).0,

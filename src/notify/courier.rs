@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::email::EmailCourier;
+use super::illustration::Illustrations;
 use super::outbox::{Delivery, Outcome, Recipient};
 use super::reason;
 use super::webhook::WebhookCourier;
@@ -45,12 +46,17 @@ impl Couriers {
     }
 
     /// Makes one attempt, at most [`limits::COURIER_SECS`] long. It must run inside a tokio runtime
-    /// with I/O and time. `now` is the time of this attempt.
-    pub async fn deliver(&self, delivery: &Delivery, now: Timestamp) -> Outcome {
+    /// with I/O and time. `now` is the time of this attempt, and `beside` what a mail shows with the message.
+    pub async fn deliver(
+        &self,
+        delivery: &Delivery,
+        beside: &Illustrations,
+        now: Timestamp,
+    ) -> Outcome {
         let message = &delivery.message;
         let attempt = async {
             match &delivery.recipient {
-                Recipient::Email(address) => self.email.send(message, address).await,
+                Recipient::Email(address) => self.email.send(message, beside, address).await,
                 Recipient::Webhook(contact) => match self.webhooks.get(contact) {
                     Some(webhook) => webhook.send(message, &delivery.progress, now).await,
                     None => reason::refused(format!("the contact `{contact}` has no webhook")),

@@ -13,7 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::address::Address;
 use lettre::message::header::{ContentType, Date, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, MultiPartKind, SinglePart};
+use lettre::message::{Attachment, Mailbox, MultiPart, MultiPartKind, SinglePart};
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{
@@ -23,7 +23,8 @@ use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 
 use super::fingerprint;
-use super::mail;
+use super::illustration::Illustrations;
+use super::mail::{self, Style};
 use super::message::{Message, NoticeKind};
 use super::outbox::Outcome;
 use super::reason::{self, later, refused};
@@ -69,7 +70,12 @@ impl EmailCourier {
     }
 
     /// One attempt to reach one address.
-    pub(super) async fn send(&self, message: &Message, address: &str) -> Outcome {
+    pub(super) async fn send(
+        &self,
+        message: &Message,
+        beside: &Illustrations,
+        address: &str,
+    ) -> Outcome {
         let Some(relay) = &self.email.server else { return refused("no mail relay is configured") };
         let Ok(to) = address.parse::<Mailbox>() else {
             return refused("the recipient's address cannot be read");
@@ -78,7 +84,7 @@ impl EmailCourier {
             return refused("the sender's address cannot be read");
         };
         let (sender, recipient) = (from.email.clone(), to.email.clone());
-        let content = match write(message, &from, to) {
+        let content = match write(message, beside, &from, to) {
             Ok(content) => content,
             Err(error) => return refused(format!("cannot write the mail: {}", reason::of(&error))),
         };
@@ -253,12 +259,20 @@ fn host_of(sender: &Address) -> &str {
     if sender.domain().is_ascii() { sender.domain() } else { "localhost" }
 }
 
-/// The mail as it goes over the wire; the same bytes in every attempt.
-fn write(message: &Message, from: &Mailbox, to: Mailbox) -> Result<Vec<u8>, lettre::error::Error> {
-    let mail = mail::compose(message, Timestamp::in_system_zone);
+/// The mail as it goes over the wire. In every attempt it has the same id and says the same; its pictures
+/// are as they are then.
+fn write(
+    message: &Message,
+    beside: &Illustrations,
+    from: &Mailbox,
+    to: Mailbox,
+) -> Result<Vec<u8>, lettre::error::Error> {
     let host = host_of(&from.email);
     let recipient = fingerprint::of([to.email.as_ref()]);
     let boundary = fingerprint::of([&*message.id, to.email.as_ref()]);
+    let picture_id = format!("{}@{host}", message.id);
+    let style = Style { when: &Timestamp::in_system_zone, picture_id: &picture_id };
+    let mail = mail::compose_with(message, beside, &style);
     let secs = u64::try_from(message.at.as_secs().clamp(0, DATE_SECS_MAX)).unwrap_or(0);
     let mut builder = lettre::Message::builder()
         .from(from.clone())
@@ -280,9 +294,28 @@ fn write(message: &Message, from: &Mailbox, to: Mailbox) -> Result<Vec<u8>, lett
     let parts = MultiPart::builder()
         .kind(MultiPartKind::Alternative)
         .boundary(format!("tallyd-{boundary:016x}"))
-        .singlepart(part(ContentType::TEXT_PLAIN, mail.text))
-        .singlepart(part(ContentType::TEXT_HTML, mail.html));
+        .singlepart(part(ContentType::TEXT_PLAIN, mail.text));
+    let page = part(ContentType::TEXT_HTML, mail.html);
+    let parts = if mail.pictures.is_empty() {
+        parts.singlepart(page)
+    } else {
+        parts.multipart(with_pictures(page, mail.pictures, boundary))
+    };
     Ok(builder.multipart(parts)?.formatted())
+}
+
+/// The page together with the pictures that it shows, which no other part has.
+fn with_pictures(page: SinglePart, pictures: Vec<(String, Vec<u8>)>, boundary: u64) -> MultiPart {
+    let png: ContentType = "image/png".parse().expect("this is a content type");
+    let related = MultiPart::builder()
+        .kind(MultiPartKind::Related)
+        .boundary(format!("tallyd-related-{boundary:016x}"))
+        .singlepart(page);
+    pictures.into_iter().fold(related, |related, (id, bytes)| {
+        let name = format!("{}.png", id.split('.').next().unwrap_or("chart"));
+        let picture = Attachment::new_inline_with_name(id, name).body(bytes, png.clone());
+        related.singlepart(picture)
+    })
 }
 
 fn part(content_type: ContentType, body: String) -> SinglePart {

@@ -11,6 +11,11 @@
 //!
 //! Incidents are told as facts to whoever keeps them, those that are over up to a bound.
 
+mod trial;
+
+pub(super) use trial::MARK as TEST_MARK;
+pub use trial::NoTest;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 

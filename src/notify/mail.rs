@@ -1,14 +1,17 @@
-//! A message as a mail: its subject, its text and its HTML.
+//! A message as a mail: its subject, its text, its HTML and the pictures in it.
 //!
 //! Pure: how an instant is written is handed in, so a mail does not depend on the machine's zone.
-//! Both parts are laid out from the same rows and say the same. Every text that is not ours is on
-//! one printable line, so that it can neither forge a line of the body nor a header; HTML is escaped
-//! by maud throughout. It loads nothing from anywhere. This module knows nothing of SMTP.
+//! Both parts are laid out from the same rows and say the same; [`text`] and [`html`] give them their
+//! form. Every text that is not ours is on one printable line, so that it can neither forge a line of the
+//! body nor a header; HTML is escaped by maud throughout. It loads nothing from anywhere. This module
+//! knows nothing of SMTP.
+
+mod html;
+mod text;
 
 use std::fmt::Write;
 
-use maud::{DOCTYPE, Markup, html};
-
+use super::illustration::{Illustration, Illustrations};
 use super::message::{Message, Notice, NoticeKind};
 use super::words;
 use crate::rules::Level;
@@ -23,42 +26,57 @@ pub struct Mail {
     pub text: String,
     /// The HTML part.
     pub html: String,
+    /// The pictures that it shows, by the ids that it names them by.
+    pub pictures: Vec<(String, Vec<u8>)>,
+}
+
+/// How a mail is written, beside what it says.
+pub struct Style<'a> {
+    /// An instant, for its readers.
+    pub when: &'a dyn Fn(Timestamp) -> String,
+    /// What the ids of its pictures end in; unique among all mails.
+    pub picture_id: &'a str,
 }
 
 /// Longest subject, in characters.
 const SUBJECT_CHARS_MAX: usize = 120;
-/// Notices that are told in full; further ones have a line each.
+/// With more notices than these a mail is a digest.
 const DETAILED_MAX: usize = 20;
-/// Lines for further notices; beyond that they are counted.
+/// Lines for the notices of a digest; beyond that they are counted.
 const BRIEF_MAX: usize = 500;
-/// Columns of the text part.
-const COLUMNS: usize = 78;
-/// Where the second column of the text part begins.
-const INDENT: usize = 15;
+/// Deploys that are named.
+const DEPLOYS_MAX: usize = 3;
 
-/// Writes the mail for a message. `when` writes an instant for its readers.
+/// Writes the mail for a message that nothing stands beside. `when` writes an instant for its readers.
 #[must_use]
 pub fn compose(message: &Message, when: impl Fn(Timestamp) -> String) -> Mail {
-    let page = Page::of(message, &when);
-    Mail { text: page.text(), html: page.html().into_string(), subject: page.subject }
+    compose_with(message, &Illustrations::new(), &Style { when: &when, picture_id: "" })
+}
+
+/// Writes the mail for a message.
+#[must_use]
+pub fn compose_with(message: &Message, beside: &Illustrations, style: &Style<'_>) -> Mail {
+    let page = Page::of(message, beside, style);
+    Mail {
+        text: page.text(),
+        html: page.html().into_string(),
+        pictures: page.pictures,
+        subject: page.subject,
+    }
 }
 
 /// A mail before it has a form.
 struct Page {
     subject: String,
-    is_test: bool,
-    is_unsaved: bool,
-    /// Why it comes to somebody for whom it was not.
-    undelivered: Option<String>,
+    /// What has to be known about the message itself.
+    notes: Vec<String>,
     /// How many there are of what, where there are several.
     count: Option<String>,
     sections: Vec<Section>,
-    /// What is beyond the sections, a line each.
-    brief: Vec<String>,
-    /// How many are beyond those.
-    uncounted: usize,
+    digest: Vec<Of>,
     server: String,
     commands: Vec<String>,
+    pictures: Vec<(String, Vec<u8>)>,
 }
 
 /// One notice.
@@ -67,73 +85,192 @@ struct Section {
     title: String,
     happened: String,
     summary: String,
+    /// What matters most, and what stands behind it smaller.
+    headline: (String, Option<String>),
     rows: Vec<(&'static str, String)>,
-    runbook: Option<String>,
+    /// The ids of the picture in light and dark, and what it shows.
+    picture: Option<[String; 3]>,
+    /// What a reader can do, and the address at which it is done.
+    links: Vec<(&'static str, String)>,
+}
+
+/// The notices of one rule in a digest.
+struct Of {
+    rule: String,
+    count: String,
+    level: Level,
+    lines: Vec<(Level, String)>,
+    /// How many have no line.
+    more: usize,
 }
 
 impl Page {
-    fn of(message: &Message, when: &dyn Fn(Timestamp) -> String) -> Self {
-        let (full, rest) = message.notices.split_at(message.notices.len().min(DETAILED_MAX));
-        let mut commands: Vec<String> = Vec::new();
-        for notice in full {
-            let command = format!("tallyd check {}", argument(&words::one_line(&notice.rule.name)));
-            if !commands.contains(&command) {
-                commands.push(command);
-            }
-        }
+    fn of(message: &Message, beside: &Illustrations, style: &Style<'_>) -> Self {
+        let is_digest = message.notices.len() > DETAILED_MAX;
+        let full = if is_digest { &[] } else { message.notices.as_slice() };
+        let mut pictures = Vec::new();
+        let none = Illustration::default();
+        let sections = full.iter().map(|notice| {
+            let its = beside.get(&notice.incident).unwrap_or(&none);
+            Section::of(notice, its, message.at, style, &mut pictures)
+        });
+        let notes = [(message.is_test, words::TEST), (message.is_unsaved, words::UNSAVED)];
+        let notes = notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note.to_owned());
         Self {
-            subject: subject(message),
-            is_test: message.is_test,
-            is_unsaved: message.is_unsaved,
-            undelivered: words::undelivered(message),
+            subject: subject_with(message, beside),
+            notes: notes.chain(words::undelivered(message)).collect(),
             count: count(&message.notices),
-            sections: full.iter().map(|notice| Section::of(notice, message.at, when)).collect(),
-            brief: rest.iter().take(BRIEF_MAX).map(brief).collect(),
-            uncounted: rest.len().saturating_sub(BRIEF_MAX),
+            sections: sections.collect(),
+            digest: if is_digest { digest(&message.notices) } else { Vec::new() },
             server: words::one_line(&message.public_url),
-            commands,
+            commands: commands(full),
+            pictures,
         }
     }
 }
 
+/// A command for each of the rules.
+fn commands(notices: &[Notice]) -> Vec<String> {
+    let mut commands: Vec<String> = Vec::new();
+    for notice in notices {
+        let command = format!("tallyd check {}", argument(&words::one_line(&notice.rule.name)));
+        if !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    commands
+}
+
+/// By rule, the worst first, each with its instances as long as there is room.
+fn digest(notices: &[Notice]) -> Vec<Of> {
+    let mut rules: Vec<(&str, Vec<&Notice>)> = Vec::new();
+    for notice in notices {
+        let name = notice.rule.name.as_str();
+        match rules.iter_mut().find(|(rule, _)| *rule == name) {
+            Some((_, its)) => its.push(notice),
+            None => rules.push((name, vec![notice])),
+        }
+    }
+    // Each rule has a line at least, whatever the others have.
+    let mut room = BRIEF_MAX.saturating_sub(rules.len());
+    let of = |(rule, its): (&str, Vec<&Notice>)| {
+        let taken = its.len().min(room + 1);
+        room -= taken - 1;
+        let line = |notice: &&Notice| (notice.level, brief(notice));
+        Of {
+            rule: words::one_line(rule),
+            count: levels(&its.iter().copied()),
+            level: its.iter().map(|notice| notice.level).max().unwrap_or_default(),
+            lines: its.iter().take(taken).map(line).collect(),
+            more: its.len() - taken,
+        }
+    };
+    rules.into_iter().map(of).collect()
+}
+
 impl Section {
-    fn of(notice: &Notice, at: Timestamp, when: &dyn Fn(Timestamp) -> String) -> Self {
-        let amount = |value| notice.rule.unit.say(value);
-        let mut rows = Vec::new();
-        if notice.value.is_some() || !notice.kind.is_over() {
-            rows.push(("Value now", words::value(notice)));
-        }
-        rows.extend(notice.began.map(|value| ("When it began", amount(value))));
-        rows.extend(notice.worst.map(|value| ("Worst", amount(value))));
-        rows.extend(words::scaled(notice).map(|text| ("Note", text.to_owned())));
-        rows.push(("Threshold", words::threshold(notice)));
-        if notice.kind.is_over() {
-            let lasted = words::duration(notice.since.since(notice.opened));
-            rows.push(("Lasted", format!("{lasted}, since {}", when(notice.opened))));
-            let ended = match notice.kind {
-                NoticeKind::Recovered => "Recovered",
-                NoticeKind::Closed(_) => "Closed",
-                _ => "Ended",
-            };
-            rows.push((ended, moment(notice.since, at, when)));
-        } else {
-            if notice.opened < notice.since {
-                rows.push(("Incident since", moment(notice.opened, at, when)));
+    fn of(
+        notice: &Notice,
+        beside: &Illustration,
+        at: Timestamp,
+        style: &Style<'_>,
+        pictures: &mut Vec<(String, Vec<u8>)>,
+    ) -> Self {
+        let is_over = notice.kind.is_over();
+        let headline = match &beside.compared {
+            Some(compared) if notice.value.is_some() => {
+                (compared.now.clone(), Some(words::value(notice)))
             }
-            rows.push(("Since", moment(notice.since, at, when)));
+            _ => (words::value(notice), None),
+        };
+        let mut links: Vec<(&'static str, String)> = Vec::new();
+        if !is_over {
+            links.extend(beside.acknowledge.iter().map(|url| ("Acknowledge", url.clone())));
+            links.extend(beside.silence.iter().map(|url| ("Silence", url.clone())));
         }
-        if !notice.labels.is_empty() {
-            let tags = notice.labels.iter().map(|(name, value)| format!("{name}={value}"));
-            rows.push(("Instance", words::one_line(&tags.collect::<Vec<_>>().join(", "))));
-        }
+        let runbook = notice.rule.runbook.as_deref().map(words::one_line);
+        links.extend(runbook.map(|url| ("Runbook", url)));
         Self {
             level: notice.level,
             title: words::title(notice),
             happened: words::happened(notice),
             summary: words::one_line(&notice.rule.summary),
-            rows,
-            runbook: notice.rule.runbook.as_deref().map(words::one_line),
+            headline,
+            rows: rows(notice, beside, at, style.when),
+            picture: beside.picture.as_ref().map(|picture| {
+                let place = pictures.len() / 2 + 1;
+                let id = |theme: &str| format!("chart-{place}-{theme}.{}", style.picture_id);
+                let (light, dark) = (id("light"), id("dark"));
+                pictures.push((light.clone(), picture.light.clone()));
+                pictures.push((dark.clone(), picture.dark.clone()));
+                [light, dark, words::one_line(&picture.title)]
+            }),
+            links,
         }
+    }
+}
+
+fn rows(
+    notice: &Notice,
+    beside: &Illustration,
+    at: Timestamp,
+    when: &dyn Fn(Timestamp) -> String,
+) -> Vec<(&'static str, String)> {
+    let amount = |value| notice.rule.unit.say(value);
+    let mut rows = Vec::new();
+    if notice.value.is_some() || !notice.kind.is_over() {
+        let value = words::value(notice);
+        match &beside.compared {
+            Some(compared) if notice.value.is_some() => {
+                rows.push(("Value now", format!("{} ({value})", compared.now)));
+                rows.push(("Value then", format!("{}, {}", compared.then, compared.when)));
+            }
+            _ => rows.push(("Value now", value)),
+        }
+    }
+    rows.extend(notice.began.map(|value| ("When it began", amount(value))));
+    rows.extend(notice.worst.map(|value| ("Worst", amount(value))));
+    rows.extend(words::scaled(notice).map(|text| ("Note", text.to_owned())));
+    rows.push(("Threshold", words::threshold(notice)));
+    if notice.kind.is_over() {
+        let lasted = words::duration(notice.since.since(notice.opened));
+        rows.push(("Lasted", format!("{lasted}, since {}", when(notice.opened))));
+        let ended = match notice.kind {
+            NoticeKind::Recovered => "Recovered",
+            NoticeKind::Closed(_) => "Closed",
+            _ => "Ended",
+        };
+        rows.push((ended, moment(notice.since, at, when)));
+    } else {
+        if notice.opened < notice.since {
+            rows.push(("Incident since", moment(notice.opened, at, when)));
+        }
+        rows.push(("Since", moment(notice.since, at, when)));
+    }
+    if !notice.labels.is_empty() {
+        let tags = notice.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        rows.push(("Instance", words::one_line(&tags.collect::<Vec<_>>().join(", "))));
+    }
+    for (place, deploy) in beside.deploys.iter().take(DEPLOYS_MAX).enumerate() {
+        let who = if deploy.who.is_empty() { String::new() } else { format!(" by {}", deploy.who) };
+        let what = words::one_line(&format!("{}{who}", deploy.what));
+        let name = if place == 0 { "Deployed" } else { "" };
+        rows.push((
+            name,
+            format!("{what}, {} ({})", when(deploy.at), apart(deploy.at, notice.opened)),
+        ));
+    }
+    let left = beside.deploys.len().saturating_sub(DEPLOYS_MAX);
+    rows.extend((left > 0).then(|| ("", format!("and {left} more"))));
+    rows
+}
+
+/// When something was done, seen from the beginning of the incident.
+fn apart(at: Timestamp, opened: Timestamp) -> String {
+    if at <= opened {
+        format!("{} before it began", words::duration(opened.since(at)))
+    } else {
+        format!("{} after it began", words::duration(at.since(opened)))
     }
 }
 
@@ -150,35 +287,50 @@ fn moment(instant: Timestamp, at: Timestamp, when: &dyn Fn(Timestamp) -> String)
 
 /// One line that says the most important, also for other forms than mail.
 pub(super) fn subject(message: &Message) -> String {
+    subject_with(message, &Illustrations::new())
+}
+
+fn subject_with(message: &Message, beside: &Illustrations) -> String {
     let test = if message.is_test { "[TEST] " } else { "" };
     let mut subject = format!("{test}[{}] ", message.level().name());
     if let [notice] = message.notices.as_slice() {
         // The value is what may not be lost, so a long name gives way.
         let value = words::value(notice);
+        let compared = beside.get(&notice.incident).and_then(|its| its.compared.as_ref());
+        let value = match compared.filter(|_| notice.value.is_some()) {
+            Some(compared) => format!("{} ({value})", compared.now),
+            None => value,
+        };
         let room =
             SUBJECT_CHARS_MAX.saturating_sub(subject.chars().count() + value.chars().count() + 2);
         let _ = write!(subject, "{}: {value}", words::cut(&words::title(notice), room));
-        return subject;
+        return words::cut(&subject, SUBJECT_CHARS_MAX);
     }
     let _ = write!(subject, "{} alerts: ", message.notices.len());
     let room = SUBJECT_CHARS_MAX - subject.chars().count();
-    subject.push_str(&listed(&message.notices, room));
+    if message.notices.len() > DETAILED_MAX {
+        let rules = digest(&message.notices).into_iter();
+        subject.push_str(&listed(rules.map(|of| format!("{} ({})", of.rule, of.count)), room));
+    } else {
+        subject.push_str(&listed(message.notices.iter().map(words::title), room));
+    }
     subject
 }
 
 /// As many titles as fit, whole where that can be.
-fn listed(notices: &[Notice], room: usize) -> String {
+fn listed(titles: impl Iterator<Item = String>, room: usize) -> String {
     let mut list = String::new();
-    for (index, notice) in notices.iter().enumerate() {
-        let title = words::title(notice);
-        let is_last = index + 1 == notices.len();
+    let mut titles = titles.peekable();
+    while let Some(title) = titles.next() {
+        let is_first = list.is_empty();
+        let is_last = titles.peek().is_none();
         // Every title but the last leaves room for ", …".
         let width = list.chars().count() + title.chars().count() + 2 + if is_last { 0 } else { 3 };
-        if index > 0 && width > room {
+        if !is_first && width > room {
             list.push_str(", …");
             break;
         }
-        if index > 0 {
+        if !is_first {
             list.push_str(", ");
         }
         list.push_str(&title);
@@ -188,21 +340,27 @@ fn listed(notices: &[Notice], room: usize) -> String {
 
 /// `3 alerts: 2 critical, 1 ok`
 fn count(notices: &[Notice]) -> Option<String> {
-    if notices.len() < 2 {
-        return None;
-    }
+    (notices.len() > 1).then(|| format!("{} alerts: {}", notices.len(), levels(&notices.iter())))
+}
+
+/// `2 critical, 1 ok`
+fn levels<'a>(notices: &(impl Iterator<Item = &'a Notice> + Clone)) -> String {
     let levels = [Level::Critical, Level::Unknown, Level::Warning, Level::Ok];
     let parts: Vec<_> = levels
         .into_iter()
-        .map(|level| (level, notices.iter().filter(|notice| notice.level == level).count()))
+        .map(|level| (level, notices.clone().filter(|notice| notice.level == level).count()))
         .filter(|(_, count)| *count > 0)
         .map(|(level, count)| format!("{count} {}", level.word()))
         .collect();
-    Some(format!("{} alerts: {}", notices.len(), parts.join(", ")))
+    parts.join(", ")
 }
 
+/// What a digest says of one notice, behind its level: the rule is named above.
 fn brief(notice: &Notice) -> String {
-    format!("{}: {}: {}", notice.level.name(), words::title(notice), words::value(notice))
+    let tags = notice.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    let tags = words::one_line(&tags.collect::<Vec<_>>().join(", "));
+    let value = words::value(notice);
+    if tags.is_empty() { value } else { format!("{tags}: {value}") }
 }
 
 /// A name as one argument of a shell's command line.
@@ -212,175 +370,6 @@ fn argument(name: &str) -> String {
         name.to_owned()
     } else {
         format!("'{}'", name.replace('\'', r"'\''"))
-    }
-}
-
-// Text.
-
-impl Page {
-    fn text(&self) -> String {
-        let mut out = String::new();
-        if self.is_test {
-            paragraph(&mut out, words::TEST);
-            out.push('\n');
-        }
-        if self.is_unsaved {
-            paragraph(&mut out, words::UNSAVED);
-            out.push('\n');
-        }
-        if let Some(undelivered) = &self.undelivered {
-            paragraph(&mut out, undelivered);
-            out.push('\n');
-        }
-        if let Some(count) = &self.count {
-            paragraph(&mut out, count);
-            out.push('\n');
-        }
-        for section in &self.sections {
-            section.text(&mut out);
-            out.push('\n');
-        }
-        if !self.brief.is_empty() {
-            self.brief.iter().for_each(|line| paragraph(&mut out, line));
-            if self.uncounted > 0 {
-                paragraph(&mut out, &format!("… and {} more", self.uncounted));
-            }
-            out.push('\n');
-        }
-        row(&mut out, "Server", &self.server);
-        for (index, command) in self.commands.iter().enumerate() {
-            row(&mut out, if index == 0 { "Command" } else { "" }, command);
-        }
-        out
-    }
-}
-
-impl Section {
-    fn text(&self, out: &mut String) {
-        paragraph(out, &format!("{}: {}", self.level.name(), self.title));
-        paragraph(out, &self.happened);
-        if !self.summary.is_empty() {
-            paragraph(out, &self.summary);
-        }
-        out.push('\n');
-        self.rows.iter().for_each(|(name, text)| row(out, name, text));
-        if let Some(runbook) = &self.runbook {
-            row(out, "Runbook", runbook);
-        }
-    }
-}
-
-fn paragraph(out: &mut String, text: &str) {
-    wrap(out, 0, 0, text);
-}
-
-fn row(out: &mut String, name: &str, text: &str) {
-    let _ = write!(out, "{name:INDENT$}");
-    wrap(out, INDENT, INDENT, text);
-}
-
-/// Appends lines of at most [`COLUMNS`], the first from column `from` on, the others indented.
-fn wrap(out: &mut String, from: usize, indent: usize, text: &str) {
-    let mut column = from;
-    let mut is_first = true;
-    for word in text.split(' ') {
-        let width = word.chars().count();
-        if !is_first && column + 1 + width > COLUMNS {
-            let _ = write!(out, "\n{:indent$}", "");
-            column = indent;
-        } else if !is_first {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += width;
-        is_first = false;
-    }
-    out.push('\n');
-}
-
-// HTML. Colours are set only where both the letters and what is behind them are ours, so that the
-// reader's own light or dark scheme holds for all the rest.
-
-impl Page {
-    fn html(&self) -> Markup {
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="color-scheme" content="light dark";
-                    meta name="supported-color-schemes" content="light dark";
-                    title { (self.subject) }
-                }
-                body style="font-family:sans-serif;font-size:15px;line-height:1.4" {
-                    @if self.is_test { p { strong { (words::TEST) } } }
-                    @if self.is_unsaved { p { strong { (words::UNSAVED) } } }
-                    @if let Some(text) = &self.undelivered { p { strong { (text) } } }
-                    @if let Some(count) = &self.count { p { (count) } }
-                    @for section in &self.sections { (section.html()) }
-                    @if !self.brief.is_empty() {
-                        ul {
-                            @for line in &self.brief { li { (line) } }
-                            @if self.uncounted > 0 { li { "… and " (self.uncounted) " more" } }
-                        }
-                    }
-                    p { "Server: " (link(&self.server)) }
-                    @for command in &self.commands { p { code { (command) } } }
-                }
-            }
-        }
-    }
-}
-
-impl Section {
-    fn html(&self) -> Markup {
-        let badge = format!(
-            "background-color:{};color:#ffffff;padding:2px 8px;border-radius:3px",
-            colour(self.level)
-        );
-        html! {
-            h2 style="font-size:18px;margin:24px 0 4px" {
-                span style=(badge) { (self.level.name()) } " " (self.title)
-            }
-            p style="margin:4px 0" { (self.happened) }
-            @if !self.summary.is_empty() { p style="margin:4px 0" { (self.summary) } }
-            table style="border-collapse:collapse;margin:8px 0" {
-                @for (name, text) in &self.rows { (html_row(name, &html! { (text) })) }
-                @if let Some(runbook) = &self.runbook { (html_row("Runbook", &link(runbook))) }
-            }
-        }
-    }
-}
-
-fn html_row(name: &str, content: &Markup) -> Markup {
-    const CELL: &str = "text-align:left;vertical-align:top;padding:3px 12px 3px 0;\
-        border-bottom:1px solid #888888";
-    html! {
-        tr {
-            th scope="row" style=(CELL) { (name) }
-            td style=(CELL) { (content) }
-        }
-    }
-}
-
-/// A link where the text is one that a reader may follow; other schemes, such as `javascript:`, are
-/// text.
-fn link(url: &str) -> Markup {
-    if url.starts_with("http://") || url.starts_with("https://") {
-        html! { a href=(url) { (url) } }
-    } else {
-        html! { (url) }
-    }
-}
-
-/// White letters stand out from each of these by a contrast of 4.5 or more.
-fn colour(level: Level) -> &'static str {
-    match level {
-        Level::Ok => "#1e6b34",
-        Level::Warning => "#8a5a00",
-        Level::Unknown => "#5b4a8a",
-        Level::Critical => "#b3261e",
     }
 }
 

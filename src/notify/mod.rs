@@ -5,12 +5,15 @@
 pub mod alertmanager;
 pub mod audit;
 pub mod courier;
+pub mod deploys;
+pub mod links;
 pub mod mail;
 pub mod message;
 pub mod outbox;
 
 mod email;
 mod fingerprint;
+mod illustration;
 mod incident;
 mod incidents;
 mod pagerduty;
@@ -26,8 +29,10 @@ mod words;
 
 pub use audit::Audit;
 pub use courier::Couriers;
+pub use deploys::{Deploy, Deploys};
+pub use illustration::{Compared, Illustration, Illustrations, Picture};
 pub use incident::{Ack, Change, Incident, Note, NoteKind, Told};
-pub use incidents::{Acknowledged, Incidents, Moment};
+pub use incidents::{Acknowledged, Incidents, Moment, NoTest};
 pub use message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
 pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Progress, Recipient, Verdict};
 pub use silences::{Refusal, Silence, Silences};

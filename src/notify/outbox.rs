@@ -392,6 +392,10 @@ impl Outbox {
         let (verdict, reason) = match outcome {
             Outcome::Delivered => (Verdict::Done, ""),
             Outcome::Refused { reason } => (Verdict::GivenUp, reason.as_str()),
+            // Somebody waits for the outcome, and may ask again.
+            Outcome::Later { reason, .. } if entry.message.is_test => {
+                (Verdict::GivenUp, reason.as_str())
+            }
             Outcome::Later { after, reason } => {
                 (entry.again(id, *after, now, self.give_up), reason.as_str())
             }
@@ -407,6 +411,7 @@ impl Outbox {
         }
         if let Some(entry) = self.take_out(id)
             && verdict == Verdict::GivenUp
+            && !entry.message.is_test
         {
             self.pass_on(id, &entry.message, &entry.recipient, reason, now);
         }

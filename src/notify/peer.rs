@@ -14,7 +14,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::net::TcpSocket;
 
-use super::{Couriers, Delivery, DeliveryId, Message, Outcome, Progress, Recipient};
+use super::{Couriers, Delivery, DeliveryId, Illustrations, Message, Outcome, Progress, Recipient};
 use crate::config::{Config, Pem};
 use crate::time::Timestamp;
 
@@ -40,7 +40,7 @@ pub(super) fn deliver_within(
     let progress = Progress::default();
     let delivery = Delivery { id: DeliveryId(1), message, recipient, attempt: 1, progress };
     run(async {
-        let outcome = couriers.deliver(&delivery, NOW).await;
+        let outcome = couriers.deliver(&delivery, &Illustrations::new(), NOW).await;
         // For the farewell, which has a task of its own.
         tokio::task::yield_now().await;
         outcome

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::audit::{Answer, Line, What};
+use super::deploys::Deploy;
 use super::incident::{Ack, Change, Incident, Note, NoteKind, Told};
+use super::incidents::TEST_MARK;
 use super::message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
 use super::outbox::{Full, Lost, Recipient, Waiting};
 use super::silences::Silence;
@@ -87,6 +89,7 @@ plain! {
     Ack { at, author, comment, level }
     Note { at, kind, author, text }
     Silence { id, rule, series, from, until, schedule, author, comment, made }
+    Deploy { at, what, who }
     Told { at, contact, message }
     Undelivered { contact, to, reason }
     Full { incident, since, lost, told }
@@ -200,7 +203,7 @@ impl Plain for Message {
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let (id, contact, at) = (Plain::read(from)?, Plain::read(from)?, Plain::read(from)?);
+        let (id, contact, at) = (String::read(from)?, Plain::read(from)?, Plain::read(from)?);
         let public_url = Plain::read(from)?;
         let rules = Vec::<Arc<About>>::read(from)?;
         let mut notices = Vec::new();
@@ -209,7 +212,7 @@ impl Plain for Message {
             notices.push(read_notice(Arc::clone(rule), from)?);
         }
         let undelivered = if from.is_empty() { None } else { Plain::read(from)? };
-        let (is_test, is_unsaved) = (false, false);
+        let (is_test, is_unsaved) = (id.starts_with(TEST_MARK), false);
         Some(Self { id, contact, at, notices, public_url, is_test, is_unsaved, undelivered })
     }
 }

@@ -144,7 +144,7 @@ impl Question {
             };
             return reading.judge(self.measure);
         };
-        let then = Window::ending(self.then(against, instant), self.window);
+        let then = Window::ending(self.reference_end(against, instant), self.window);
         let now = view.read(now, back.plus(self.window), instant);
         let age = back.plus(self.reach(against)).plus(self.window);
         let then = view.read_reference(then, age, instant);
@@ -153,7 +153,8 @@ impl Question {
 
     /// The end of the window that one is compared with which ends at `end`. It is as long, wherever
     /// clocks were turned.
-    fn then(&self, against: Against, end: Timestamp) -> Timestamp {
+    #[must_use]
+    pub fn reference_end(&self, against: Against, end: Timestamp) -> Timestamp {
         match (against, &self.zone) {
             (Against::Previous, _) => end - self.window,
             (Against::Ago(span), None) => end - span,

@@ -290,7 +290,7 @@ impl Line {
             return vec![(self, question.reach(against))];
         }
         for (at, end) in self.ends().enumerate() {
-            let ago = end.since(question.then(against, end));
+            let ago = end.since(question.reference_end(against, end));
             match runs.last_mut().filter(|(_, run)| *run == ago) {
                 Some((run, _)) => run.points += 1,
                 None => runs.push((self.part(at, 1), ago)),

@@ -55,7 +55,7 @@ impl Question {
             };
             return reading.judge(self.measure);
         };
-        let then = Window::ending(self.then(against, instant), self.window);
+        let then = Window::ending(self.reference_end(against, instant), self.window);
         let then_age = age.plus(self.reach(against));
         let reference = share(&|view| {
             if lies_before(view.born(), then, view.tier(then_age).1) {

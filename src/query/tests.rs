@@ -482,7 +482,7 @@ fn a_range_in_a_zone_says_what_its_points_say_where_clocks_are_turned() {
             let expect = question.ask_back(&world.store, &world.catalogue, &[id], *at, back);
             assert_eq!(*seen, expect, "{zone} at {at}");
             assert!(matches!(seen, Observation::Value { .. }), "{zone} at {at}: {seen:?}");
-            agos.insert(at.since(question.then(Against::Ago(Span::DAY), *at)).as_millis());
+            agos.insert(at.since(question.reference_end(Against::Ago(Span::DAY), *at)).as_millis());
         }
         assert_eq!((points.len(), agos.len()), (23, 2), "{zone}: {agos:?}");
     }

@@ -103,7 +103,9 @@ pub fn observation(rule: &Rule, seen: Observation) -> String {
     }
 }
 
-fn reference(against: Against, window: Span) -> String {
+/// What a change is compared with: `last week`.
+#[must_use]
+pub fn reference(against: Against, window: Span) -> String {
     match against {
         Against::Previous => format!("the {window} before"),
         Against::Ago(Span::DAY) => "yesterday".to_owned(),

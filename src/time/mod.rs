@@ -112,6 +112,24 @@ impl Timestamp {
         Ok(Self(instant.as_millisecond()))
     }
 
+    /// The time of day to the minute, in the system's zone: `14:05`.
+    #[must_use]
+    pub fn hour_in_system_zone(self) -> String {
+        self.to_jiff().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string()
+    }
+
+    /// The day, in the system's zone: `5 Jan`.
+    #[must_use]
+    pub fn day_in_system_zone(self) -> String {
+        self.to_jiff().to_zoned(jiff::tz::TimeZone::system()).strftime("%-d %b").to_string()
+    }
+
+    /// How far the clocks of the system's zone are ahead of UTC then, in milliseconds.
+    #[must_use]
+    pub fn system_offset_millis(self) -> i64 {
+        i64::from(jiff::tz::TimeZone::system().to_offset(self.to_jiff()).seconds()) * 1000
+    }
+
     /// The form for people: date, time to the second, zone abbreviation, in the system's zone.
     #[must_use]
     pub fn in_system_zone(self) -> String {

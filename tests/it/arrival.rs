@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use tallyd::config::{self, Config, FileRead, Surroundings};
 use tallyd::notify::{
-    About, Couriers, Message, Notice, NoticeKind, Outbox, Outcome, Recipient, Verdict,
+    About, Couriers, Illustrations, Message, Notice, NoticeKind, Outbox, Outcome, Recipient,
+    Verdict,
 };
 use tallyd::rules::Level;
 use tallyd::time::{Span, Timestamp};
@@ -103,7 +104,7 @@ async fn work(outbox: &mut Outbox, couriers: &Arc<Couriers>) -> Vec<Row> {
             let (couriers, sent) = (Arc::clone(couriers), now);
             under_way.spawn(async move {
                 let began = Instant::now();
-                let outcome = couriers.deliver(&delivery, sent).await;
+                let outcome = couriers.deliver(&delivery, &Illustrations::new(), sent).await;
                 let took = u64::try_from(began.elapsed().as_millis()).expect("a short time");
                 (delivery, outcome, sent + Span::from_millis(took))
             });

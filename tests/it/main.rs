@@ -19,6 +19,7 @@ mod full_disk;
 mod harness;
 
 mod access;
+mod acts;
 mod arrival;
 mod backup;
 mod compat;
@@ -32,5 +33,6 @@ mod operation;
 mod peers;
 mod readme;
 mod rule_cases;
+mod secrets;
 mod tidy;
 mod told;

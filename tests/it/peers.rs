@@ -10,6 +10,7 @@ mod memcached;
 mod opensmtpd;
 mod process;
 mod relay;
+pub mod sink;
 mod suite;
 pub mod webhook;
 

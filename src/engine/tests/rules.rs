@@ -17,11 +17,11 @@ fn world_at(start: &str, rules: &str) -> World {
     World { engine: Engine::new(&config, now), now }
 }
 
-fn world(rules: &str) -> World {
+pub(super) fn world(rules: &str) -> World {
     world_at(START, rules)
 }
 
-fn rule(name: &str, lines: &str) -> String {
+pub(super) fn rule(name: &str, lines: &str) -> String {
     format!("[[rule]]\nname = '{name}'\n{lines}\n")
 }
 

@@ -1,4 +1,5 @@
-//! Who may ask, while there are no tokens: programs on this machine, and pages of this server.
+//! Who may ask, while there are no tokens: programs on this machine, pages of this server, and whoever has a
+//! signed link from a mail.
 //!
 //! A browser on this machine will fetch a loopback address on behalf of any page it shows. Three
 //! things give such a page away: its `Origin`; `Sec-Fetch-Site`, where an image or a script is
@@ -6,17 +7,23 @@
 //! loaded (DNS rebinding), the `Host` that is not a loopback name. Following a link from elsewhere is
 //! no such thing: the page that holds the link does not see the answer. Programs send neither
 //! `Origin` nor `Sec-Fetch-Site`, and may send no `Host`. Browsers that know no `Sec-Fetch-Site` are
-//! told by `Cross-Origin-Resource-Policy` to keep the answer to themselves.
+//! told by `Cross-Origin-Resource-Policy` to keep the answer to themselves. What a page of another site may do
+//! is follow a link: it may send no form.
+//!
+//! A signed link is followed wherever its reader is, through a proxy that may keep the name it was asked under or
+//! not, and from a web mailer's page. Its signature says more than any of these headers, and it is looked at
+//! before anything is shown or done (`forms`), so they are not looked at.
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderName, Method};
+use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::Problem;
 use crate::limits;
+use crate::notify::links::Purpose;
 
 /// Whose page a browser fetches for, and what it does with the answer. Source: W3C, "Fetch Metadata
 /// Request Headers".
@@ -31,13 +38,30 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
         super::import::PATH if is_post => limits::IMPORT_BODY_BYTES,
         _ => limits::HTTP_BODY_BYTES,
     };
-    match judge(request.headers(), most) {
+    let judged = if is_signed(request.uri()) {
+        judge_body(request.headers(), most)
+    } else {
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+        judge(request.headers(), most, is_safe)
+    };
+    match judged {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(headers: &HeaderMap, body_max: usize) -> Result<(), Problem> {
+/// Whether it is a link that has a signature, good or not.
+fn is_signed(uri: &Uri) -> bool {
+    let of_form = |purpose: Purpose| {
+        let rest = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(purpose.path()));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    (of_form(Purpose::Acknowledge) || of_form(Purpose::Silence))
+        && pairs.any(|pair| pair.starts_with("signature="))
+}
+
+fn judge(headers: &HeaderMap, body_max: usize, is_safe: bool) -> Result<(), Problem> {
     let host = text(headers, &HOST)?;
     if host.is_some_and(|host| !is_loopback(host)) {
         let why = "without tokens this server answers to loopback names only: 127.0.0.1, ::1 or localhost";
@@ -51,10 +75,14 @@ fn judge(headers: &HeaderMap, body_max: usize) -> Result<(), Problem> {
         }
     }
     let is_from_elsewhere = matches!(text(headers, &SITE)?, Some("cross-site" | "same-site"));
-    if is_from_elsewhere && text(headers, &MODE)? != Some("navigate") {
+    if is_from_elsewhere && (!is_safe || text(headers, &MODE)? != Some("navigate")) {
         let why = "a page of another site may link to this server, and no more";
         return Err(Problem::Forbidden(why.to_owned()));
     }
+    judge_body(headers, body_max)
+}
+
+fn judge_body(headers: &HeaderMap, body_max: usize) -> Result<(), Problem> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Err(Problem::TooLarge(body_max));
     }
@@ -103,7 +131,35 @@ mod tests {
 
     fn may(headers: &[(HeaderName, &str)]) -> bool {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        judge(&headers.collect::<HeaderMap>(), limits::HTTP_BODY_BYTES).is_ok()
+        judge(&headers.collect::<HeaderMap>(), limits::HTTP_BODY_BYTES, true).is_ok()
+    }
+
+    #[test]
+    fn a_form_of_another_site_may_not() {
+        let send = |headers: &[(HeaderName, &str)]| {
+            let headers =
+                headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            judge(&headers.collect::<HeaderMap>(), limits::HTTP_BODY_BYTES, false).is_ok()
+        };
+        let elsewhere = [(HOST, "localhost"), (SITE, "cross-site"), (MODE, "navigate")];
+        assert!(may(&elsewhere) && !send(&elsewhere));
+        assert!(!send(&[(HOST, "localhost"), (ORIGIN, "null")]), "a page that hides where it is");
+        assert!(send(&[(HOST, "localhost"), (SITE, "same-origin"), (MODE, "navigate")]));
+        assert!(send(&[(HOST, "localhost")]), "a program");
+    }
+
+    #[test]
+    fn only_links_for_a_purpose_count_as_signed() {
+        let check = |uri: &str, expect: bool| {
+            assert_eq!(is_signed(&uri.parse().unwrap()), expect, "{uri}");
+        };
+        check("/ack/i-1?for=oncall&until=5&signature=00", true);
+        check("/silence/i-1?signature=", true);
+        check("/ack/i-1?for=signature=00", false);
+        check("/ack/i-1", false);
+        check("/acks/i-1?signature=00", false);
+        check("/api/v1/acks?signature=00", false);
+        check("/?signature=00", false);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The HTTP face: checks, metrics, the API. Everything is read-only but the import of history.
+//! The HTTP face: checks, metrics, the API. What it changes is history that is imported, and what people say
+//! about incidents, silences and deploys.
 //!
 //! An accept loop of our own, because every bound is ours to keep: connections, time to send a
 //! request's head, size of a body, time to read an answer. Whatever takes the engine's lock runs on a
@@ -6,12 +7,14 @@
 //! elsewhere must not reach it through the browser: see `access`.
 
 mod access;
+mod acts;
 mod api;
 mod asked;
 mod backtest;
 mod backup;
 mod chart;
 mod desk;
+mod forms;
 mod import;
 mod look;
 mod measure;
@@ -34,7 +37,7 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -181,9 +184,11 @@ async fn attend(
 
 /// All routes.
 fn router(shared: Shared) -> Router {
+    let easel = Desk::new(shared.clone());
     Router::new()
         .route("/", get(page))
-        .route("/chart.svg", get(chart::svg).with_state(Desk::new(shared.clone())))
+        .route("/chart.svg", get(chart::svg).with_state(easel.clone()))
+        .route("/chart.png", get(chart::png).with_state(easel))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -191,6 +196,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/backup", get(backup::answer).with_state(Desk::new(shared.clone())))
         .route("/-/reload", post(reload::reload).fallback(async || Problem::NotPosted))
         .route("/api/v1/incidents", get(past::incidents))
+        .merge(acting())
         .route("/api/v1/audit", get(past::audit))
         .route("/api/v1/deliveries", get(past::deliveries))
         .route(
@@ -217,6 +223,22 @@ fn router(shared: Shared) -> Router {
         .layer(from_fn(access::guard))
         .layer(from_fn(finish))
         .with_state(shared)
+}
+
+/// Where people and programs do something: each path with what it takes.
+fn acting() -> Router<Shared> {
+    let taking = |methods: &'static str| async move || Problem::Methods(methods);
+    let both = || taking("GET, HEAD, POST");
+    Router::new()
+        .route("/ack/{incident}", get(forms::ack).post(forms::do_ack).fallback(both()))
+        .route("/silence/{incident}", get(forms::silence).post(forms::do_silence).fallback(both()))
+        .route("/api/v1/acks", get(acts::acks).post(acts::acknowledge).fallback(both()))
+        .route("/api/v1/acks/{incident}", delete(acts::unacknowledge).fallback(taking("DELETE")))
+        .route("/api/v1/silences", get(acts::silences).post(acts::silence_it).fallback(both()))
+        .route("/api/v1/silences/{id}", delete(acts::unsilence).fallback(taking("DELETE")))
+        .route("/api/v1/deploys", get(acts::deploys).post(acts::put_into_use).fallback(both()))
+        .route("/api/v1/deploys/{id}", delete(acts::forget_deploy).fallback(taking("DELETE")))
+        .route("/api/v1/notify/test", get(acts::tested).post(acts::test).fallback(both()))
 }
 
 /// Makes an answer on a thread where it may take its time, and wait for the engine's lock: a tick
@@ -333,9 +355,11 @@ enum Problem {
     NotFound(String),
     Method,
     NotPosted,
+    Methods(&'static str),
     TooLarge(usize),
     TooMuch(String),
     Busy(String),
+    Conflict(String),
     Internal(String),
 }
 
@@ -344,6 +368,7 @@ impl IntoResponse for Problem {
         let methods = match self {
             Self::Method => Some("GET, HEAD"),
             Self::NotPosted => Some("POST"),
+            Self::Methods(methods) => Some(methods),
             _ => None,
         };
         let (status, kind, error) = match self {
@@ -352,6 +377,10 @@ impl IntoResponse for Problem {
             Self::NotFound(error) => (StatusCode::NOT_FOUND, "not_found", error),
             Self::NotPosted => {
                 let error = "this path is called with POST".to_owned();
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
+            }
+            Self::Methods(methods) => {
+                let error = format!("this path is called with {methods}");
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
             }
             Self::Method => {
@@ -364,6 +393,7 @@ impl IntoResponse for Problem {
             }
             Self::TooMuch(error) => (StatusCode::PAYLOAD_TOO_LARGE, "too_much", error),
             Self::Busy(error) => (StatusCode::CONFLICT, "busy", error),
+            Self::Conflict(error) => (StatusCode::CONFLICT, "conflict", error),
             Self::Internal(error) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", error),
         };
         let body = serde_json::json!({ "status": "error", "errorType": kind, "error": error });

@@ -18,7 +18,7 @@ use super::{Problem, blocking};
 use crate::limits;
 use crate::notify::audit::{Answer, Line, What};
 use crate::notify::outbox::{Lost, Queued};
-use crate::notify::{Ack, Change, Incident, Note, NoteKind, Notice};
+use crate::notify::{Ack, Audit, Change, Incident, Note, NoteKind, Notice};
 use crate::time::Timestamp;
 
 /// Entries where nothing else is asked for.
@@ -291,6 +291,14 @@ fn line(line: &Line) -> Value {
     };
     merge(&mut said, json!({ "at": line.at.rfc3339() }));
     said
+}
+
+/// How the attempts to deliver a message ended, in order.
+pub(super) fn attempts(audit: &Audit, id: &str) -> Vec<Value> {
+    let of_it = |line: &&Line| matches!(&line.what, What::Attempt { message, .. } if message == id);
+    let mut found: Vec<_> = audit.iter().filter(of_it).map(line).collect();
+    found.reverse();
+    found
 }
 
 fn merge(into: &mut Value, more: Value) {

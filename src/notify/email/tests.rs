@@ -7,7 +7,7 @@ use crate::config::{Config, Pem, Secret};
 use crate::notify::About;
 use crate::notify::peer::{self, Authority, Smtp};
 use crate::notify::tests::message;
-use crate::notify::{Notice, Outcome, Recipient};
+use crate::notify::{Illustration, Notice, Outcome, Picture, Recipient};
 
 /// May stand in no reason, nor may what it is sent as.
 const PASSWORD: &str = "hunter2-sesame";
@@ -98,10 +98,16 @@ fn a_mail_in_clear_text_and_no_password() {
     "##);
 }
 
+/// The mail to somebody, as it goes over the wire.
+fn write_to(message: &Message, beside: &Illustrations, to: &str) -> String {
+    let from = "a@example.com".parse().unwrap();
+    String::from_utf8(write(message, beside, &from, to.parse().unwrap()).unwrap()).unwrap()
+}
+
 /// The headers of a mail, unfolded.
 fn headers(message: &Message, to: &str) -> Vec<String> {
     let from = "Łódź <tallyd@example.com>".parse().unwrap();
-    let bytes = write(message, &from, to.parse().unwrap()).unwrap();
+    let bytes = write(message, &Illustrations::new(), &from, to.parse().unwrap()).unwrap();
     let text = String::from_utf8(bytes).unwrap();
     let (head, _) = text.split_once("\r\n\r\n").unwrap();
     head.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
@@ -114,11 +120,9 @@ fn header<'a>(headers: &'a [String], name: &str) -> Option<&'a str> {
 #[test]
 fn ids_are_stable_differ_by_recipient_and_thread_by_incident() {
     let first = sample();
-    let again =
-        write(&first, &"a@example.com".parse().unwrap(), "b@example.org".parse().unwrap()).unwrap();
-    let once =
-        write(&first, &"a@example.com".parse().unwrap(), "b@example.org".parse().unwrap()).unwrap();
-    assert_eq!(once, again, "every attempt sends the same bytes");
+    let again = write_to(&first, &Illustrations::new(), "b@example.org");
+    let once = write_to(&first, &Illustrations::new(), "b@example.org");
+    assert_eq!(once, again, "every attempt says the same");
     let firing = headers(&first, "oncall@example.org");
     let other = headers(&first, "lead@example.org");
     assert_ne!(header(&firing, "Message-ID"), header(&other, "Message-ID"));
@@ -129,6 +133,34 @@ fn ids_are_stable_differ_by_recipient_and_thread_by_incident() {
         headers(&Message { id: "m-2".to_owned(), notices, ..first }, "oncall@example.org");
     assert_eq!(header(&recovered, "References"), Some("<incident-i-1@example.com>"));
     assert_eq!(header(&recovered, "In-Reply-To"), Some("<incident-i-1@example.com>"));
+}
+
+#[test]
+fn pictures_travel_with_the_page_that_shows_them() {
+    let picture =
+        Picture { light: vec![1; 90], dark: vec![2; 90], title: "errors-high".to_owned() };
+    let its = Illustration { picture: Some(picture), ..Illustration::default() };
+    let beside = Illustrations::from([("i-1".into(), its)]);
+    let mail = write_to(&sample(), &beside, "b@example.org");
+    let kinds: Vec<_> = mail.lines().filter(|line| line.starts_with("Content-Type: ")).collect();
+    let kinds: Vec<_> = kinds.iter().map(|line| line.split([' ', ';']).nth(1).unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "multipart/alternative",
+            "text/plain",
+            "multipart/related",
+            "text/html",
+            "image/png",
+            "image/png"
+        ]
+    );
+    for id in ["chart-1-light.m-1@example.com", "chart-1-dark.m-1@example.com"] {
+        assert!(mail.contains(&format!("\r\nContent-ID: <{id}>\r\n")), "{id} in {mail}");
+        let shown = mail.replace("=\r\n", "").contains(&format!("cid:{id}"));
+        assert!(shown, "{id} in {mail}");
+    }
+    assert!(mail.contains("Content-Disposition: inline; filename=\"chart-1-dark.png\""), "{mail}");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::text::COLUMNS;
 use super::*;
 use crate::config::{Side, Threshold};
-use crate::notify::About;
 use crate::notify::tests::{notice, rule};
+use crate::notify::{About, Compared, Deploy, Picture};
 use crate::time::Span;
 
 const BEGAN: i64 = 1_767_571_200;
@@ -28,11 +29,24 @@ fn written(message: &Message) -> Mail {
     compose(message, Timestamp::rfc3339)
 }
 
+fn written_with(message: &Message, beside: &Illustrations) -> Mail {
+    compose_with(
+        message,
+        beside,
+        &Style { when: &Timestamp::rfc3339, picture_id: "m-1@example.com" },
+    )
+}
+
 /// Subject and text part, as one text.
 fn shown(message: &Message) -> String {
-    let mail = written(message);
+    shown_with(message, &Illustrations::new())
+}
+
+fn shown_with(message: &Message, beside: &Illustrations) -> String {
+    let mail = written_with(message, beside);
     let long = mail.text.lines().find(|line| line.chars().count() > COLUMNS && line.contains(' '));
-    assert!(long.is_none_or(|line| line.trim_start().split(' ').count() <= 2), "{long:?}");
+    let has_link = |line: &str| line.split(' ').any(|word| word.chars().count() > COLUMNS - 15);
+    assert!(long.is_none_or(has_link), "{long:?}");
     assert!(mail.subject.chars().count() <= SUBJECT_CHARS_MAX);
     format!("{}\n\n{}", mail.subject, mail.text)
 }
@@ -247,64 +261,82 @@ fn hostile_names_stay_where_they_stand() {
 
 #[test]
 fn html_says_what_text_says() {
-    insta::assert_snapshot!(written(&message(425, vec![recovered()])).html.replace("><", ">\n<"), @r##"
-    <!DOCTYPE html>
-    <html lang="en">
-    <head>
-    <meta charset="utf-8">
-    <meta name="color-scheme" content="light dark">
-    <meta name="supported-color-schemes" content="light dark">
-    <title>[OK] errors-high{host=a}: 2 in 5s</title>
-    </head>
-    <body style="font-family:sans-serif;font-size:15px;line-height:1.4">
-    <h2 style="font-size:18px;margin:24px 0 4px">
-    <span style="background-color:#1e6b34;color:#ffffff;padding:2px 8px;border-radius:3px">OK</span> errors-high{host=a}</h2>
-    <p style="margin:4px 0">It has recovered. It was critical, and lasted 7 minutes 5 seconds.</p>
-    <p style="margin:4px 0">Too many errors</p>
-    <table style="border-collapse:collapse;margin:8px 0">
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Value now</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">2 in 5s</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">When it began</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">17 in 5s</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Worst</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">31 in 5s</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Threshold</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">critical above 10, until at most 5</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Lasted</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">7 minutes 5 seconds, since 2026-01-05T00:00:00Z</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Recovered</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">2026-01-05T00:07:05Z (just now)</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Instance</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">host=a</td>
-    </tr>
-    <tr>
-    <th scope="row" style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">Runbook</th>
-    <td style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;border-bottom:1px solid #888888">
-    <a href="https://wiki.example/errors">https://wiki.example/errors</a>
-    </td>
-    </tr>
-    </table>
-    <p>Server: <a href="http://127.0.0.1:8311">http://127.0.0.1:8311</a>
-    </p>
-    <p>
-    <code>tallyd check errors-high</code>
-    </p>
-    </body>
-    </html>
-    "##);
+    let html = written(&message(425, vec![recovered()])).html;
+    insta::assert_snapshot!(html.replace("><", ">\n<"));
+}
+
+/// All that can stand beside the sample notice, about a change against last week.
+fn dropped() -> (Message, Illustrations) {
+    let mut rule = rule("orders-drop");
+    let text = " % against last week".to_owned();
+    rule.summary = "Orders fell by half against last week".to_owned();
+    let mut about = About::of(&rule);
+    (about.unit.is_signed, about.unit.text) = (true, text);
+    about.critical = Some("below −50 for 2m, until at least −40".to_owned());
+    let (value, worst) = (Some(-61.2), Some(-64.5));
+    let notice = notice(&rule, "i-1");
+    let notice = Notice { rule: about.into(), began: value, value, worst, ..notice };
+    let deploy = |back: u64, what: &str, who: &str| {
+        Deploy::new(Timestamp::from_secs(BEGAN) - Span::from_secs(back), what, who).unwrap()
+    };
+    let its = Illustration {
+        compared: Some(Compared {
+            now: "12.4 per minute".to_owned(),
+            then: "32 per minute".to_owned(),
+            when: "last week".to_owned(),
+        }),
+        picture: Some(Picture { light: vec![1], dark: vec![2], title: "orders-drop".to_owned() }),
+        deploys: vec![
+            deploy(300, "shop 2.1", "kim"),
+            deploy(1500, "search 7", ""),
+            deploy(1800, "a", "b"),
+            deploy(2000, "c", "d"),
+        ],
+        acknowledge: Some("https://tallyd.example.com/ack/i-1?for=oncall&until=1768176000&signature=00112233445566778899aabbccddeeff".to_owned()),
+        silence: Some("https://tallyd.example.com/silence/i-1?for=oncall&until=1768176000&signature=0".to_owned()),
+    };
+    (message(30, vec![notice]), Illustrations::from([("i-1".into(), its)]))
+}
+
+#[test]
+fn a_change_is_told_with_what_it_is_one_of_and_what_may_have_caused_it() {
+    let (message, beside) = dropped();
+    insta::assert_snapshot!(shown_with(&message, &beside));
+    let mail = written_with(&message, &beside);
+    let ids: Vec<_> = mail.pictures.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["chart-1-light.m-1@example.com", "chart-1-dark.m-1@example.com"]);
+    for id in ids {
+        assert_eq!(mail.html.matches(&format!("src=\"cid:{id}\"")).count(), 1, "{id}");
+    }
+    insta::assert_snapshot!("html_with_all_that_there_can_be", mail.html.replace("><", ">\n<"));
+}
+
+#[test]
+fn a_recovery_offers_nothing_to_acknowledge() {
+    let (_, mut beside) = dropped();
+    for its in beside.values_mut() {
+        its.compared = None;
+    }
+    let mail = written_with(&message(425, vec![recovered()]), &beside);
+    assert!(!mail.text.contains("/ack/") && !mail.html.contains("/silence/"), "{}", mail.text);
+    assert!(mail.text.contains("Deployed"));
+}
+
+#[test]
+fn what_stands_beside_a_message_forges_nothing_either() {
+    let (message, mut beside) = dropped();
+    for its in beside.values_mut() {
+        let bad = "x\r\nBcc: all@example.com\r\n<b>";
+        its.deploys = vec![Deploy { at: message.at, what: bad.to_owned(), who: bad.to_owned() }];
+        its.acknowledge = Some("javascript:alert(1)".to_owned());
+        let picture = its.picture.as_mut().unwrap();
+        picture.title = "\"><script>".to_owned();
+    }
+    let mail = written_with(&message, &beside);
+    assert!(!mail.text.contains("\nBcc") && !mail.text.contains('\r'), "{}", mail.text);
+    for bad in ["<script", "<b>", "href=\"javascript"] {
+        assert!(!mail.html.contains(bad), "{bad} in {}", mail.html);
+    }
 }
 
 #[test]
@@ -319,9 +351,10 @@ fn subjects_are_bounded_and_keep_the_value() {
     check(vec![on("a"), on("b")], "[CRITICAL] 2 alerts: errors-high{host=a}, errors-high{host=b}");
     let storm: Vec<_> = (0..50).map(|host| on(&format!("web-{host}"))).collect();
     check(
-        storm,
-        "[CRITICAL] 50 alerts: errors-high{host=web-0}, errors-high{host=web-1}, errors-high{host=web-2}, …",
+        storm[..20].to_vec(),
+        "[CRITICAL] 20 alerts: errors-high{host=web-0}, errors-high{host=web-1}, errors-high{host=web-2}, …",
     );
+    check(storm, "[CRITICAL] 50 alerts: errors-high (50 critical)");
     check(
         vec![on(&long), on("b")],
         &format!("[CRITICAL] 2 alerts: errors-high{{host={}…", "x".repeat(81)),
@@ -331,11 +364,29 @@ fn subjects_are_bounded_and_keep_the_value() {
 }
 
 #[test]
-fn a_storm_is_listed_and_then_counted() {
-    let storm: Vec<_> = (0..600).map(|host| on(&format!("web-{host}"))).collect();
-    let text = written(&message(0, storm)).text;
-    assert!(text.starts_with("600 alerts: 600 critical\n"), "{text}");
-    assert_eq!(text.matches("CRITICAL: errors-high{host=web-").count(), DETAILED_MAX + BRIEF_MAX);
-    assert!(text.contains("\n… and 80 more\n"));
-    assert_eq!(text.matches("tallyd check errors-high").count(), 1);
+fn a_storm_is_listed_by_rule_and_then_counted() {
+    let mut storm: Vec<_> = (0..600).map(|host| on(&format!("web-{host}"))).collect();
+    let level = Level::Warning;
+    storm.push(Notice { level, ..notice(&rule("queue-long"), "i-9") });
+    let mail = written(&message(0, storm));
+    assert_eq!(
+        mail.subject,
+        "[CRITICAL] 601 alerts: errors-high (600 critical), queue-long (1 warning)"
+    );
+    let text = mail.text;
+    let head = "601 alerts: 600 critical, 1 warning\n\nerrors-high: 600 critical\n  CRITICAL host=web-0: 17 in 5s\n";
+    assert!(text.starts_with(head), "{text}");
+    assert_eq!(text.matches("  CRITICAL host=web-").count(), BRIEF_MAX - 1);
+    assert!(text.contains("\n  … and 101 more of errors-high\n"), "{text}");
+    assert!(text.contains("\nqueue-long: 1 warning\n  WARNING  17 in 5s\n"), "{text}");
+    for line in [">CRITICAL</th>", "… and 101 more", "queue-long: 1 warning"] {
+        assert!(mail.html.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn a_storm_of_many_rules_names_each() {
+    let storm = (0..900).map(|at| notice(&rule(&format!("rule-{at}")), &format!("i-{at}")));
+    let text = written(&message(0, storm.collect())).text;
+    assert!((0..900).all(|at| text.contains(&format!("\nrule-{at}: 1 critical\n"))), "{text}");
 }

@@ -78,7 +78,8 @@ impl Shape {
             }
             Side::Now => Window::ending(instant, question.window).align_down(width),
             Side::Then(against) => {
-                Window::ending(question.then(against, instant), question.window).align_down(width)
+                Window::ending(question.reference_end(against, instant), question.window)
+                    .align_down(width)
             }
         }
     }
