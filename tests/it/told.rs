@@ -26,6 +26,7 @@ series = "errors"
 measure = "sum"
 window = "2s"
 critical = {{ above = 10, clear = 5 }}
+flapping = false
 "#,
         receiver.address
     )
