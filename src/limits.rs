@@ -94,6 +94,9 @@ pub const GROUP_SERIES: usize = 128;
 /// Instances of one rule (combinations of its `by` tags). More is an error state of the rule.
 pub const RULE_INSTANCES: usize = 1000;
 
+/// Steps of one rule's `escalate`.
+pub const RULE_ESCALATIONS: usize = 16;
+
 /// Rules that one rule depends on.
 pub const RULE_DEPENDS: usize = 32;
 
@@ -177,6 +180,10 @@ pub const DEPLOY_CHARS: usize = 100;
 
 /// Incidents, lines of the audit or deliveries in one answer.
 pub const PAST_ANSWER: usize = 1000;
+
+/// Notices that wait for one contact, of some 300 bytes each. They wait for five seconds, or for room in the
+/// outbox.
+pub const HELD_NOTICES: usize = 100_000;
 
 /// Silences that are not over.
 pub const SILENCES: usize = 1000;

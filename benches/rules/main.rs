@@ -107,6 +107,8 @@ impl Load {
                 }),
                 missing: None,
                 notify: Some(Vec::new()),
+                repeat: Rule::REPEAT,
+                escalate: Vec::new(),
                 runbook: None,
             }
         };

@@ -42,8 +42,8 @@ pub use model::*;
 pub use nearest::nearest;
 pub use problem::{Problem, Problems};
 pub use script::{
-    Case, Expectation, Input, InputKind, Reload, Script, StateWord, Step, Steps, load_script,
-    parse_script,
+    Act, Case, Deed, Expectation, Input, InputKind, Reload, Script, StateWord, Step, Steps, Whose,
+    load_script, parse_script,
 };
 pub use surroundings::{FileRead, Surroundings};
 pub use template::{Template, TemplateError, samples};

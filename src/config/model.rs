@@ -285,8 +285,26 @@ pub struct Rule {
     pub depends_on: Vec<String>,
     /// Contacts; `None`: the default ones; empty: nobody.
     pub notify: Option<Vec<String>>,
+    /// After how long what nobody has acknowledged is told again; zero: never.
+    pub repeat: Span,
+    /// Who else is told of what nobody has acknowledged, one step after the other.
+    pub escalate: Vec<Escalation>,
     /// Link to what to do.
     pub runbook: Option<String>,
+}
+
+impl Rule {
+    /// The default `repeat`.
+    pub const REPEAT: Span = Span::from_secs(4 * 60 * 60);
+}
+
+/// Who else is told, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// How long after it was told, without anybody having acknowledged it; longer than that of the step before.
+    pub after: Span,
+    /// Contacts.
+    pub notify: Vec<String>,
 }
 
 impl Rule {
@@ -657,6 +675,8 @@ pub struct Notify {
     pub fallback: Vec<String>,
     /// Contacts whose webhook is called every minute while all is well.
     pub heartbeat: Vec<String>,
+    /// A message that tells of more than that counts them instead of telling each.
+    pub digest_above: usize,
 }
 
 /// PEM text that was read from a file when the configuration was checked.
@@ -767,6 +787,7 @@ impl Default for Config {
                 give_up: Span::DAY,
                 fallback: Vec::new(),
                 heartbeat: Vec::new(),
+                digest_above: 20,
             },
             compat: Compat::default(),
         }

@@ -181,6 +181,7 @@ fn notify(root: &mut Section<'_>, default: Notify, contacts: &Contacts, sink: &S
         give_up: or(give_up, default.give_up),
         fallback: names(fallback, default.fallback),
         heartbeat: names(heartbeat, default.heartbeat),
+        digest_above: or(section.integer("digest_above", 1..=1000), default.digest_above),
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::depends::{self, Depends};
 use super::metric;
 use super::model::{
-    Against, Change, Flapping, Measure, Metric, MetricKind, Missing, MissingState, Per, Rule,
+    Against, Change, Escalation, Flapping, Measure, Metric, MetricKind, Missing, MissingState, Per,
+    Rule,
 };
 use super::read::{Names, references, unique};
 use super::schedule::Schedules;
@@ -18,6 +19,9 @@ use crate::series::Pattern;
 use crate::time::{Span, Zone};
 
 const BY_TAGS_MAX: usize = 8;
+
+/// What is told more often than that is ignored.
+const REPEAT_MIN: Span = Span::from_secs(60);
 
 const MISSING_STATE: [(&str, MissingState); 5] = [
     ("unknown", MissingState::Unknown),
@@ -115,6 +119,8 @@ fn rule(
     let flapping = flapping(section);
     let told = section.list("notify", value::any);
     let notify = told.map(|told| references(told, context.contacts, sink));
+    let repeat = section.text("repeat", repeat);
+    let escalate = escalate(section, context);
     section.hide_credentials("runbook");
     let runbook = section.text("runbook", value::open_url);
     Some(Rule {
@@ -138,6 +144,8 @@ fn rule(
         flapping,
         depends_on: depends_on.iter().map(|name| name.value.to_owned()).collect(),
         notify,
+        repeat: or(repeat, Rule::REPEAT),
+        escalate,
         runbook: known(runbook),
     })
 }
@@ -320,6 +328,48 @@ fn missing(section: &mut Section<'_>) -> Option<Missing> {
         after: or(section.text("after", value::span), default.after),
         state: or(section.one_of("state", &MISSING_STATE), default.state),
     })
+}
+
+/// Zero, or long enough not to be a nuisance.
+fn repeat(text: &str) -> Result<Span, Fault> {
+    let repeat = value::span(text)?;
+    if !repeat.is_zero() && repeat < REPEAT_MIN {
+        let fault = Fault::new("`repeat` is out of range");
+        return Err(fault.label("must be at least 1m; \"0s\" means never"));
+    }
+    Ok(repeat)
+}
+
+/// Who else is told, and after how long; each step later than the one before.
+fn escalate(section: &mut Section<'_>, context: &Context<'_>) -> Vec<Escalation> {
+    let sink = context.sink;
+    let sections = section.tables("escalate", "`escalate`");
+    if let Some(extra) = sections.get(limits::RULE_ESCALATIONS) {
+        let message = format!("`escalate` has more than {} steps", limits::RULE_ESCALATIONS);
+        sink.error(Finding::new(extra.place(), message));
+    }
+    let (mut steps, mut before): (Vec<Escalation>, Option<At<Span>>) = (Vec::new(), None);
+    for mut section in sections {
+        section.require("after");
+        section.require("notify");
+        let after = section.text("after", value::span);
+        if let (Some(after), Some(before)) = (after, before)
+            && after.value <= before.value
+        {
+            let message = "each step of `escalate` comes later than the one before";
+            sink.error(Finding::new(after.place, message).also(before.place, "the one before"));
+        }
+        before = after.or(before);
+        let told = section.list("notify", value::any);
+        if let Some(nobody) = told.as_ref().filter(|told| told.value.is_empty()) {
+            sink.error(Finding::new(nobody.place, "this step of `escalate` tells nobody"));
+        }
+        let notify = told.map(|told| references(told, context.contacts, sink));
+        if let (Some(after), Some(notify)) = (after, notify) {
+            steps.push(Escalation { after: after.value, notify });
+        }
+    }
+    steps
 }
 
 fn flapping(section: &mut Section<'_>) -> Option<Flapping> {

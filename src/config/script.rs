@@ -3,6 +3,7 @@
 //! A case has rules of its own, or those of a configuration file. Whatever is wrong with the file is told at
 //! once, as for a configuration. What a case comes to is not known here.
 
+mod act;
 mod reload;
 mod values;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use act::{Act, Deed, Whose};
 pub use reload::Reload;
 pub use values::{Step, Steps};
 
@@ -48,6 +50,8 @@ pub struct Case {
     pub step: Span,
     /// What happens to each series.
     pub inputs: Vec<Input>,
+    /// What people do, in the order of time.
+    pub acts: Vec<Act>,
     /// What is to come of it, in the order of time.
     pub expectations: Vec<Expectation>,
     /// Its rules, and what they need.
@@ -186,14 +190,20 @@ fn case(
     let mut config = rules(section, reader);
     let inputs = inputs(section, &mut config, sink);
     let reloads = reload::reloads(section, reader);
-    let expectations = expectations(section, &reload::all(&config, &reloads), sink, line_of);
+    let all = reload::all(&config, &reloads);
+    let acts = act::acts(section, &all, sink, line_of);
+    let expectations = expectations(section, &all, sink, line_of);
     let last = expectations.iter().map(|expected| expected.at).max().unwrap_or_default();
+    for late in acts.iter().filter(|act| act.at > last) {
+        let message = format!("nothing is expected after what is done at {}", late.at);
+        sink.error(Finding::new(section.place(), message));
+    }
     if last > Span::from_secs(limits::SCRIPT_SECS) {
         let days = limits::SCRIPT_SECS / (24 * 60 * 60);
         let message = format!("a case may last {days} days, and this one lasts {last}");
         sink.error(Finding::new(section.place(), message));
     }
-    Case { name, start, step, inputs, expectations, config, reloads }
+    Case { name, start, step, inputs, acts, expectations, config, reloads }
 }
 
 fn start(text: &str) -> Result<Timestamp, Fault> {
@@ -260,7 +270,9 @@ fn inline_rules(section: &mut Section<'_>, reader: &Reader<'_>) -> Config {
     config.rules = rule::rules(section, &context);
     config.schedules = schedules.list;
     // Whoever is named listens, and nothing is sent.
-    let told = config.rules.iter().flat_map(|rule| rule.notify.iter().flatten());
+    let told = config.rules.iter().flat_map(|rule| {
+        rule.notify.iter().flatten().chain(rule.escalate.iter().flat_map(|step| &step.notify))
+    });
     let told: BTreeSet<&String> = told.collect();
     config.contacts = told.into_iter().map(|name| recording(name)).collect();
     config
@@ -369,6 +381,12 @@ fn expectations(
     list
 }
 
+/// The tags of an instance.
+fn instance<'a>(section: &mut Section<'a>) -> Option<Vec<(At<&'a str>, String)>> {
+    let by = section.free_table("by")?;
+    Some(by.into_iter().map(|(tag, value)| (tag, value.value.to_owned())).collect())
+}
+
 fn expectation(
     section: &mut Section<'_>,
     config: &Config,
@@ -379,7 +397,7 @@ fn expectation(
     section.require("rule");
     let at = section.text("at", whole_seconds);
     let rule = section.text("rule", |text| Ok(text.to_owned()));
-    let by = section.free_table("by");
+    let by = instance(section);
     let state = section.one_of("state", &StateWord::ALL);
     let notified = section.list("notified", value::any);
     if section.key_place("state").is_none() && section.key_place("notified").is_none() {
@@ -388,8 +406,6 @@ fn expectation(
     }
     let line = line_of(section.place());
     let (at, rule) = (at?, rule?);
-    let by = by.map(|by| by.into_iter().map(|(tag, value)| (tag, value.value.to_owned())));
-    let by: Option<Vec<(At<&str>, String)>> = by.map(Iterator::collect);
     check_instance(&rule, by.as_deref(), config, sink);
     for name in notified.iter().flat_map(|list| &list.value) {
         check_contact(name, config, sink);

@@ -155,7 +155,7 @@ fn the_sample_shows_every_key() {
         })
     };
     let keys = sink.keys();
-    assert_eq!(keys.len(), 17, "sections: {:?}", keys.keys());
+    assert_eq!(keys.len(), 18, "sections: {:?}", keys.keys());
     for (title, keys) in keys {
         for key in keys {
             let header = match title.trim_matches(['[', ']']) {
@@ -251,15 +251,12 @@ fn what_this_version_lacks_is_refused_with_the_reason() {
 name = "r"
 series = "s"
 measure = "sum"
-repeat = "4h"
-escalate = []
 notify = []
 critical = { above = 1 }
 [[contact]]
 name = "c"
 webhook = "http://127.0.0.1/"
 [notify]
-digest_above = 20
 [http]
 token_file = ""
 [nrpe]
@@ -273,7 +270,37 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 7, "{messages}");
+    assert_eq!(messages.lines().count(), 4, "{messages}");
+}
+
+#[test]
+fn who_is_told_again_and_who_else_is_checked() {
+    let rule = |lines: &str| {
+        messages(&format!(
+            "[[contact]]\nname = 'lead'\nwebhook = 'http://127.0.0.1/'\n[[rule]]\nname = 'r'\nseries = 's'\n\
+             measure = 'sum'\nnotify = []\ncritical = {{ above = 1 }}\n{lines}"
+        ))
+    };
+    assert_eq!(rule("repeat = '0s'\nescalate = [{ after = '0s', notify = ['lead'] }]\n"), "");
+    assert_eq!(
+        rule("repeat = '59s'"),
+        "10: `repeat` is out of range (must be at least 1m; \"0s\" means never)\n"
+    );
+    assert_eq!(
+        rule(
+            "escalate = [\n{ after = '5m', notify = ['laed'] },\n{ after = '5m', notify = [] },\n\
+             { notify = ['lead'], who = 1 },\n]"
+        ),
+        "11: there is no contact `laed`\n\
+         12: each step of `escalate` comes later than the one before [11: the one before]\n\
+         12: this step of `escalate` tells nobody\n\
+         13: `after` is missing in this `escalate`\n\
+         13: unknown key `who` in `escalate`\n"
+    );
+    let steps: Vec<_> =
+        (1..=17).map(|at| format!("{{ after = '{at}m', notify = ['lead'] }}")).collect();
+    let told = rule(&format!("escalate = [{}]", steps.join(", ")));
+    assert_eq!(told, "10: `escalate` has more than 16 steps\n");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::notify::{Audit, Incidents, Message, Moment, Outbox};
 use crate::query::{Group, Question};
 use crate::rules::state::worse;
 use crate::rules::{Event, Level, Policy, Rules, Transition};
-use crate::store::Facts;
+use crate::store::{Coverage, Facts};
 use crate::time::{Span, Timestamp, Window};
 
 pub use tape::Part;
@@ -141,11 +141,13 @@ impl Engine {
             }
         }
         let parts = tapes.first().map(Tape::parts).unwrap_or_default();
-        let mut log = Log::new(rule, room);
+        let coverage = self.view(|view| view.store.coverage().clone());
+        let mut log = Log::new(rule, room, coverage);
         let rules = run(&cast, tapes, span.start, goes_on, &mut |mut events, rules, now| {
             events.retain(|event| event.rule.name == rule.name);
             log.take(events, rules, now, each);
         })?;
+        log.take(Vec::new(), &rules, span.end + Span::SECOND, each);
         Ok(Tested { parts, ..log.book.finish(&rules) })
     }
 
@@ -179,6 +181,7 @@ fn run(
             }
         }
         let Some(now) = tapes.iter().filter_map(Tape::next).min() else { return Ok(rules) };
+        take(Vec::new(), &rules, now);
         let due = tapes.iter().enumerate().filter(|(_, tape)| tape.next() == Some(now));
         let events = rules.replay(now, due.map(|(place, tape)| (place, tape.seen())));
         if !events.is_empty() {
@@ -221,6 +224,10 @@ pub const DEFAULT_CONTACT: &str = "default";
 struct Log {
     book: Book,
     incidents: Incidents,
+    /// Up to when everything was told.
+    told: Timestamp,
+    /// When tallyd was up.
+    coverage: Coverage,
 }
 
 /// What comes of it.
@@ -231,13 +238,14 @@ struct Book {
 }
 
 impl Log {
-    fn new(rule: &Rule, room: usize) -> Self {
+    fn new(rule: &Rule, room: usize, coverage: Coverage) -> Self {
+        let told = Timestamp::from_millis(i64::MIN);
         let tested = Tested { rule: rule.name.clone(), ..Tested::default() };
         let incidents = Incidents::new(&listeners(rule));
-        Self { book: Book { tested, open: BTreeMap::new(), room }, incidents }
+        Self { book: Book { tested, open: BTreeMap::new(), room }, incidents, told, coverage }
     }
 
-    /// Takes in what happened to the rule at an instant.
+    /// Takes in what happened to the rule at an instant; where that is nothing, what was to be told before it.
     fn take(
         &mut self,
         events: Vec<Event>,
@@ -245,8 +253,9 @@ impl Log {
         now: Timestamp,
         each: &mut dyn FnMut(&Step<'_>),
     ) {
+        let Self { book, incidents, told, coverage } = self;
         let mut hear = |step: &Step<'_>| {
-            self.book.hear(step);
+            book.hear(step);
             each(step);
         };
         for event in &events {
@@ -254,13 +263,36 @@ impl Log {
         }
         // Each finds it empty: nothing is kept back for want of room.
         let (mut outbox, mut audit) = (Outbox::new(Span::DAY), Audit::default());
-        let mut moment = Moment { now, rules, outbox: &mut outbox, audit: &mut audit };
-        for message in self.incidents.step(events, &mut moment) {
-            hear(&Step::Message(&message));
+        let mut step = |incidents: &mut Incidents, events, now| {
+            let mut moment = Moment { now, rules, outbox: &mut outbox, audit: &mut audit };
+            for message in incidents.step(events, &mut moment) {
+                hear(&Step::Message(&message));
+            }
+        };
+        if events.is_empty() {
+            // What was held, or was to be told again, since the last event.
+            let due = |incidents: &Incidents, told| {
+                let due = incidents.next_due(told).map(|due| first_up(coverage, due));
+                due.filter(|due| *due < now)
+            };
+            while let Some(due) = due(incidents, *told) {
+                *told = due;
+                step(incidents, Vec::new(), due);
+            }
+        } else {
+            *told = now;
+            step(incidents, events, now);
         }
         // What is to be kept of that is kept by nobody.
-        self.incidents.note(&mut Facts::default());
+        incidents.note(&mut Facts::default());
     }
+}
+
+/// The first tick at or after `due` that there was; `due` itself where nothing is known.
+fn first_up(coverage: &Coverage, due: Timestamp) -> Timestamp {
+    let range = Window { start: due - Span::SECOND, end: Timestamp::from_millis(i64::MAX) };
+    let up = coverage.parts(range).next();
+    up.map_or(due, |up| due.max(up.start + Span::SECOND))
 }
 
 impl Book {
@@ -330,7 +362,9 @@ fn listeners(rule: &Rule) -> Config {
         };
         Contact { name: name.to_owned(), email: Vec::new(), webhook: Some(webhook) }
     };
-    let named = rule.notify.iter().flatten().map(|name| contact(name));
+    let named = rule.notify.iter().flatten();
+    let named = named.chain(rule.escalate.iter().flat_map(|step| &step.notify));
+    let named = named.map(|name| contact(name));
     let contacts = named.chain([contact(DEFAULT_CONTACT)]).collect();
     let mut config = Config { contacts, ..Config::default() };
     config.notify.default = vec![DEFAULT_CONTACT.to_owned()];

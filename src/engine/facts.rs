@@ -105,6 +105,14 @@ impl State {
         self.close_strays(now)
     }
 
+    /// Queues what is held for a later moment, since there will be none.
+    pub(super) fn release(&mut self, now: Timestamp) -> Vec<Arc<Message>> {
+        let (rules, outbox, audit) = (&self.rules, &mut self.outbox, &mut self.audit);
+        let messages = self.incidents.release(&mut Moment { now, rules, outbox, audit });
+        self.log_facts();
+        messages
+    }
+
     /// Closes incidents of rules that mean something else now, or are there no more.
     pub(super) fn close_strays(&mut self, now: Timestamp) -> Vec<Arc<Message>> {
         let meanings = self.rules.iter().map(|active| (&*active.rule().name, active.meaning()));

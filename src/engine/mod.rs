@@ -223,7 +223,9 @@ impl Engine {
     /// the last requests counted is judged as well. It is not covered, so it can fire `above`, and
     /// nothing else follows from it.
     pub fn finish(&self, now: Timestamp) -> Ticked {
-        self.tick_at(Window::holding(now, Span::SECOND), now, false)
+        let mut ticked = self.tick_at(Window::holding(now, Span::SECOND), now, false);
+        ticked.messages.extend(self.state().release(now));
+        ticked
     }
 
     /// Takes over rules, contacts and `[notify]` of another configuration, between two ticks. Rules that mean

@@ -4,16 +4,23 @@
 //! outbox hands out, so waiting, grouping and repeating are part of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Engine;
-use crate::config::{Case, Expectation, Input, InputKind, Reload, StateWord, Step};
+use crate::config::{
+    Act, Case, Deed, Expectation, Input, InputKind, Reload, StateWord, Step, Whose,
+};
 use crate::counters::{Condition, Entry};
 use crate::limits;
-use crate::notify::Outcome;
 use crate::notify::message::title;
+use crate::notify::{Incident, Outcome, Refusal, Silence};
 use crate::query::Observation;
 use crate::rules::{Active, Level, State};
+use crate::series::Pattern;
 use crate::time::{Span, Timestamp};
+
+/// Who does what a case has somebody do.
+const SOMEBODY: &str = "somebody";
 
 /// An expectation that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +42,12 @@ pub struct Failure {
 pub fn play(case: &Case) -> Vec<Failure> {
     let mut stage = Stage::new(case);
     let mut failures = Vec::new();
+    let mut acts = case.acts.iter().peekable();
     for expected in &case.expectations {
+        while let Some(act) = acts.next_if(|act| act.at <= expected.at) {
+            stage.play_until(case.start + act.at);
+            failures.extend(stage.act(act));
+        }
         stage.play_until(case.start + expected.at);
         failures.extend(stage.hold(expected));
     }
@@ -161,6 +173,71 @@ impl<'a> Stage<'a> {
                 self.engine.settle(delivery.id, &Outcome::Delivered, self.now);
             }
         }
+    }
+
+    /// Has somebody do something; why it could not be done.
+    fn act(&self, act: &Act) -> Option<Failure> {
+        let done = match &act.deed {
+            Deed::Acknowledge(whose) => {
+                self.each(whose, |id| self.engine.acknowledge(id, SOMEBODY, "", self.now).map(drop))
+            }
+            Deed::Unacknowledge(whose) => {
+                self.each(whose, |id| self.engine.unacknowledge(id, SOMEBODY, "", self.now))
+            }
+            Deed::Silence { rule, series, length, schedule } => {
+                let silence = Silence {
+                    id: "".into(),
+                    rule: Some(rule.clone()),
+                    series: series.clone(),
+                    from: self.now,
+                    until: length.map(|length| self.now + length),
+                    schedule: schedule.clone(),
+                    author: SOMEBODY.to_owned(),
+                    comment: String::new(),
+                    made: self.now,
+                };
+                let done = self.engine.silence(silence, self.now);
+                done.map(drop).map_err(|error| error.to_string())
+            }
+            Deed::Unsilence(rule) => self.unsilence(rule),
+        };
+        let title = match &act.deed {
+            Deed::Acknowledge(whose) | Deed::Unacknowledge(whose) => whose.rule.clone(),
+            Deed::Silence { rule, .. } | Deed::Unsilence(rule) => rule.to_string(),
+        };
+        let what = done.err()?;
+        Some(Failure { line: act.line, at: act.at, instant: self.now, title, what })
+    }
+
+    /// Does something to each open incident that is meant.
+    fn each(&self, whose: &Whose, act: impl Fn(&str) -> Result<(), Refusal>) -> Result<(), String> {
+        let is_meant = |incident: &&Incident| {
+            let labels = || incident.labels.iter().cloned().collect::<BTreeMap<_, _>>();
+            incident.closed.is_none()
+                && incident.rule.name == whose.rule
+                && whose.by.as_ref().is_none_or(|by| *by == labels())
+        };
+        let ids: Vec<_> = self.engine.view(|view| {
+            let meant = view.incidents.iter().filter(is_meant);
+            meant.map(|incident| Arc::clone(&incident.id)).collect()
+        });
+        if ids.is_empty() {
+            return Err("nothing of it is open".to_owned());
+        }
+        ids.iter().try_for_each(|id| act(id)).map_err(|error| error.to_string())
+    }
+
+    fn unsilence(&self, rule: &Pattern) -> Result<(), String> {
+        let ids: Vec<_> = self.engine.view(|view| {
+            let silences = view.incidents.silences().iter();
+            let meant = silences.filter(|silence| silence.rule.as_ref() == Some(rule));
+            meant.map(|silence| Arc::clone(&silence.id)).collect()
+        });
+        if ids.is_empty() {
+            return Err("there is no such silence".to_owned());
+        }
+        let mut ended = ids.iter().map(|id| self.engine.unsilence(id, SOMEBODY, self.now));
+        ended.try_for_each(|ended| ended.map(drop)).map_err(|error| error.to_string())
     }
 
     /// Holds what is against what is expected.

@@ -14,6 +14,8 @@ mod backtest;
 mod delivery;
 mod pictures;
 mod rules;
+mod storm;
+mod telling;
 
 /// A config of rules written as a file would.
 fn config(rules: Vec<Rule>) -> Config {
@@ -356,7 +358,7 @@ fn only_an_increment_is_an_update_of_a_counter() {
     world.send("incr errors 1\r\n");
     assert_eq!(world.seconds(7, ""), [(7, "Firing stale critical".to_owned())]);
     world.send("flush_all\r\nset errors 0 0 1\r\n0\r\ndelete errors\r\n");
-    assert_eq!(world.seconds(3, ""), [], "nothing was counted");
+    assert_eq!(world.seconds(4, ""), [], "nothing was counted");
     assert_eq!(world.seconds(1, "incr errors 1\r\n"), [(1, "Recovered stale ok".to_owned())]);
 }
 
@@ -377,9 +379,9 @@ fn the_value_shown_is_gone_when_it_has_expired() {
         ..errors_high()
     };
     let mut world = World::new(vec![shown]);
-    world.send("incr errors 500\r\ntouch errors 3\r\n");
+    world.send("incr errors 500\r\ntouch errors 4\r\n");
     let told = world.seconds(10, "");
-    let expect = [(1, "Firing shown critical".to_owned()), (5, "Recovered shown ok".to_owned())];
+    let expect = [(1, "Firing shown critical".to_owned()), (6, "Recovered shown ok".to_owned())];
     assert_eq!(told, expect);
     world.send("set g 0 0 1\r\n9\r\n");
     world.second();
@@ -396,7 +398,7 @@ fn the_value_shown_is_gone_when_it_has_expired() {
 fn a_rule_that_cannot_work_is_told_and_so_is_its_mending() {
     let mut world = World::new(vec![errors_high()]);
     world.send("set errors 0 0 1\r\n5\r\n");
-    let told = world.seconds(2, "");
+    let told = world.seconds(6, "");
     assert_eq!(told, [(1, "Firing errors-high unknown".to_owned())], "a gauge has no sum");
     let told = world.seconds(6, "incr errors 1\r\n");
     assert_eq!(told, [(1, "Recovered errors-high ok".to_owned())], "now it is a counter");

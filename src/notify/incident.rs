@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::audit::{Audit, What};
+use super::hold::Hold;
 use super::message::{About, Notice, NoticeKind, title};
+use crate::config::{Escalation, Rule};
 use crate::limits;
 use crate::query::Group;
 use crate::rules::state::worse;
@@ -55,6 +57,12 @@ pub struct Incident {
     pub is_silenced: bool,
     /// It is told no more because it flaps.
     pub is_flapping: bool,
+    /// When word of it went out last: it is repeated so long after.
+    pub told_at: Option<Timestamp>,
+    /// Since when it may be told: it escalates so long after.
+    pub alarmed: Option<Timestamp>,
+    /// How many steps of its rule's `escalate` were taken.
+    pub escalated: u32,
 }
 
 /// A change of state.
@@ -147,6 +155,9 @@ impl Incident {
             notes: Vec::new(),
             is_silenced: false,
             is_flapping: false,
+            told_at: None,
+            alarmed: None,
+            escalated: 0,
         }
     }
 
@@ -177,6 +188,72 @@ impl Incident {
         self.ack = None;
         self.note(at, NoteKind::Outgrown, "", "");
         true
+    }
+
+    /// Whether it is to be told again while it lasts: nobody looks after it, no silence covers it, and it
+    /// does not flap.
+    fn is_urging(&self) -> bool {
+        self.closed.is_none()
+            && self.ack.is_none()
+            && self.level != Level::Ok
+            && !self.is_silenced
+            && !self.is_flapping
+    }
+
+    /// When it is to be told again.
+    pub(super) fn repeat_due(&self, rule: &Rule) -> Option<Timestamp> {
+        let is_repeated = self.is_urging() && !rule.repeat.is_zero() && !self.told.is_empty();
+        self.told_at.filter(|_| is_repeated).map(|told| told + rule.repeat)
+    }
+
+    /// When the next others are to be told, and who.
+    pub(super) fn escalation_due<'a>(&self, rule: &'a Rule) -> Option<(Timestamp, &'a Escalation)> {
+        let step = rule.escalate.get(usize::try_from(self.escalated).ok()?)?;
+        let alarmed = self.alarmed.filter(|_| self.is_urging())?;
+        Some((alarmed + step.after, step))
+    }
+
+    /// Those of some contacts who do not know how bad it is.
+    pub(super) fn unaware(&self, contacts: &[String]) -> Vec<String> {
+        let unaware = contacts.iter().filter(|contact| self.known_to(contact) < self.level);
+        unaware.cloned().collect()
+    }
+
+    /// Whether one of them should.
+    pub(super) fn has_unaware(&self, contacts: &[String]) -> bool {
+        self.is_urging() && contacts.iter().any(|contact| self.known_to(contact) < self.level)
+    }
+
+    /// When something is to be told of it, though nothing changes.
+    pub(super) fn next_due(&self, rule: &Rule) -> Option<Timestamp> {
+        let escalation = self.escalation_due(rule).map(|(due, _)| due);
+        self.repeat_due(rule).into_iter().chain(escalation).min()
+    }
+
+    /// Everyone who was told.
+    pub(super) fn everyone(&self) -> Vec<String> {
+        self.told.keys().cloned().collect()
+    }
+
+    /// Has a contact told of it.
+    pub(super) fn tell(&mut self, hold: &mut Hold, contact: &str, notice: Notice) {
+        let is_first = !self.told.contains_key(contact);
+        let (kind, level) = (notice.kind, notice.level);
+        if !hold.add(contact, notice, is_first) {
+            return;
+        }
+        // Who hears that it flaps knows no state.
+        let known = if kind == NoticeKind::Flapping { Level::Ok } else { level };
+        self.told.insert(contact.to_owned(), known);
+    }
+
+    /// Notes that these were told now how bad it is. It is to be repeated from then on where nobody else
+    /// waits for that.
+    pub(super) fn note_told(&mut self, audience: &[String], now: Timestamp) {
+        let is_everyone = self.told.keys().all(|contact| audience.contains(contact));
+        if is_everyone && !audience.is_empty() {
+            self.told_at = Some(now);
+        }
     }
 
     /// Who hears of a change.

@@ -2,15 +2,20 @@
 //!
 //! An incident opens when an instance leaves ok and closes when it returns, or when its rule is gone.
 //! Beginning, worsening and recovery are told; an improvement that is no recovery is not. A recovery goes
-//! to everyone who was told of the problem; where word of it could not be sent yet, one message tells
-//! both. While a state flaps its incident stays open: that it flaps is told, then nothing until
-//! it has been still, or critical for too long. While a rule is critical on which this one depends, or a silence covers
-//! it, only the end of what was told before is; what still holds when the silence ends is told then. What somebody
-//! looks after is told again once it is worse. All that one evaluation brings for one contact is one message. A message for which
-//! the outbox has no room was told to nobody: the next change is held against what each contact knows.
+//! to everyone who was told of the problem. While a state flaps its incident stays open: that it flaps is told,
+//! then nothing until it has been still, or critical for too long. While a rule is critical on which this one
+//! depends, or a silence covers it, only the end of what was told before is; what still holds when that is over
+//! is told then. What nobody acknowledges is told again, and to others; what somebody acknowledged is told once
+//! it is worse.
+//!
+//! Everything that is told waits in [`Hold`], and goes out together. Where the outbox has no room it goes on
+//! waiting there. Where word of a beginning could not be sent yet, one message tells both.
 //!
 //! Incidents are told as facts to whoever keeps them, those that are over up to a bound.
 
+mod acts;
+mod reminders;
+mod sending;
 mod trial;
 
 pub(super) use trial::MARK as TEST_MARK;
@@ -19,29 +24,43 @@ pub use trial::NoTest;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::audit::{Audit, What};
-use super::incident::{Ack, Change, Incident, NoteKind, Telling, Told, push_bounded};
+use super::audit::Audit;
+use super::hold::Hold;
+use super::incident::{Change, Incident, Telling};
 use super::message::{About, Closing, Message, Notice, NoticeKind};
-use super::outbox::{Outbox, Recipient, Replaced};
+use super::outbox::{Outbox, Recipient};
 use super::plain;
-use super::silences::{Refusal, Silence, Silences, Subject, check_texts};
+use super::silences::{Silences, Subject};
 use crate::config::{Config, Contact};
 use crate::limits;
 use crate::query::{Group, Observation};
 use crate::rules::{Cause, Event, Level, Policy, Rules, Transition};
 use crate::store::{Facts, Table};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+pub use acts::Acknowledged;
 
 /// Open incidents, and who is told of them.
 #[derive(Debug)]
 pub struct Incidents {
     open: BTreeMap<Key, Incident>,
+    /// Where each of them stands, by its id.
+    ids: BTreeMap<Arc<str>, Key>,
     /// Those that are over, as far as they are known, by when that was.
     past: VecDeque<Incident>,
     silences: Silences,
+    /// What is to be told, until it goes out.
+    hold: Hold,
+    /// Those for whom the outbox had no room.
+    stuck: BTreeSet<String>,
+    /// When an open incident is to be told again, or to others.
+    wake: Option<Timestamp>,
+    /// That may have changed.
+    is_restless: bool,
     contacts: BTreeMap<String, Vec<Recipient>>,
     default: Vec<String>,
     public_url: Arc<str>,
+    digest_above: usize,
     /// Numbers incidents and messages; with the time before it, unique over restarts.
     serial: u64,
     /// Open ones that nobody has noted since they changed, and what else has changed.
@@ -51,9 +70,6 @@ pub struct Incidents {
 
 /// A rule and the group of an instance of it.
 type Key = (String, Group);
-
-/// What is to be told to each contact.
-type Letters = BTreeMap<String, Vec<(Key, Notice)>>;
 
 /// An instant, and what is at hand then.
 #[derive(Debug)]
@@ -68,13 +84,11 @@ pub struct Moment<'a> {
     pub audit: &'a mut Audit,
 }
 
-/// That somebody looks after an incident.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Acknowledged {
-    /// Who, and since when.
-    pub ack: Ack,
-    /// Nobody did before.
-    pub is_new: bool,
+impl Moment<'_> {
+    /// The second that began last: what goes by seconds does not wait for the moment at which a tick comes.
+    fn second(&self) -> Timestamp {
+        self.now.align_down(Span::SECOND)
+    }
 }
 
 const SPACE: u8 = b'i';
@@ -88,6 +102,12 @@ impl Incidents {
             open: BTreeMap::new(),
             past: VecDeque::new(),
             silences: Silences::default(),
+            hold: Hold::default(),
+            stuck: BTreeSet::new(),
+            wake: None,
+            is_restless: true,
+            ids: BTreeMap::new(),
+            digest_above: 0,
             contacts: BTreeMap::new(),
             default: Vec::new(),
             public_url: Arc::default(),
@@ -106,21 +126,22 @@ impl Incidents {
         self.contacts = contacts.map(|c| (c.name.clone(), recipients(c))).collect();
         self.default.clone_from(&config.notify.default);
         self.public_url = config.notify.public_url.as_str().into();
+        self.digest_above = config.notify.digest_above;
+        self.is_restless = true;
     }
 
     /// Takes in the events of one evaluation, and what else this instant brings, and queues what is to be
-    /// told; the messages that were queued for one recipient at least. One for which the outbox has no room is
-    /// counted there.
+    /// told now; the messages that were queued.
     pub fn step(&mut self, events: Vec<Event>, moment: &mut Moment<'_>) -> Vec<Arc<Message>> {
         let unsilenced = self.look_at_silences(moment);
-        let mut letters = Letters::new();
         for event in events {
-            self.take(&event, moment, &mut letters);
+            self.take(&event, moment);
         }
         for key in unsilenced {
-            self.announce(&key, moment, &mut letters);
+            self.announce(&key, moment);
         }
-        self.tell(letters, moment)
+        self.remind(moment);
+        self.send(moment)
     }
 
     /// Closes every open incident for which `why` has a reason, and tells whoever was told of it.
@@ -129,19 +150,28 @@ impl Incidents {
         why: impl Fn(&Incident) -> Option<Closing>,
         moment: &mut Moment<'_>,
     ) -> Vec<Arc<Message>> {
-        let (mut letters, now) = (Letters::new(), moment.now);
+        let (now, mut is_any) = (moment.now, false);
         for (key, incident) in &mut self.open {
             let Some(why) = why(incident) else { continue };
+            is_any = true;
             self.moved.insert(key.clone());
             let from = incident.level;
             incident.change(Change { at: now, from, to: Level::Ok, value: None }, moment.audit);
             incident.closed = Some(now);
             let notice = incident.notice(NoticeKind::Closed(why), from);
-            for contact in incident.told.keys() {
-                letters.entry(contact.clone()).or_default().push((key.clone(), notice.clone()));
+            for contact in incident.everyone() {
+                incident.tell(&mut self.hold, &contact, notice.clone());
             }
         }
-        self.tell(letters, moment)
+        // What waits goes out with whatever the next step brings.
+        if is_any { self.send(moment) } else { Vec::new() }
+    }
+
+    /// When something is to be told after `told`, though nothing changes; `None` while nothing is.
+    #[must_use]
+    pub fn next_due(&self, told: Timestamp) -> Option<Timestamp> {
+        let dues = self.hold.next_due().into_iter().chain(self.wake);
+        dues.filter(|due| *due > told).min()
     }
 
     /// Notes which open incidents a silence covers; those that none does any more.
@@ -155,7 +185,7 @@ impl Incidents {
             let subject = Subject { rule: active.rule(), labels: &incident.labels };
             let is_silenced = self.silences.cover(subject);
             if is_silenced != incident.is_silenced {
-                incident.is_silenced = is_silenced;
+                (incident.is_silenced, self.is_restless) = (is_silenced, true);
                 self.moved.insert(key.clone());
                 unsilenced.extend((!is_silenced).then(|| key.clone()));
             }
@@ -164,129 +194,24 @@ impl Incidents {
     }
 
     /// Tells an incident that a silence covered until now, and that still holds: to those who knew of it as
-    /// well, since they were told that it would be quiet.
-    fn announce(&mut self, key: &Key, moment: &mut Moment<'_>, letters: &mut Letters) {
-        let Some(active) = moment.rules.get(&key.0) else { return };
-        let Some(event) = active.announce(&key.1, moment.now) else { return };
+    /// well, since nobody told them whether it was over.
+    fn announce(&mut self, key: &Key, moment: &mut Moment<'_>) {
+        let now = moment.second();
+        let event = moment.rules.get(&key.0).and_then(|active| active.announce(&key.1, now));
+        let Some(event) = event.filter(|event| !event.is_quiet) else { return };
         let Some(incident) = self.open.get(key) else { return };
-        if incident.closed.is_some() || incident.ack.is_some() || event.is_quiet {
+        if incident.closed.is_some() || incident.ack.is_some() {
             return;
         }
-        let is_told = |contact: &&String| {
-            let theirs = letters.get(*contact);
-            theirs.is_some_and(|told| told.iter().any(|(of, _)| of == key))
-        };
-        let knows = |contact: &&String| incident.known_to(contact) >= event.transition.to;
-        let again = incident.told.keys().filter(knows).filter(|contact| !is_told(contact));
-        let again: Vec<_> = again.cloned().collect();
         let mut notice = incident.notice(NoticeKind::Repeat, incident.level);
         describe(&mut notice, &event);
-        self.take(&event, moment, letters);
-        for contact in again {
-            letters.entry(contact).or_default().push((key.clone(), notice.clone()));
-        }
-    }
-
-    /// Queues one message for each contact, and puts away what is over.
-    fn tell(&mut self, letters: Letters, moment: &mut Moment<'_>) -> Vec<Arc<Message>> {
-        let Moment { now, outbox, audit, .. } = moment;
-        let now = *now;
-        let mut messages = Vec::new();
-        for (contact, mut told) in letters {
-            told.sort_by_key(|(_, notice)| std::cmp::Reverse(notice.level));
-            let (keys, notices): (Vec<_>, Vec<_>) = told.into_iter().unzip();
-            let queued = self.queue(&contact, &notices, outbox, now);
-            if queued.is_empty() {
-                continue;
+        self.take(&event, moment);
+        let Some(incident) = self.open.get_mut(key) else { return };
+        incident.told_at = Some(now);
+        for contact in incident.everyone() {
+            if !self.hold.has(&contact, &incident.id) {
+                incident.tell(&mut self.hold, &contact, notice.clone());
             }
-            let mut by_id = BTreeMap::new();
-            for (key, notice) in keys.into_iter().zip(&notices) {
-                if let Some(incident) = self.open.get_mut(&key) {
-                    let is_flapping = notice.kind == NoticeKind::Flapping;
-                    let known = if is_flapping { Level::Ok } else { notice.level };
-                    incident.told.insert(contact.clone(), known);
-                }
-                by_id.insert(Arc::clone(&notice.incident), key);
-            }
-            for message in &queued {
-                self.note_message(message, &by_id);
-                let (id, notices) = (message.id.clone(), message.notices.len() as u64);
-                let contact = contact.clone();
-                audit.note(now, What::Message { message: id, contact, notices });
-            }
-            messages.extend(queued);
-        }
-        self.put_away();
-        messages
-    }
-
-    /// Adds a message to the incidents that it tells of. One that took the place of another may tell of
-    /// some that nothing happened to.
-    fn note_message(&mut self, message: &Message, by_id: &BTreeMap<Arc<str>, Key>) {
-        for notice in &message.notices {
-            let group = || notice.labels.iter().map(|(_, value)| value.clone()).collect();
-            let key = by_id.get(&notice.incident).cloned();
-            let key = key.unwrap_or_else(|| (notice.rule.name.clone(), group()));
-            let open = self.open.get_mut(&key);
-            let Some(incident) = open.filter(|open| open.id == notice.incident) else { continue };
-            let told = Told {
-                at: message.at,
-                contact: message.contact.clone(),
-                message: message.id.clone(),
-            };
-            push_bounded(&mut incident.messages, told);
-            self.moved.insert(key);
-        }
-    }
-
-    /// Queues what a contact is told for each of its recipients. Mostly that is one message for all;
-    /// who has not got the beginning yet gets one of its own.
-    fn queue(
-        &mut self,
-        contact: &str,
-        notices: &[Notice],
-        outbox: &mut Outbox,
-        now: Timestamp,
-    ) -> Vec<Arc<Message>> {
-        let (mut queued, mut shared) = (Vec::new(), None);
-        for recipient in self.contacts.get(contact).cloned().unwrap_or_default() {
-            let next_id = || self.next_id('m', now).to_string();
-            let Replaced { incidents, messages } =
-                outbox.replace(&recipient, notices, now, next_id);
-            queued.extend(messages);
-            let message = if incidents.is_empty() {
-                let made = shared.get_or_insert_with(|| {
-                    let id = self.next_id('m', now);
-                    Arc::new(self.message(&id, contact, notices.to_vec(), now))
-                });
-                Arc::clone(made)
-            } else {
-                let is_left = |notice: &&Notice| !incidents.contains(&notice.incident);
-                let rest: Vec<_> = notices.iter().filter(is_left).cloned().collect();
-                if rest.is_empty() {
-                    continue;
-                }
-                let id = self.next_id('m', now);
-                Arc::new(self.message(&id, contact, rest, now))
-            };
-            let is_queued = outbox.queue(Arc::clone(&message), recipient, now);
-            if is_queued && !queued.iter().any(|one| Arc::ptr_eq(one, &message)) {
-                queued.push(message);
-            }
-        }
-        queued
-    }
-
-    fn message(&self, id: &str, contact: &str, notices: Vec<Notice>, at: Timestamp) -> Message {
-        Message {
-            id: id.to_owned(),
-            contact: contact.to_owned(),
-            at,
-            notices,
-            public_url: Arc::clone(&self.public_url),
-            is_test: false,
-            is_unsaved: false,
-            undelivered: None,
         }
     }
 
@@ -297,6 +222,7 @@ impl Incidents {
         for key in over {
             self.moved.remove(&key);
             let Some(incident) = self.open.remove(&key) else { continue };
+            self.ids.remove(&incident.id);
             self.facts.put(fact_key(&incident.id), plain::write(&incident));
             self.past.push_back(incident);
         }
@@ -331,8 +257,8 @@ impl Incidents {
         self.open.values().chain(self.past.iter().rev())
     }
 
-    /// Takes in an event, and adds what is to be told of it to the letters of those concerned.
-    fn take(&mut self, event: &Event, moment: &mut Moment<'_>, letters: &mut Letters) {
+    /// Takes in an event, and holds what is to be told of it for those concerned.
+    fn take(&mut self, event: &Event, moment: &mut Moment<'_>) {
         let (cause, to) = (event.transition.cause, event.transition.to);
         let is_over = to == Level::Ok && !matches!(cause, Cause::Flapping | Cause::Flaps);
         let key = (event.rule.name.clone(), event.group.clone());
@@ -341,26 +267,30 @@ impl Incidents {
                 return;
             }
             let incident = self.begin(event, moment.now);
+            self.ids.insert(Arc::clone(&incident.id), key.clone());
             self.open.insert(key.clone(), incident);
         }
         let labels = event.labels();
         let is_silenced = self.silences.cover(Subject { rule: &event.rule, labels: &labels });
         let contacts = event.rule.notify.as_ref().unwrap_or(&self.default);
         let Some(incident) = self.open.get_mut(&key) else { return };
-        self.moved.insert(key.clone());
         incident.is_silenced = is_silenced;
         let (notice, audience) = incident.take(event, contacts, moment.audit);
+        if notice.kind.is_alarm() {
+            incident.note_told(&audience, moment.second());
+        }
         for contact in audience {
             // Whoever was told last that it flaps knows no state.
             let is_new = incident.known_to(&contact) == Level::Ok;
             let kind = match notice.kind {
-                NoticeKind::Firing | NoticeKind::Worse if is_new => NoticeKind::Firing,
-                NoticeKind::Firing => NoticeKind::Worse,
+                NoticeKind::Worse if is_new => NoticeKind::Firing,
                 kind => kind,
             };
             let notice = Notice { kind, ..notice.clone() };
-            letters.entry(contact).or_default().push((key.clone(), notice));
+            incident.tell(&mut self.hold, &contact, notice);
         }
+        self.moved.insert(key);
+        self.is_restless = true;
     }
 
     fn begin(&mut self, event: &Event, now: Timestamp) -> Incident {
@@ -377,105 +307,6 @@ impl Incidents {
         format!("{kind}{:x}-{:x}", now.as_millis(), self.serial).into()
     }
 
-    /// Notes that somebody looks after an open incident. Where somebody does already, that stays.
-    ///
-    /// # Errors
-    /// See [`Refusal`].
-    pub fn acknowledge(
-        &mut self,
-        id: &str,
-        author: &str,
-        comment: &str,
-        moment: &mut Moment<'_>,
-    ) -> Result<Acknowledged, Refusal> {
-        check_texts(author, comment)?;
-        let incident = self.find_open(id)?;
-        if let Some(ack) = &incident.ack {
-            return Ok(Acknowledged { ack: ack.clone(), is_new: false });
-        }
-        let (author, comment) = (author.to_owned(), comment.to_owned());
-        let ack = Ack { at: moment.now, author, comment, level: incident.level };
-        incident.ack = Some(ack.clone());
-        incident.do_note(moment, NoteKind::Acknowledged, &ack.author, &ack.comment);
-        let notice = incident.notice(NoticeKind::Acknowledged, incident.level);
-        moment.outbox.acknowledge(&notice, incident.told.keys(), moment.now);
-        Ok(Acknowledged { ack, is_new: true })
-    }
-
-    /// Notes that nobody looks after an incident any more.
-    ///
-    /// # Errors
-    /// See [`Refusal`].
-    pub fn unacknowledge(
-        &mut self,
-        id: &str,
-        author: &str,
-        comment: &str,
-        moment: &mut Moment<'_>,
-    ) -> Result<(), Refusal> {
-        check_texts(author, comment)?;
-        let incident = self.find_open(id)?;
-        incident.ack.take().ok_or_else(|| Refusal::NotAcknowledged(id.to_owned()))?;
-        incident.do_note(moment, NoteKind::Unacknowledged, author, comment);
-        Ok(())
-    }
-
-    /// Adds what somebody says to an open incident.
-    ///
-    /// # Errors
-    /// See [`Refusal`].
-    pub fn comment(
-        &mut self,
-        id: &str,
-        author: &str,
-        text: &str,
-        moment: &mut Moment<'_>,
-    ) -> Result<(), Refusal> {
-        check_texts(author, text)?;
-        self.find_open(id)?.do_note(moment, NoteKind::Comment, author, text);
-        Ok(())
-    }
-
-    /// The open incident with that id, which is about to change.
-    fn find_open(&mut self, id: &str) -> Result<&mut Incident, Refusal> {
-        // A look at each, since only people ask so.
-        let Some((key, incident)) = self.open.iter_mut().find(|(_, one)| *one.id == *id) else {
-            let is_past = self.past.iter().any(|one| *one.id == *id);
-            let id = id.chars().take(100).collect();
-            return Err(if is_past { Refusal::Over(id) } else { Refusal::NoSuchIncident(id) });
-        };
-        self.moved.insert(key.clone());
-        Ok(incident)
-    }
-
-    /// Takes a silence, under an id of its own. What it covers is quiet from the next step on.
-    ///
-    /// # Errors
-    /// See [`Refusal`].
-    pub fn silence(
-        &mut self,
-        silence: Silence,
-        moment: &mut Moment<'_>,
-    ) -> Result<Silence, Refusal> {
-        self.silences.check(&silence, moment.now)?;
-        let silence = Silence { id: self.next_id('s', moment.now), made: moment.now, ..silence };
-        self.silences.add(silence.clone(), moment.audit, moment.now);
-        Ok(silence)
-    }
-
-    /// Ends a silence before its time. What it covered is told with the next step.
-    ///
-    /// # Errors
-    /// See [`Refusal`].
-    pub fn unsilence(
-        &mut self,
-        id: &str,
-        author: &str,
-        moment: &mut Moment<'_>,
-    ) -> Result<Silence, Refusal> {
-        self.silences.remove(id, author, moment.audit, moment.now)
-    }
-
     /// What is silenced.
     #[must_use]
     pub fn silences(&self) -> &Silences {
@@ -486,6 +317,9 @@ impl Incidents {
     pub fn note(&mut self, facts: &mut Facts) {
         let mut changes = std::mem::take(&mut self.facts);
         changes.append(self.silences.take_facts());
+        // Somebody waits for it to be safe; for when a contact was told last, nobody does.
+        facts.is_urgent |= !changes.is_empty() || !self.moved.is_empty();
+        self.hold.note(&mut changes);
         for key in std::mem::take(&mut self.moved) {
             if let Some(incident) = self.open.get(&key) {
                 changes.put(fact_key(&incident.id), plain::write(incident));
@@ -493,20 +327,21 @@ impl Incidents {
         }
         if !changes.is_empty() {
             changes.put(SERIAL_KEY.to_vec(), plain::write(&self.serial));
-            facts.is_urgent = true;
             facts.append(changes);
         }
     }
 
     /// Takes over what an earlier process knew; how much of it cannot be read.
     pub fn recall(&mut self, table: &Table) -> usize {
-        let (mut garbled, mut past) = (self.silences.recall(table), Vec::new());
+        let mut garbled = self.silences.recall(table) + self.hold.recall(table);
+        let mut past = Vec::new();
         for (_, bytes) in table.below(SPACE) {
             match plain::read::<Incident>(bytes) {
                 None => garbled += 1,
                 Some(incident) if incident.closed.is_some() => past.push(incident),
                 Some(incident) => {
                     let key = (incident.rule.name.clone(), incident.group.clone());
+                    self.ids.insert(Arc::clone(&incident.id), key.clone());
                     self.open.insert(key, incident);
                 }
             }
@@ -534,6 +369,11 @@ impl Incident {
         let is_muted = *is_quiet || self.is_silenced;
         let change = Telling { cause, to, contacts, is_over, is_muted, is_outgrown };
         let audience = self.audience(&change);
+        let may_be_told = !is_muted && !is_over && cause != Cause::Flaps;
+        let is_anew = self.alarmed.is_none() || is_outgrown || cause == Cause::Announced;
+        if may_be_told && is_anew {
+            self.alarmed = Some(at);
+        }
         let told = self.told.values().copied().max().unwrap_or(Level::Ok);
         // Who was told last that it flaps knows no state.
         let was = if told == Level::Ok { self.reached } else { told };
@@ -557,15 +397,6 @@ impl Incident {
         notice.level = if kind == NoticeKind::Flapping { self.reached } else { to };
         describe(&mut notice, event);
         (notice, audience)
-    }
-
-    /// Adds a line about what somebody did, here and to the audit.
-    fn do_note(&mut self, moment: &mut Moment<'_>, kind: NoteKind, author: &str, text: &str) {
-        self.note(moment.now, kind, author, text);
-        let (title, incident) = (self.title(), self.id.to_string());
-        if let Some(note) = self.notes.last().cloned() {
-            moment.audit.note(moment.now, What::Note { title, incident, note });
-        }
     }
 }
 

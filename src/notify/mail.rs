@@ -106,7 +106,7 @@ struct Of {
 
 impl Page {
     fn of(message: &Message, beside: &Illustrations, style: &Style<'_>) -> Self {
-        let is_digest = message.notices.len() > DETAILED_MAX;
+        let is_digest = message.is_digest || message.notices.len() > DETAILED_MAX;
         let full = if is_digest { &[] } else { message.notices.as_slice() };
         let mut pictures = Vec::new();
         let none = Illustration::default();

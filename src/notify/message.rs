@@ -1,5 +1,7 @@
 //! What is told: one message to one contact about the transitions of one evaluation.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Rule;
@@ -23,6 +25,8 @@ pub struct Message {
     pub public_url: Arc<str>,
     /// It was asked for by `tallyd notify test` and is about nothing real.
     pub is_test: bool,
+    /// It tells of more than is read one by one: they are counted by rule, and listed.
+    pub is_digest: bool,
     /// It is sent though it is not on the disk: nobody will know of it after an end of the process.
     pub is_unsaved: bool,
     /// It was for somebody else, who could not be reached.
@@ -127,6 +131,8 @@ pub enum NoticeKind {
     Repeat,
     /// Somebody looks after it. Only those hear of it who keep a record of that.
     Acknowledged,
+    /// Nobody acknowledged it in time, so others are told.
+    Escalated,
     /// It changes too often for each change to be told; the state is the worst of them.
     Flapping,
     /// It changes no more, and is still not well.
@@ -159,6 +165,7 @@ impl NoticeKind {
             Self::Worse => "worse",
             Self::Repeat => "repeat",
             Self::Acknowledged => "acknowledged",
+            Self::Escalated => "escalated",
             Self::Flapping => "flapping",
             Self::Settled => "settled",
             Self::Recovered => "recovered",
@@ -167,6 +174,18 @@ impl NoticeKind {
             Self::Closed(Closing::Edited) => "edited",
             Self::Closed(Closing::Removed) => "removed",
         }
+    }
+
+    /// Whether it is what somebody hears of an incident first.
+    #[must_use]
+    pub const fn is_beginning(self) -> bool {
+        matches!(self, Self::Firing | Self::Escalated)
+    }
+
+    /// Whether it says that something is wrong now, to those who are told first.
+    #[must_use]
+    pub const fn is_alarm(self) -> bool {
+        matches!(self, Self::Firing | Self::Worse | Self::Repeat | Self::Settled)
     }
 
     /// Whether it ends the incident.
@@ -187,6 +206,7 @@ impl Message {
             notices,
             public_url: Arc::default(),
             is_test: false,
+            is_digest: false,
             is_unsaved: false,
             undelivered: None,
         }
@@ -198,10 +218,45 @@ impl Message {
         self.notices.iter().map(|notice| notice.level).max().unwrap_or_default()
     }
 
+    /// How many notices there are of each rule: the one with the worst first, then the one with most.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Count> {
+        let mut rules: BTreeMap<&str, BTreeMap<Reverse<Level>, usize>> = BTreeMap::new();
+        for notice in &self.notices {
+            let levels = rules.entry(&notice.rule.name).or_default();
+            *levels.entry(Reverse(notice.level)).or_default() += 1;
+        }
+        let counts = rules.into_iter().map(|(rule, levels)| Count {
+            rule: rule.to_owned(),
+            levels: levels.into_iter().map(|(level, count)| (level.0, count)).collect(),
+        });
+        let mut counts: Vec<_> = counts.collect();
+        let worst = |count: &Count| count.levels.first().map(|(level, _)| *level);
+        counts.sort_by_key(|count| Reverse((worst(count), count.all())));
+        counts
+    }
+
     /// Whether every notice is of an end.
     #[must_use]
     pub fn is_all_over(&self) -> bool {
         self.notices.iter().all(|notice| notice.kind.is_over())
+    }
+}
+
+/// How many notices of one rule a message holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The rule's name.
+    pub rule: String,
+    /// How many of each level, the worst first; none of them zero. What is over counts as ok.
+    pub levels: Vec<(Level, usize)>,
+}
+
+impl Count {
+    /// Of all levels.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.levels.iter().map(|(_, count)| count).sum()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod outbox;
 
 mod email;
 mod fingerprint;
+mod hold;
 mod illustration;
 mod incident;
 mod incidents;

@@ -315,6 +315,11 @@ impl Outbox {
         Some(entry)
     }
 
+    /// Counts what could not wait before this for want of room.
+    pub(super) fn overflow(&mut self, messages: u64) {
+        self.tally.overflowed += messages;
+    }
+
     fn count(&mut self, message: &Message) {
         let uses = self.uses.entry(message.id.clone()).or_default();
         *uses += 1;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::audit::{Answer, Line, What};
 use super::deploys::Deploy;
+use super::hold::{Desk, Held};
 use super::incident::{Ack, Change, Incident, Note, NoteKind, Told};
 use super::incidents::TEST_MARK;
 use super::message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
@@ -109,7 +110,8 @@ plain_cases! {
         Self::Settled,
         Self::ScheduleEnded,
         Self::Repeat,
-        Self::Acknowledged
+        Self::Acknowledged,
+        Self::Escalated
     }
     NoteKind { Self::Acknowledged, Self::Unacknowledged, Self::Outgrown, Self::Comment }
     bool { false, true }
@@ -137,6 +139,9 @@ impl Plain for Incident {
         self.notes.put(out);
         self.is_silenced.put(out);
         self.is_flapping.put(out);
+        self.told_at.put(out);
+        self.alarmed.put(out);
+        self.escalated.put(out);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
@@ -160,13 +165,23 @@ impl Plain for Incident {
             notes: Vec::new(),
             is_silenced: false,
             is_flapping: false,
+            told_at: None,
+            alarmed: None,
+            escalated: 0,
         };
-        if !from.is_empty() {
-            incident.ack = Plain::read(from)?;
-            incident.notes = Plain::read(from)?;
-            incident.is_silenced = Plain::read(from)?;
-            incident.is_flapping = Plain::read(from)?;
+        if from.is_empty() {
+            // It is repeated, and others are told, as if it had been told by this version.
+            incident.told_at = incident.messages.last().map(|told| told.at);
+            incident.alarmed = incident.messages.first().map(|told| told.at);
+            return Some(incident);
         }
+        incident.ack = Plain::read(from)?;
+        incident.notes = Plain::read(from)?;
+        incident.is_silenced = Plain::read(from)?;
+        incident.is_flapping = Plain::read(from)?;
+        incident.told_at = Plain::read(from)?;
+        incident.alarmed = Plain::read(from)?;
+        incident.escalated = Plain::read(from)?;
         Some(incident)
     }
 }
@@ -178,26 +193,9 @@ impl Plain for Message {
         self.contact.put(out);
         self.at.put(out);
         self.public_url.put(out);
-        let mut rules: Vec<&Arc<About>> = Vec::new();
-        let mut places = Vec::with_capacity(self.notices.len());
-        for notice in &self.notices {
-            // They stand beside each other mostly, so the last is looked at first.
-            let place = rules.iter().rposition(|rule| **rule == notice.rule);
-            places.push(place.unwrap_or(rules.len()));
-            if place.is_none() {
-                rules.push(&notice.rule);
-            }
-        }
-        varint::put(out, rules.len() as u64);
-        for rule in rules {
-            rule.put(out);
-        }
-        varint::put(out, self.notices.len() as u64);
-        for (notice, place) in self.notices.iter().zip(places) {
-            varint::put(out, place as u64);
-            put_notice(notice, out);
-        }
-        if self.undelivered.is_some() {
+        put_notices(self.notices.iter(), out);
+        if self.is_digest || self.undelivered.is_some() {
+            self.is_digest.put(out);
             self.undelivered.put(out);
         }
     }
@@ -205,15 +203,73 @@ impl Plain for Message {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         let (id, contact, at) = (String::read(from)?, Plain::read(from)?, Plain::read(from)?);
         let public_url = Plain::read(from)?;
-        let rules = Vec::<Arc<About>>::read(from)?;
-        let mut notices = Vec::new();
-        for _ in 0..from.number()? {
-            let rule = rules.get(usize::try_from(from.number()?).ok()?)?;
-            notices.push(read_notice(Arc::clone(rule), from)?);
-        }
-        let undelivered = if from.is_empty() { None } else { Plain::read(from)? };
+        let notices = read_notices(from)?;
+        let (is_digest, undelivered) =
+            if from.is_empty() { (false, None) } else { Plain::read(from)? };
         let (is_test, is_unsaved) = (id.starts_with(TEST_MARK), false);
-        Some(Self { id, contact, at, notices, public_url, is_test, is_unsaved, undelivered })
+        Some(Self {
+            id,
+            contact,
+            at,
+            notices,
+            public_url,
+            is_test,
+            is_digest,
+            is_unsaved,
+            undelivered,
+        })
+    }
+}
+
+fn put_notices<'a>(notices: impl ExactSizeIterator<Item = &'a Notice> + Clone, out: &mut Vec<u8>) {
+    let mut rules: Vec<&Arc<About>> = Vec::new();
+    let mut places = Vec::with_capacity(notices.len());
+    for notice in notices.clone() {
+        // They stand beside each other mostly, so the last is looked at first.
+        let place = rules.iter().rposition(|rule| **rule == notice.rule);
+        places.push(place.unwrap_or(rules.len()));
+        if place.is_none() {
+            rules.push(&notice.rule);
+        }
+    }
+    varint::put(out, rules.len() as u64);
+    for rule in rules {
+        rule.put(out);
+    }
+    varint::put(out, notices.len() as u64);
+    for (notice, place) in notices.zip(places) {
+        varint::put(out, place as u64);
+        put_notice(notice, out);
+    }
+}
+
+fn read_notices(from: &mut Reader<'_>) -> Option<Vec<Notice>> {
+    let rules = Vec::<Arc<About>>::read(from)?;
+    let mut notices = Vec::new();
+    for _ in 0..from.number()? {
+        let rule = rules.get(usize::try_from(from.number()?).ok()?)?;
+        notices.push(read_notice(Arc::clone(rule), from)?);
+    }
+    Some(notices)
+}
+
+impl Plain for Desk {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.last.put(out);
+        put_notices(self.held.iter().map(|held| &held.notice), out);
+        for held in &self.held {
+            held.is_first.put(out);
+            held.worst.put(out);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let last = Plain::read(from)?;
+        let held = read_notices(from)?.into_iter().map(|notice| {
+            let (is_first, worst) = (Plain::read(from)?, Plain::read(from)?);
+            Some(Held { notice, is_first, worst })
+        });
+        Some(Self::of(last, held.collect::<Option<_>>()?))
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) fn rule(name: &str) -> Rule {
         flapping: None,
         depends_on: Vec::new(),
         notify: None,
+        repeat: Span::ZERO,
+        escalate: Vec::new(),
         runbook: Some("https://wiki.example/errors".to_owned()),
     }
 }
@@ -71,6 +73,7 @@ pub(crate) fn message(incidents: &[&str]) -> Arc<Message> {
         notices: incidents.iter().map(|id| notice(&rule("errors-high"), id)).collect(),
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
+        is_digest: false,
         is_unsaved: false,
         undelivered: None,
     })

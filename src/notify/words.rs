@@ -78,7 +78,12 @@ pub(super) fn happened(notice: &Notice) -> String {
             format!("{why}, so this is closed. It was {from} until then.")
         }
         (NoticeKind::Acknowledged, _) => "Somebody looks after it.".to_owned(),
-        (NoticeKind::Repeat, level) => format!("It is still {}.", state(level)),
+        (NoticeKind::Repeat, level) => {
+            format!("It is still {}, and nobody has acknowledged it.", state(level))
+        }
+        (NoticeKind::Escalated, level) => {
+            format!("It is {}, and nobody has acknowledged it.", state(level))
+        }
         (NoticeKind::Firing, Level::Unknown) => {
             "Data stopped coming, so nobody knows how it is.".to_owned()
         }

@@ -41,6 +41,8 @@ fn canonical(rule: &Rule) -> String {
         flapping,
         depends_on: _,
         notify: _,
+        repeat: _,
+        escalate: _,
         runbook: _,
     } = rule;
     let mut text = format!("series {series}\nmeasure {}\n", measure.name());

@@ -61,3 +61,30 @@ fn every_mistake_is_told_in_one_go() {
     );
     insta::assert_snapshot!(parse(&text).unwrap_err().render(false));
 }
+
+#[test]
+fn what_people_do_is_read_in_order_and_checked() {
+    let case = |acts: &str| {
+        let expect = "expect = [{ at = \"1h\", rule = \"high\", state = \"ok\" }]";
+        format!("[[test]]\nname = \"a\"\nact = [\n{acts}]\n{expect}\n{RULE}")
+    };
+    let script = parse(&case(
+        "{ at = \"9m\", silence = \"hi*\", series = \"errors\", for = \"1h\" },\n\
+         { at = \"5m\", ack = \"high\", by = { host = \"a\" } },\n",
+    ));
+    let acts = &script.unwrap().cases[0].acts;
+    let [Act { line: 5, deed: Deed::Acknowledge(whose), .. }, Act { line: 4, deed, .. }] =
+        &acts[..]
+    else {
+        panic!("{acts:?}")
+    };
+    assert_eq!(whose.by.as_ref().map(|by| by["host"].as_str()), Some("a"));
+    assert!(matches!(deed, Deed::Silence { series: Some(_), schedule: None, .. }));
+    let problems = parse(&case(
+        "{ at = \"5m\" },\n{ at = \"5m\", ack = \"high\", unack = \"high\" },\n\
+         { at = \"5m\", ack = \"hihg\" },\n{ at = \"5m\", ack = \"high\", by = { hots = \"a\" } },\n\
+         { at = \"5m\", silence = \"high\" },\n{ at = \"5m\", silence = \"\", for = \"1h\" },\n\
+         { at = \"2h\", unsilence = \"high\" },\n",
+    ));
+    insta::assert_snapshot!(problems.unwrap_err().render(false));
+}

@@ -155,7 +155,7 @@ fn what_still_holds_when_a_silence_ends_is_told_then() {
     assert_eq!(world.told(), ["51s Repeat critical"]);
     world.silence("*", 3600).unwrap();
     world.seconds(20, 0);
-    assert_eq!(world.told(), ["52s Recovered ok"]);
+    assert_eq!(world.told(), ["56s Recovered ok"]);
     let gone = world.engine.unsilence(&silence.id, "ann", world.now).unwrap_err();
     assert_eq!(gone, Refusal::NoSuchSilence(silence.id.to_string()));
     let audit: Vec<_> = world.engine.view(|view| {

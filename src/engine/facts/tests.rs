@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Surroundings, parse};
 use crate::engine::Engine;
 use crate::notify::audit::What;
-use crate::notify::{Delivery, Outcome, Recipient};
+use crate::notify::{Delivery, Outcome, Recipient, Silence};
 use crate::time::{Span, Timestamp};
 
 const START: Timestamp = Timestamp::from_secs(1_767_571_200);
@@ -22,6 +22,10 @@ from = "tallyd@example.com"
 name = "oncall"
 email = ["a@example.com", "b@example.com"]
 
+[[contact]]
+name = "lead"
+email = ["lead@example.com"]
+
 [notify]
 default = ["oncall"]
 
@@ -33,6 +37,7 @@ measure = "sum"
 window = "30s"
 warning = { above = 10, clear = 5 }
 critical = { above = 100, clear = 50, for = "1m" }
+repeat = "1m"
 
 [[rule]]
 name = "queue-long"
@@ -41,6 +46,8 @@ measure = "last"
 window = "30s"
 critical = { above = 1000, clear = 500, clear_for = "2m" }
 missing = { after = "3m", state = "unknown" }
+repeat = "3m"
+escalate = [{ after = "6m", notify = ["lead"] }]
 
 [[rule]]
 name = "orders-gone"
@@ -49,6 +56,17 @@ measure = "rate"
 per = "minute"
 window = "1m"
 critical = { below = 30, clear = 45, for = "90s" }
+escalate = [{ after = "1m", notify = ["lead"] }]
+
+[[rule]]
+name = "spike"
+series = "spike"
+by = ["n"]
+measure = "last"
+window = "30s"
+critical = { above = 5 }
+missing = { state = "keep" }
+flapping = false
 "#;
 
 fn config(text: &str) -> Config {
@@ -80,6 +98,49 @@ fn traffic(engine: &Engine, second: u64, now: Timestamp) {
     }
     if !(40..45).contains(&minute) {
         incr("orders", 1);
+    }
+    // At half past, one begins and one ends each second: what follows a message is held.
+    if minute == 30 && second % 60 < 9 {
+        let turn = |back: u64| format!("spike;n={}", (second + 4 - back) % 4);
+        set(engine, &turn(0), if second % 60 < 8 { "10" } else { "1" }, now);
+        set(engine, &turn(1), "1", now);
+    }
+}
+
+/// What people do in a second of the day.
+fn acts(engine: &Engine, second: u64, now: Timestamp) {
+    let open = |rule: &str| {
+        engine.view(|view| {
+            let mut open = view.incidents.iter().filter(|one| one.closed.is_none());
+            open.find(|one| one.rule.name == rule).map(|one| one.id.clone())
+        })
+    };
+    let silence = |rule: &str, length: u64| {
+        let silence = Silence {
+            id: "".into(),
+            rule: Some(rule.parse().unwrap()),
+            series: None,
+            from: now,
+            until: Some(now + Span::from_secs(length)),
+            schedule: None,
+            author: "ann".to_owned(),
+            comment: String::new(),
+            made: now,
+        };
+        engine.silence(silence, now).unwrap();
+    };
+    match (second / HOUR % 2, second % HOUR) {
+        // Host b is quiet from its second minute on, for two; orders for all of their time.
+        (0, 690) => silence("errors-high", 120),
+        (1, 2390) => silence("orders-*", 600),
+        // Somebody takes the queue over between two reminders, and gives up some minutes later.
+        (_, 1410) => {
+            engine.acknowledge(&open("queue-long").unwrap(), "ann", "mine", now).unwrap();
+        }
+        (_, 1800) => {
+            engine.unacknowledge(&open("queue-long").unwrap(), "ann", "", now).unwrap();
+        }
+        _ => {}
     }
 }
 
@@ -172,6 +233,7 @@ impl World {
     /// A second, with all that the threads of a server do in it; up to `end`, where there is one.
     fn second(&mut self, second: u64, end: Option<End>) {
         traffic(self.engine(), second, self.now);
+        acts(self.engine(), second, self.now);
         self.now = self.now + Span::SECOND;
         self.engine().tick(self.now);
         if end == Some(End::Ticked) {
@@ -255,11 +317,12 @@ impl World {
         })
     }
 
-    /// The seconds in which something changed.
+    /// The seconds in which something changed, or was told.
     fn eventful(&self) -> Vec<u64> {
         self.engine().view(|view| {
             let changes = view.audit.iter().filter_map(|line| match &line.what {
                 What::Change { change, .. } => Some(change.at.since(START).as_millis() / 1000 - 1),
+                What::Message { .. } => Some(line.at.since(START).as_millis() / 1000 - 1),
                 _ => None,
             });
             changes.collect()
@@ -335,6 +398,10 @@ fn a_day_with_ends_is_as_one_without() {
     let repeated: usize = killed.mailboxes.values().map(Vec::len).sum();
     let once: usize = calm.mailboxes.values().map(Vec::len).sum();
     assert!(repeated > once, "some ends were between a delivery and word of it");
+    for kind in ["Repeat", "Escalated", "Ended", "Recovered"] {
+        let is_told = |told: &Vec<String>| told.iter().any(|line| line.contains(kind));
+        assert!(calm.told().values().any(is_told), "{kind} is in the script");
+    }
     println!("{} changes, {once} messages; with {ends} ends {repeated}", expect.len());
 }
 

@@ -144,13 +144,13 @@ fn a_share_is_of_each_instances_own_and_can_be_compared() {
     let calm = host("a", 100, 5) + &host("b", 1000, 50);
     let b_fails = host("a", 100, 5) + &host("b", 1000, 150);
     let told = play(&mut world, &[(30, &calm), (30, &b_fails)]);
-    // From 0.05 to 0.15, a hundredth a second: by more than half after three, past 0.1 after six. Fifteen
-    // seconds on, the window before has come to 0.1 itself.
+    // From 0.05 to 0.15, a hundredth a second: by more than half after three, past 0.1 after six, which is
+    // told five seconds after the other. Fifteen seconds on, the window before has come to 0.1 itself.
     assert_eq!(
         told,
         [
             "33 Firing change{host=b} critical",
-            "36 Firing share{host=b} critical",
+            "38 Firing share{host=b} critical",
             "45 Recovered change{host=b} ok",
         ]
     );
@@ -177,8 +177,9 @@ fn so_many_of_the_last_evaluations_fire() {
     let set = |value: u32| format!("set q 0 0 {}\r\n{value}\r\n", value.to_string().len());
     let (high, low) = (set(20), set(1));
     let told =
-        play(&mut world, &[(2, &high), (4, &low), (2, &high), (2, &low), (2, &high), (4, &low)]);
-    assert_eq!(told, ["12 Firing slow critical", "14 Recovered slow ok"]);
+        play(&mut world, &[(2, &high), (4, &low), (2, &high), (2, &low), (2, &high), (6, &low)]);
+    // Five seconds after the first message, though it has been well for three of them.
+    assert_eq!(told, ["12 Firing slow critical", "17 Recovered slow ok"]);
 }
 
 /// The page of a shop that fails while its database is down, before that in the file.

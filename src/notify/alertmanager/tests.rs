@@ -14,6 +14,7 @@ fn message(notices: Vec<Notice>) -> Message {
         notices,
         public_url: "http://127.0.0.1:8311".into(),
         is_test: false,
+        is_digest: false,
         is_unsaved: false,
         undelivered: None,
     }

@@ -70,14 +70,14 @@ fn play(notify: Option<&[&str]>, levels: &[Level]) -> Vec<String> {
     let mut from = Level::Ok;
     let mut told = Vec::new();
     for (secs, to) in (1..).zip(levels) {
-        let event = event("r", notify, secs, from, *to);
+        let event = event("r", notify, secs * 10, from, *to);
         from = *to;
         for message in take(
             &mut incidents,
             vec![event],
             &mut outbox,
             &mut Audit::default(),
-            Timestamp::from_secs(secs),
+            Timestamp::from_secs(secs * 10),
         ) {
             let notice = &message.notices[0];
             told.push(format!(
@@ -87,7 +87,7 @@ fn play(notify: Option<&[&str]>, levels: &[Level]) -> Vec<String> {
                 notice.level.word()
             ));
         }
-        deliver(&mut outbox, Timestamp::from_secs(secs));
+        deliver(&mut outbox, Timestamp::from_secs(secs * 10));
     }
     told
 }
@@ -110,8 +110,8 @@ fn what_began_and_ended_before_word_of_it_was_sent_is_told_in_one_message() {
     // One of two mailboxes takes it.
     let out = outbox.due(Timestamp::from_secs(1), 1);
     outbox.settle(out[0].id, &crate::notify::Outcome::Delivered, Timestamp::from_secs(1));
-    change(&mut outbox, &["r"], 2, Warning, Critical);
-    let last = change(&mut outbox, &["r"], 9, Critical, Ok);
+    change(&mut outbox, &["r"], 10, Warning, Critical);
+    let last = change(&mut outbox, &["r"], 20, Critical, Ok);
     let told = |message: &Message| -> Vec<String> {
         let notices = message.notices.iter();
         notices.map(|n| format!("{} {:?} {}", n.rule.name, n.kind, n.from.word())).collect()
@@ -126,9 +126,9 @@ fn what_began_and_ended_before_word_of_it_was_sent_is_told_in_one_message() {
     assert_eq!(waits.iter().filter(|(to, _)| *to == b).count(), 1);
     assert_eq!(waits.iter().filter(|(to, _)| *to == a).count(), 2, "worse, and over");
     // What is with a courier now is not taken back.
-    change(&mut outbox, &["q"], 20, Ok, Warning);
-    outbox.due(Timestamp::from_secs(20), limits::OUTBOX);
-    let over = change(&mut outbox, &["q"], 21, Warning, Ok);
+    change(&mut outbox, &["q"], 30, Ok, Warning);
+    outbox.due(Timestamp::from_secs(30), limits::OUTBOX);
+    let over = change(&mut outbox, &["q"], 40, Warning, Ok);
     assert_eq!(told(&over[0]), ["q Recovered warning"]);
 }
 
@@ -150,13 +150,13 @@ fn an_improvement_that_is_no_recovery_is_not_told_nor_is_the_way_back() {
     );
 }
 
-/// Who is told what by transitions of one rule, a second each: cause, from, to, quiet.
+/// Who is told what by transitions of one rule, ten seconds each: cause, from, to, quiet.
 fn tell(steps: &[(Cause, Level, Level, bool)]) -> Vec<String> {
     let mut incidents = incidents();
     let mut outbox = Outbox::new(Span::DAY);
     let mut told = Vec::new();
     for (secs, (cause, from, to, is_quiet)) in (1..).zip(steps) {
-        let mut event = event("r", None, secs, *from, *to);
+        let mut event = event("r", None, secs * 10, *from, *to);
         event.transition.cause = *cause;
         event.is_quiet = *is_quiet;
         for message in take(
@@ -164,13 +164,13 @@ fn tell(steps: &[(Cause, Level, Level, bool)]) -> Vec<String> {
             vec![event],
             &mut outbox,
             &mut Audit::default(),
-            Timestamp::from_secs(secs),
+            Timestamp::from_secs(secs * 10),
         ) {
             let notice = &message.notices[0];
             let (from, to) = (notice.from.word(), notice.level.word());
             told.push(format!("{secs} {:?} {from} {to}", notice.kind));
         }
-        deliver(&mut outbox, Timestamp::from_secs(secs));
+        deliver(&mut outbox, Timestamp::from_secs(secs * 10));
     }
     told.push(format!("{} open", incidents.open()));
     told
@@ -370,7 +370,7 @@ fn a_recovery_tells_the_worst_of_the_whole_incident() {
 }
 
 #[test]
-fn a_message_without_room_was_told_to_nobody() {
+fn a_message_without_room_waits_for_it() {
     let mut incidents = incidents();
     let mut outbox = Outbox::new(Span::DAY);
     let filler = crate::notify::tests::message(&["other"]);
@@ -378,24 +378,91 @@ fn a_message_without_room_was_told_to_nobody() {
         let to = Recipient::Email(format!("{name}@example.com"));
         while outbox.queue(Arc::clone(&filler), to.clone(), Timestamp::EPOCH) {}
     }
-    let mut change = |outbox: &mut Outbox, secs, from, to| {
-        let event = event("r", None, secs, from, to);
-        take(&mut incidents, vec![event], outbox, &mut Audit::default(), Timestamp::from_secs(secs))
+    let before = outbox.tally().overflowed;
+    let mut change = |outbox: &mut Outbox, name, secs, from, to| {
+        let events = vec![event(name, None, secs, from, to)];
+        let now = Timestamp::from_secs(secs);
+        let told = take(&mut incidents, events, outbox, &mut Audit::default(), now);
+        told.iter().flat_map(|message| said(message)).collect::<Vec<_>>()
     };
-    assert!(change(&mut outbox, 1, Ok, Critical).is_empty());
-    assert!(change(&mut outbox, 2, Critical, Ok).is_empty(), "nobody knew of it");
-    assert!(change(&mut outbox, 3, Ok, Critical).is_empty());
-    let done = outbox.due(Timestamp::from_secs(3), 1)[0].id;
-    outbox.settle(done, &crate::notify::Outcome::Delivered, Timestamp::from_secs(3));
-    // On-call hears of it at the next change, though that is no worsening, and as a beginning.
-    let told = change(&mut outbox, 4, Critical, Warning);
-    assert_eq!((told.len(), told[0].notices[0].kind), (1, NoticeKind::Firing));
-    assert_eq!(outbox.len(), limits::OUTBOX, "one of two recipients found room");
-    let done = outbox.due(Timestamp::from_secs(4), limits::OUTBOX).last().unwrap().id;
-    outbox.settle(done, &crate::notify::Outcome::Delivered, Timestamp::from_secs(4));
-    let over = change(&mut outbox, 5, Warning, Ok);
-    assert_eq!((over.len(), over[0].notices[0].kind), (1, NoticeKind::Recovered));
-    assert_eq!(over[0].notices[0].from, Warning, "what was told");
+    assert_eq!(change(&mut outbox, "r", 10, Ok, Critical), [""; 0]);
+    assert_eq!(change(&mut outbox, "r", 20, Critical, Warning), [""; 0]);
+    assert_eq!(change(&mut outbox, "s", 30, Ok, Warning), [""; 0]);
+    assert_eq!(change(&mut outbox, "s", 40, Warning, Ok), [""; 0]);
+    assert_eq!(outbox.tally().overflowed - before, 2, "once for each mailbox");
+    while outbox.len() >= limits::OUTBOX {
+        deliver(&mut outbox, Timestamp::from_secs(50));
+    }
+    let told = change(&mut outbox, "q", 50, Ok, Unknown);
+    assert_eq!(told, ["r Firing ok", "q Firing ok", "s Ended warning"]);
+}
+
+/// What a message tells: rule, kind and the state before.
+fn said(message: &Message) -> Vec<String> {
+    let notices = message.notices.iter();
+    notices.map(|n| format!("{} {:?} {}", n.rule.name, n.kind, n.from.word())).collect()
+}
+
+#[test]
+fn what_follows_within_five_seconds_of_a_message_goes_together_then() {
+    let (mut incidents, mut outbox) = (incidents(), Outbox::new(Span::DAY));
+    let mut second = |secs, events: Vec<(&str, Option<&[&str]>, Level, Level)>| {
+        let event = |(name, notify, from, to)| event(name, notify, secs, from, to);
+        let events = events.into_iter().map(event).collect();
+        let now = Timestamp::from_millis(secs * 1000 + 7);
+        let told = take(&mut incidents, events, &mut outbox, &mut Audit::default(), now);
+        deliver(&mut outbox, now);
+        let told = told.iter().map(|one| format!("{}: {}", one.contact, said(one).join(", ")));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(second(1, vec![("a", None, Ok, Warning)]), ["oncall: a Firing ok"]);
+    assert_eq!(second(2, vec![("b", None, Ok, Warning), ("c", None, Ok, Warning)]), [""; 0]);
+    // Another contact has not heard anything.
+    let lead: Option<&[&str]> = Some(&["lead"]);
+    assert_eq!(second(3, vec![("d", lead, Ok, Critical)]), ["lead: d Firing ok"]);
+    assert_eq!(second(4, vec![("b", None, Warning, Critical), ("a", None, Warning, Ok)]), [""; 0]);
+    assert_eq!(second(5, vec![("c", None, Warning, Ok)]), [""; 0]);
+    let together = "oncall: b Firing ok, c Ended warning, a Recovered warning";
+    assert_eq!(second(6, vec![]), [together]);
+    assert_eq!(second(7, vec![("c", None, Ok, Warning)]), [""; 0]);
+    assert_eq!(second(11, vec![]), ["oncall: c Firing ok"]);
+    assert_eq!(second(60, vec![("b", None, Critical, Ok)]), ["oncall: b Recovered critical"]);
+}
+
+#[test]
+fn beyond_twenty_a_message_is_a_digest_that_counts_all() {
+    let (mut incidents, mut outbox) = (incidents(), Outbox::new(Span::DAY));
+    let mut storm = |many: usize, secs| {
+        let events = (0..many).map(|number| {
+            let level = if number < 2 { Warning } else { Critical };
+            let one = event("errors", None, secs, Ok, level);
+            Event { group: vec![format!("{secs} {number}")], ..one }
+        });
+        let now = Timestamp::from_secs(secs);
+        take(&mut incidents, events.collect(), &mut outbox, &mut Audit::default(), now).remove(0)
+    };
+    assert!(!storm(20, 10).is_digest);
+    let digest = storm(600, 20);
+    assert!(digest.is_digest);
+    let count = crate::notify::message::Count {
+        rule: "errors".to_owned(),
+        levels: vec![(Critical, 598), (Warning, 2)],
+    };
+    assert_eq!((count.all(), digest.counts()), (600, vec![count]));
+    let text = crate::notify::mail::compose(&digest, Timestamp::rfc3339).text;
+    let head: Vec<_> = text.lines().take(6).collect();
+    assert_eq!(
+        head,
+        [
+            "600 alerts: 598 critical, 2 warning",
+            "",
+            "errors: 598 critical, 2 warning",
+            "  CRITICAL 17 in 5s",
+            "  CRITICAL 17 in 5s",
+            "  CRITICAL 17 in 5s"
+        ]
+    );
+    assert!(text.contains("… and 100 more"), "{text}");
 }
 
 #[test]

@@ -10,6 +10,11 @@ use crate::notify::message::{Message, Notice};
 use crate::time::Timestamp;
 
 impl Outbox {
+    /// Whether a contact keeps a record of who looks after what.
+    pub(in crate::notify) fn keeps_record(&self, contact: &str) -> bool {
+        self.alarm.record_keeper(contact).is_some()
+    }
+
     /// Queues it for those of the contacts that were told of the incident.
     pub(in crate::notify) fn acknowledge<'a>(
         &mut self,

@@ -150,7 +150,7 @@ impl Full {
 
 impl Outbox {
     /// Whether there is room for one more delivery to a recipient.
-    pub(super) fn has_room(&self, to: &Recipient) -> bool {
+    pub(in crate::notify) fn has_room(&self, to: &Recipient) -> bool {
         self.waiting.len() < limits::OUTBOX && self.lanes.waiting(to) < limits::OUTBOX_EACH
     }
 

@@ -79,7 +79,7 @@ impl Outbox {
                 let notices = entries.iter().flat_map(|entry| &entry.message.notices);
                 notices.filter(|notice| notice.incident == end.incident)
             };
-            if waits().any(|notice| notice.kind == NoticeKind::Firing) {
+            if waits().any(|notice| notice.kind.is_beginning()) {
                 let worst = waits().map(|notice| notice.level).max().unwrap_or_default();
                 unheard.insert(Arc::clone(&end.incident), (end, worst));
             }

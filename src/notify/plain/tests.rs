@@ -28,6 +28,8 @@ fn a_message_is_read_as_it_was_written_and_says_each_rule_once() {
     for cut in 0..bytes.len() {
         assert_eq!(read::<Message>(&bytes[..cut]), None, "cut at {cut}");
     }
+    message.is_digest = true;
+    assert_eq!(read(&write(&message)), Some(message));
 }
 
 #[test]
@@ -51,11 +53,64 @@ fn every_line_of_the_audit_is_read_as_it_was_written() {
         attempt(Answer::GivenUp { reason: text("no such user") }),
         What::Reload { problem: Some(text("line 3")) },
         What::Start,
+        What::Note {
+            title: text("r"),
+            incident: text("i1"),
+            note: Note { at, kind: NoteKind::Outgrown, author: text(""), text: text("") },
+        },
+        What::Silence(Box::new(Silence {
+            id: "s1".into(),
+            rule: Some("r{host=\"a\"}".parse().unwrap()),
+            series: None,
+            from: at,
+            until: None,
+            schedule: Some(text("night")),
+            author: text("ann"),
+            comment: text("new disks"),
+            made: at,
+        })),
+        What::Unsilence { silence: text("s1"), author: text("ann") },
     ];
     for what in all {
         let line = Line { at, what };
         assert_eq!(read(&write(&line)), Some(line));
     }
+}
+
+#[test]
+fn an_incident_is_read_as_it_was_written_and_so_is_one_of_before_acknowledgements() {
+    use crate::notify::{Ack, Note};
+    let at = Timestamp::from_secs(7);
+    let told = |secs| Told {
+        at: Timestamp::from_secs(secs),
+        contact: "oncall".to_owned(),
+        message: "m1".to_owned(),
+    };
+    let old = Incident {
+        told: [("oncall".to_owned(), Level::Critical)].into(),
+        level: Level::Critical,
+        messages: vec![told(1), told(9)],
+        ..Incident::new("i1".into(), Arc::new(About::of(&rule("r"))), at, Some(1.0))
+    };
+    let bytes = write(&old);
+    // No acknowledgement, no notes, neither silenced nor flapping, never told, not alarmed, no step taken.
+    let before = &bytes[..bytes.len() - 7];
+    let told_then = Some(Timestamp::from_secs(9));
+    let alarmed_then = Some(Timestamp::from_secs(1));
+    let expect = Incident { told_at: told_then, alarmed: alarmed_then, ..old.clone() };
+    assert_eq!(read(before), Some(expect));
+    let (author, text) = (|| "ann".to_owned(), || "it is the disk".to_owned());
+    let new = Incident {
+        ack: Some(Ack { at, author: author(), comment: text(), level: Level::Warning }),
+        notes: vec![Note { at, kind: NoteKind::Comment, author: author(), text: text() }],
+        is_silenced: true,
+        is_flapping: true,
+        told_at: Some(at),
+        alarmed: Some(at),
+        escalated: 3,
+        ..old
+    };
+    assert_eq!(read(&write(&new)), Some(new));
 }
 
 #[test]
@@ -121,6 +176,7 @@ proptest! {
     #[test]
     fn any_bytes_are_harmless(mut bytes: Vec<u8>) {
         bytes.insert(0, VERSION);
+        let _ = (read::<Desk>(&bytes), read::<Silence>(&bytes));
         let _ = (read::<Message>(&bytes), read::<Incident>(&bytes), read::<Line>(&bytes));
         let _ = (read::<Waiting>(&bytes), read::<u64>(&bytes));
     }
