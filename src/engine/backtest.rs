@@ -141,7 +141,7 @@ impl Engine {
             }
         }
         let parts = tapes.first().map(Tape::parts).unwrap_or_default();
-        let coverage = self.view(|view| view.store.coverage().clone());
+        let coverage = tapes.first().map(Tape::up).unwrap_or_default();
         let mut log = Log::new(rule, room, coverage);
         let rules = run(&cast, tapes, span.start, goes_on, &mut |mut events, rules, now| {
             events.retain(|event| event.rule.name == rule.name);
@@ -226,7 +226,7 @@ struct Log {
     incidents: Incidents,
     /// Up to when everything was told.
     told: Timestamp,
-    /// When tallyd was up.
+    /// When tallyd was up, or history is that was imported.
     coverage: Coverage,
 }
 

@@ -7,7 +7,7 @@ use crate::config::{Measure, Rule, Tier};
 use crate::limits;
 use crate::query::{Ages, Course, Group, Observation, Question, Range, Side};
 use crate::rollup::SeriesId;
-use crate::store::tier_for;
+use crate::store::{Coverage, tier_for};
 use crate::time::{Span, Timestamp, Window};
 
 /// Instants of one block, at most: as many as there are windows in a chunk, and few enough that their
@@ -79,6 +79,19 @@ impl Tape {
 
     pub(super) fn tiers(&self) -> &[Tier] {
         self.part.windows.tiers()
+    }
+
+    /// When somebody would have been told: tallyd was up, or something of these series was imported, which is
+    /// played as if it had been.
+    pub(super) fn up(&self) -> Coverage {
+        let windows = &self.part.windows;
+        let mut up = windows.coverage().clone();
+        let all = Window { start: Timestamp::EPOCH, end: Timestamp::from_millis(i64::MAX) };
+        for id in self.part.groups.iter().flat_map(|(_, ids)| ids) {
+            let Some(import) = windows.imported().get(*id) else { continue };
+            import.coverage.parts(all).for_each(|part| up.insert(part));
+        }
+        up
     }
 
     /// From old to young, each of another resolution than the one before.
