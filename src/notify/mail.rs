@@ -106,7 +106,7 @@ struct Of {
 
 impl Page {
     fn of(message: &Message, beside: &Illustrations, style: &Style<'_>) -> Self {
-        let is_digest = message.is_digest || message.notices.len() > DETAILED_MAX;
+        let is_digest = is_digest(message);
         let full = if is_digest { &[] } else { message.notices.as_slice() };
         let mut pictures = Vec::new();
         let none = Illustration::default();
@@ -139,6 +139,11 @@ fn commands(notices: &[Notice]) -> Vec<String> {
         }
     }
     commands
+}
+
+/// Whether rules are named instead of instances: the message is such, or nobody would read it to its end.
+fn is_digest(message: &Message) -> bool {
+    message.is_digest || message.notices.len() > DETAILED_MAX
 }
 
 /// By rule, the worst first, each with its instances as long as there is room.
@@ -308,7 +313,7 @@ fn subject_with(message: &Message, beside: &Illustrations) -> String {
     }
     let _ = write!(subject, "{} alerts: ", message.notices.len());
     let room = SUBJECT_CHARS_MAX - subject.chars().count();
-    if message.notices.len() > DETAILED_MAX {
+    if is_digest(message) {
         let rules = digest(&message.notices).into_iter();
         subject.push_str(&listed(rules.map(|of| format!("{} ({})", of.rule, of.count)), room));
     } else {

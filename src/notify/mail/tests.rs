@@ -386,6 +386,22 @@ fn a_storm_is_listed_by_rule_and_then_counted() {
 }
 
 #[test]
+fn what_is_a_digest_by_the_configuration_is_one_in_subject_and_body() {
+    let few = message(0, vec![on("a"), on("b")]);
+    assert_eq!(
+        written(&few).subject,
+        "[CRITICAL] 2 alerts: errors-high{host=a}, errors-high{host=b}"
+    );
+    let mail = written(&Message { is_digest: true, ..few });
+    assert_eq!(mail.subject, "[CRITICAL] 2 alerts: errors-high (2 critical)");
+    assert!(
+        mail.text.contains("errors-high: 2 critical\n  CRITICAL host=a: 17 in 5s\n"),
+        "{}",
+        mail.text
+    );
+}
+
+#[test]
 fn a_storm_of_many_rules_names_each() {
     let storm = (0..900).map(|at| notice(&rule(&format!("rule-{at}")), &format!("i-{at}")));
     let text = written(&message(0, storm.collect())).text;
