@@ -312,7 +312,7 @@ fn an_age_is_judged_where_windows_are_no_longer_than_its_thresholds() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_the_finest_tier_covers_is_what_happened_live(
@@ -329,7 +329,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2))]
+    #![proptest_config(ProptestConfig { cases: 2, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The same hour, counted second by second, and imported where nothing was counted.
     #[test]

@@ -239,7 +239,7 @@ impl Reckoned {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn who_has_to_know_does_and_every_end_reaches_who_heard_of_the_beginning(
