@@ -2,7 +2,7 @@
 //!
 //! Pure: points in, text out. A gap in the points is a gap in the line, never a bridge and never a
 //! zero. Colours follow the reader's light or dark setting, or one of the two where the picture becomes
-//! dots ([`png`]). This module does not know where the picture is shown, nor where the points come from.
+//! dots (`png`). This module does not know where the picture is shown, nor where the points come from.
 
 mod png;
 mod scale;

@@ -1,7 +1,7 @@
 //! A message as a mail: its subject, its text, its HTML and the pictures in it.
 //!
 //! Pure: how an instant is written is handed in, so a mail does not depend on the machine's zone.
-//! Both parts are laid out from the same rows and say the same; [`text`] and [`html`] give them their
+//! Both parts are laid out from the same rows and say the same; `text` and `html` give them their
 //! form. Every text that is not ours is on one printable line, so that it can neither forge a line of the
 //! body nor a header; HTML is escaped by maud throughout. It loads nothing from anywhere. This module
 //! knows nothing of SMTP.
