@@ -7,12 +7,14 @@ use std::path::Path;
 
 use crate::harness::{Server, eventually, tallyd, text};
 use crate::peers::sink::Sink;
-use crate::peers::webhook::Receiver;
+use crate::peers::webhook::{Post, Receiver};
 
 const PASSWORD: &str = "plover-xyzzy-password";
 const URL_TOKEN: &str = "T0SESAMEURLTOKEN";
 const HEADER: &str = "swordfish-header-value";
 const USER: &str = "memcached-mellon";
+const SIGNING: &str = "open-barley-signing-secret";
+const ROUTING: &str = "0rout1ngkey0rout1ngkey0rout1ngke";
 
 /// The same as they travel: base64 of the password, and of NUL, the user, NUL and the password.
 const SENT: [&str; 2] =
@@ -41,6 +43,13 @@ critical = {{ above = 10, clear = 5 }}
 name = "good"
 webhook = "http://{}/hooks/{URL_TOKEN}?key={URL_TOKEN}"
 headers = {{ Authorization = "Bearer {HEADER}" }}
+secret_file = "signing"
+
+[[contact]]
+name = "page"
+webhook = "http://{}/page/{URL_TOKEN}"
+format = "pagerduty"
+routing_key_file = "routing"
 
 [[contact]]
 name = "dead"
@@ -56,9 +65,9 @@ from = "tallyd <tallyd@example.com>"
 {email}
 
 [notify]
-default = ["good", "dead", "mailed"]
+default = ["good", "page", "dead", "mailed"]
 "#,
-        receiver.address
+        receiver.address, receiver.address
     )
 }
 
@@ -89,6 +98,8 @@ fn no_secret_is_in_anything_that_is_shown() {
     let dir = tempfile::tempdir().expect("a directory");
     write(dir.path(), "email-password", &format!("{PASSWORD}\n"));
     write(dir.path(), "users", &format!("app:{USER}\n"));
+    write(dir.path(), "signing", &format!("{SIGNING}\n"));
+    write(dir.path(), "routing", &format!("{ROUTING}\n"));
     // A relay that takes a password and is not there; one that is there and takes none comes after.
     let login = "username = \"tallyd\"\npassword_file = \"email-password\"";
     let rest = config(&receiver, &format!("server = \"smtps://127.0.0.1:9\"\n{login}"));
@@ -104,7 +115,7 @@ fn no_secret_is_in_anything_that_is_shown() {
     client.ask("incr errors 50\r\n");
     eventually("a message", || (!receiver.posts().is_empty()).then_some(()));
     let url = format!("http://{}", server.http);
-    for contact in ["good", "dead", "mailed", "nobody"] {
+    for contact in ["good", "page", "dead", "mailed", "nobody"] {
         let output = tallyd(&["notify", "test", contact, "--server", &url]);
         shown
             .push((format!("notify test {contact}"), text(&output.stdout) + &text(&output.stderr)));
@@ -137,7 +148,8 @@ fn no_secret_is_in_anything_that_is_shown() {
     let lines = std::iter::repeat_with(|| client.line());
     let stats: Vec<_> = lines.take_while(|line| line != "MN").collect();
     shown.push(("stats".to_owned(), stats.join("\n")));
-    for post in receiver.posts() {
+    let is_page = |post: &Post| post.line.contains("/page/");
+    for post in receiver.posts().into_iter().filter(|post| !is_page(post)) {
         shown.push(("a webhook's body".to_owned(), post.body.to_string()));
     }
     let key = std::fs::read_to_string(server.dir().join("data/link-key")).expect("it is there");
@@ -164,7 +176,7 @@ fn no_secret_is_in_anything_that_is_shown() {
     assert!(server.wait().success());
     shown.push(("the log".to_owned(), server.logged.join("\n")));
 
-    let secrets = [PASSWORD, URL_TOKEN, HEADER, USER, &key, SENT[0], SENT[1]];
+    let secrets = [PASSWORD, URL_TOKEN, HEADER, USER, SIGNING, ROUTING, &key, SENT[0], SENT[1]];
     for (what, text) in &shown {
         for secret in secrets {
             let is_in = text.to_lowercase().contains(&secret.to_lowercase());
@@ -172,6 +184,9 @@ fn no_secret_is_in_anything_that_is_shown() {
         }
     }
     // And the search would have found them where they belong.
-    assert!(receiver.posts()[0].header("authorization").contains(HEADER));
-    assert!(receiver.posts()[0].line.contains(URL_TOKEN));
+    let (pages, others): (Vec<_>, Vec<_>) = receiver.posts().into_iter().partition(is_page);
+    assert!(others[0].header("authorization").contains(HEADER));
+    assert!(others[0].header("webhook-signature").starts_with("v1,"));
+    assert!(others[0].line.contains(URL_TOKEN));
+    assert!(pages[0].body.to_string().contains(ROUTING));
 }
