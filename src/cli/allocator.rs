@@ -26,6 +26,10 @@ pub fn settle() {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
+    // Where the dynamic loader was called with the program's name, it is the loader that runs.
+    if program.file_name().is_none_or(|name| name.to_string_lossy().starts_with("ld-")) {
+        return;
+    }
     let mut arguments = std::env::args_os();
     let mut anew = Command::new(program);
     if let Some(name) = arguments.next() {

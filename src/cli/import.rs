@@ -19,7 +19,7 @@ use crate::engine::ImportOutcome as Outcome;
 use crate::faces::rows;
 use crate::limits;
 use crate::reason;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Exit codes; `--help` lists them.
 const NOT_ALL: u8 = 1;
@@ -125,6 +125,12 @@ fn read(args: &ImportArgs, progress: &mut Progress) -> Result<Table, Failure> {
         .map_err(|error| error.or(cannot))
 }
 
+/// What is wrong with it is told by the server.
+fn step_secs(step: &str) -> i64 {
+    step.parse::<Span>()
+        .map_or(0, |step| i64::try_from(step.as_millis() / 1000).unwrap_or(i64::MAX))
+}
+
 /// Why a table was not read.
 enum Unread {
     Io(io::Error),
@@ -149,6 +155,8 @@ fn read_from(
     let mut table = Table { kind, names: Vec::new(), rows: Vec::new() };
     let mut places: HashMap<Box<str>, u32, foldhash::fast::RandomState> = HashMap::default();
     let (mut line, mut number, mut bad) = (Vec::new(), 0_u64, Vec::new());
+    // What a query printed has the ends of its steps, and a row here says when one begins.
+    let mut before = None;
     loop {
         line.clear();
         let most = limits::IMPORT_LINE_BYTES as u64 + 1;
@@ -164,10 +172,15 @@ fn read_from(
         let text = std::str::from_utf8(&line).map(|text| text.trim_end_matches(['\n', '\r']));
         let row = match text {
             Ok("") => continue,
-            Ok(text) if number == 1 && rows::is_head(text) => continue,
-            Ok(text) => {
-                rows::read(text, kind).and_then(|row| rows::check_name(&row.series).map(|()| row))
+            Ok(text) if number == 1 && rows::is_head(text) => {
+                before = rows::is_of_query(text).then(|| step_secs(&args.step));
+                continue;
             }
+            Ok(text) => rows::read(text, kind).and_then(|row| {
+                rows::check_name(&row.series)?;
+                before.map_or(Ok(()), |_| rows::check_answer(&row.series, text))?;
+                Ok(row)
+            }),
             Err(_) => Err("it is not UTF-8"),
         };
         match row {
@@ -177,6 +190,7 @@ fn read_from(
                     Some(at) => *at,
                     None => table.name(&series, &mut places),
                 };
+                let secs = secs.saturating_sub(before.unwrap_or(0));
                 table.rows.push(Row { secs, bits, series });
             }
             Err(wrong) => bad.push((number, wrong)),

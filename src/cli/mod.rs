@@ -243,10 +243,10 @@ struct AckArgs {
     #[arg(value_name = "RULE|INCIDENT")]
     what: Option<String>,
     /// A tag of the instances that are meant, as region=eu; may be given several times.
-    #[arg(long, value_name = "TAG=VALUE")]
+    #[arg(long, value_name = "TAG=VALUE", requires = "what")]
     by: Vec<String>,
     /// What there is to say about it.
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "what")]
     comment: String,
     /// Who does it.
     #[arg(long, env = "USER", default_value = "", value_name = "NAME")]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Format, QueryArgs, server};
+use crate::faces::rows;
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -127,7 +128,7 @@ impl Line {
 
 /// Time, series, value and what is to be said of it, with a head. What has no value has a line, too.
 fn csv(lines: &[Line]) -> String {
-    let mut text = "time,series,value,note\n".to_owned();
+    let mut text = format!("{}\n", rows::QUERY_HEAD);
     for line in lines {
         let series = quoted(&line.series);
         for (at, value) in &line.points {

@@ -177,7 +177,8 @@ fn store(shared: Shared, config: &Config) -> anyhow::Result<Keeper> {
 }
 
 fn look_for_room(shared: &Shared, dir: &Path) {
-    shared.status.disk_free.store(free_bytes(dir).unwrap_or(0), Relaxed);
+    let known = free_bytes(dir).map_or(0, |bytes| bytes.saturating_add(1));
+    shared.status.disk_free.store(known, Relaxed);
 }
 
 fn start(

@@ -54,7 +54,8 @@ const FIGURES: [Figure; NUMBER] = [
     gauge("tallyd.disk_free", |of| of.beside.disk_free.map(float)),
     gauge("tallyd.store_behind", |of| Some(of.engine.store_behind(of.now).as_secs_f64())),
     gauge("tallyd.tick_late", |of| {
-        Some(of.now.since(of.now.align_down(Span::SECOND)).as_secs_f64())
+        // On time it is a second after the end of the one before.
+        Some(of.now.since(of.view.closed + Span::SECOND).as_secs_f64())
     }),
     gauge("tallyd.tick_log_waiting", |of| Some(float(of.view.log_waiting as u64))),
     gauge("tallyd.unsaved_keys", |of| Some(float(of.engine.counters.unsaved_keys()))),

@@ -83,8 +83,8 @@ pub struct Status {
     pub heartbeats: AtomicU64,
     /// And those that did not arrive.
     pub failed_heartbeats: AtomicU64,
-    /// What the file system of the data directory had free when it was last looked at, in bytes; 0 where
-    /// that is not known.
+    /// What the file system of the data directory had free when it was last looked at, in bytes, and one more; 0
+    /// where that is not known.
     pub disk_free: AtomicU64,
     /// Where to ask for the configuration to be read again; empty where that is not done.
     pub reload: OnceLock<mpsc::Sender<ReloadReply>>,
@@ -175,7 +175,7 @@ impl Shared {
     pub fn beside(&self) -> Beside {
         let Status { disk_free, connections, refused, .. } = &*self.status;
         Beside {
-            disk_free: Some(disk_free.load(Relaxed)).filter(|bytes| *bytes > 0),
+            disk_free: disk_free.load(Relaxed).checked_sub(1),
             connections: connections.load(Relaxed) as u64,
             refused: refused.load(Relaxed) as u64,
         }

@@ -29,6 +29,29 @@ pub fn is_head(line: &str) -> bool {
         .any(|word| first.trim().trim_matches('"').eq_ignore_ascii_case(word))
 }
 
+/// The head of what `tallyd query --format csv` prints. The times below it are the ends of its steps.
+pub const QUERY_HEAD: &str = "time,series,value,note";
+
+/// Whether a line is that head.
+#[must_use]
+pub fn is_of_query(line: &str) -> bool {
+    line.trim_start_matches('\u{feff}').trim_end() == QUERY_HEAD
+}
+
+/// Whether a row of a query's answer is one that can be imported.
+///
+/// # Errors
+/// Why it is none, in plain words.
+pub fn check_answer(series: &str, line: &str) -> Result<(), &'static str> {
+    if series.contains(['*', '{']) {
+        return Err("its series is a pattern, and not a name: ask for one, or with --by");
+    }
+    if line.trim_end().ends_with(",at least") {
+        return Err("it is a lower bound, since tallyd was down for a part of the time");
+    }
+    Ok(())
+}
+
 /// Reads a line.
 ///
 /// # Errors

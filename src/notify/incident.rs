@@ -265,10 +265,10 @@ impl Incident {
             Cause::Flaps => Vec::new(),
             _ if is_over => self.told.keys().cloned().collect(),
             _ if is_muted => Vec::new(),
-            Cause::Flapping | Cause::Settled => all().cloned().collect(),
             _ if is_outgrown => all().cloned().collect(),
             // Whoever looks after it knows.
             _ if self.ack.is_some() => Vec::new(),
+            Cause::Flapping | Cause::Settled => all().cloned().collect(),
             _ => all().filter(|contact| to > self.known_to(contact)).cloned().collect(),
         }
     }

@@ -214,3 +214,32 @@ fn an_import_whose_server_is_killed_is_run_again_and_everything_is_there_once() 
         assert!((asked - expect).abs() < 1e-6, "{asked} by {step}, and not {expect}");
     }
 }
+
+#[test]
+fn what_a_query_printed_lies_where_it_lay() {
+    let server = Server::start("");
+    let (until, dir) = (may(&server).1, tempfile::tempdir().expect("a directory"));
+    let file = dir.path().join("plain.csv");
+    let rows = (1..=10).map(|minute| format!("{},plain,{}\n", until - minute * MINUTE, minute * 7));
+    std::fs::write(&file, rows.collect::<String>()).expect("it can be written");
+    assert_eq!(import(&server, &file, &[]).0, Some(0));
+    let (from, to) = ((until - 10 * MINUTE).to_string(), until.to_string());
+    let query = |series: &str| {
+        let range = ["--from", &from, "--to", &to, "--step", "1m", "--window", "1m"];
+        let more = ["--measure", "sum", "--format", "csv", "--server", &url(&server)];
+        let output = tallyd(&[&["query", series][..], &range, &more].concat());
+        (output.status.code(), text(&output.stdout))
+    };
+    let before = query("plain");
+    assert_eq!((before.0, before.1.lines().count()), (Some(0), 11), "{}", before.1);
+    std::fs::write(&file, &before.1).expect("it can be written");
+    let (code, out, error) = import(&server, &file, &["--overwrite"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(query("plain"), before);
+
+    // Several series together have no name.
+    std::fs::write(&file, query("plai*").1).expect("it can be written");
+    let (code, _, error) = import(&server, &file, &[]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("is a pattern, and not a name"), "{error}");
+}

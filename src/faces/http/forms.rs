@@ -43,6 +43,9 @@ pub(super) struct Filled {
 
 type Followed = Result<Query<Signed>, QueryRejection>;
 
+/// Within this time the same is meant.
+const AGAIN: Span = Span::from_secs(5 * 60);
+
 /// How long silences of the form are.
 const SPANS: [(&str, &str); 5] =
     [("1h", "an hour"), ("4h", "4 hours"), ("12h", "12 hours"), ("1d", "a day"), ("1w", "a week")];
@@ -180,7 +183,7 @@ impl Asked {
             Purpose::Acknowledge => self.ask("Acknowledge", "Acknowledge it", &html! {
                 p { "Nothing more is told of it then, until it gets worse or is over." }
             }),
-            Purpose::Silence => match self.silenced_by(shared) {
+            Purpose::Silence => match self.silenced_by(shared, shared.now()) {
                 Some(silence) => self.silenced(&silence, false),
                 None => self.ask("Silence", "Silence it", &html! {
                     p { "Nothing is told of " code { (self.pattern()) } " then, but recoveries." }
@@ -252,9 +255,6 @@ impl Asked {
         if self.incident.closed.is_some() {
             return Err(self.over());
         }
-        if let Some(silence) = self.silenced_by(shared) {
-            return Ok(self.silenced(&silence, false));
-        }
         let span = SPANS.iter().find(|(span, _)| *span == filled.span);
         let span = span.and_then(|(span, _)| span.parse::<Span>().ok()).ok_or_else(|| {
             let text = "The form says for how long: one of the lengths that it offers.";
@@ -265,6 +265,10 @@ impl Asked {
             Answer::new(StatusCode::BAD_REQUEST, "Not possible", text)
         })?;
         let now = shared.now();
+        // A button that is pressed twice makes one; a longer time than is left makes another.
+        if let Some(silence) = self.silenced_by(shared, now + span - AGAIN) {
+            return Ok(self.silenced(&silence, false));
+        }
         let silence = Silence {
             id: "".into(),
             rule: Some(pattern),
@@ -293,14 +297,17 @@ impl Asked {
         Answer::new(StatusCode::OK, if is_new { "Silenced" } else { "Silenced already" }, &text)
     }
 
-    /// A silence of this very instance, which a form made before.
-    fn silenced_by(&self, shared: &Shared) -> Option<Silence> {
+    /// A silence of this very instance that holds now, and until then at least.
+    fn silenced_by(&self, shared: &Shared, until: Timestamp) -> Option<Silence> {
+        let now = shared.now();
         let pattern = self.pattern();
         shared.engine.view(|view| {
             let its = |one: &&Silence| {
                 one.rule.as_ref().is_some_and(|rule| rule.to_string() == pattern)
                     && one.series.is_none()
                     && one.schedule.is_none()
+                    && one.from <= now
+                    && one.until.is_none_or(|end| end >= until)
             };
             view.incidents.silences().iter().find(its).cloned()
         })
