@@ -232,6 +232,26 @@ impl World {
         files.filter(|path| number(path).is_some()).max_by_key(|path| number(path)).unwrap()
     }
 
+    /// The files of the log of observations, as they are: only a write that is done says how far they are in
+    /// windows.
+    #[expect(clippy::disallowed_methods, reason = "a test that looks behind the store")]
+    fn ring(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let ring = files.filter(|path| name(path).starts_with("observations-"));
+        ring.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    }
+
+    /// Ends the server as it was before it had written to the log of observations.
+    #[expect(clippy::disallowed_methods, reason = "a test that looks behind the store")]
+    fn restart_with(&mut self, ring: Vec<(PathBuf, Vec<u8>)>) {
+        self.engine = None;
+        for (path, bytes) in ring {
+            std::fs::write(path, bytes).unwrap();
+        }
+        self.restart();
+    }
+
     /// A second, with all that the threads of a server do in it; up to `end`, where there is one.
     fn second(&mut self, second: u64, end: Option<End>) {
         traffic(self.engine(), second, self.now);
@@ -245,6 +265,7 @@ impl World {
         let log = self.newest_log();
         let len = |path: &Path| std::fs::metadata(path).unwrap().len();
         let before = len(&log);
+        let ring = if end == Some(End::Torn) { self.ring() } else { Vec::new() };
         self.engine().write_log().unwrap();
         if end == Some(End::Torn) {
             // The write was not done when the process ended: nobody has seen its outcome.
@@ -253,7 +274,7 @@ impl World {
                 let file = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
                 file.set_len(len(&log) - cut).unwrap();
             }
-            return self.restart();
+            return self.restart_with(ring);
         }
         if end == Some(End::Logged) {
             return self.restart();
@@ -385,7 +406,7 @@ fn day(seconds: u64, ends: usize, eventful: &[u64]) -> World {
     world
 }
 
-/// The long run: `TALLYD_TEST_KILLS=200 cargo test --release --lib a_day_with_ends`.
+/// The long run: `TALLYD_TEST_KILLS=300 cargo test --release --lib a_day_with_ends`.
 #[test]
 fn a_day_with_ends_is_as_one_without() {
     let ends = std::env::var("TALLYD_TEST_KILLS").ok().and_then(|text| text.parse().ok());
