@@ -275,7 +275,7 @@ fn does_not_start(mount: &Mount) {
 #[test]
 #[ignore = "needs root and mount; run tests/run"]
 fn a_full_disk_in_memory_stops_nobody_from_counting() {
-    goes_on(&Mount::tmpfs(6 << 20));
+    goes_on(&Mount::tmpfs(12 << 20));
     overflows(&Mount::tmpfs(40 << 20));
     does_not_start(&Mount::tmpfs(6 << 20));
 }

@@ -56,6 +56,12 @@ class Mailbox:
         return "250 2.0.0 kept"
 
 
+def text_of(part):
+    """Of a picture, how long it is."""
+    content = part.get_content()
+    return content if isinstance(content, str) else f"{len(content)} bytes"
+
+
 def parsed(content):
     """The message as a mail reader sees it, and whatever the parser found wrong with it."""
     message = email.message_from_bytes(content, policy=email.policy.default)
@@ -65,7 +71,7 @@ def parsed(content):
     return {
         "headers": {name.lower(): str(value) for name, value in message.items()},
         "type": message.get_content_type(),
-        "parts": [{"type": p.get_content_type(), "text": p.get_content()} for p in leaves],
+        "parts": [{"type": p.get_content_type(), "text": text_of(p)} for p in leaves],
         "defects": [repr(defect) for defect in defects],
     }
 
