@@ -31,7 +31,7 @@ use super::message::{About, Closing, Message, Notice, NoticeKind};
 use super::outbox::{Outbox, Recipient};
 use super::plain;
 use super::silences::{Silences, Subject};
-use crate::config::{Config, Contact};
+use crate::config::Config;
 use crate::limits;
 use crate::query::{Group, Observation};
 use crate::rules::{Cause, Event, Level, Policy, Rules, Transition};
@@ -123,7 +123,7 @@ impl Incidents {
     pub fn configure(&mut self, config: &Config) {
         let contacts = config.contacts.iter();
         self.silences.configure(config);
-        self.contacts = contacts.map(|c| (c.name.clone(), recipients(c))).collect();
+        self.contacts = contacts.map(|c| (c.name.clone(), Recipient::of(c))).collect();
         self.default.clone_from(&config.notify.default);
         self.public_url = config.notify.public_url.as_str().into();
         self.digest_above = config.notify.digest_above;
@@ -420,12 +420,6 @@ fn fact_key(id: &str) -> Vec<u8> {
     let mut key = vec![SPACE];
     key.extend_from_slice(id.as_bytes());
     key
-}
-
-fn recipients(contact: &Contact) -> Vec<Recipient> {
-    let mail = contact.email.iter().cloned().map(Recipient::Email);
-    let webhook = contact.webhook.iter().map(|_| Recipient::Webhook(contact.name.clone()));
-    mail.chain(webhook).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What is told: one message to one contact about the transitions of one evaluation.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Rule;
@@ -218,45 +216,10 @@ impl Message {
         self.notices.iter().map(|notice| notice.level).max().unwrap_or_default()
     }
 
-    /// How many notices there are of each rule: the one with the worst first, then the one with most.
-    #[must_use]
-    pub fn counts(&self) -> Vec<Count> {
-        let mut rules: BTreeMap<&str, BTreeMap<Reverse<Level>, usize>> = BTreeMap::new();
-        for notice in &self.notices {
-            let levels = rules.entry(&notice.rule.name).or_default();
-            *levels.entry(Reverse(notice.level)).or_default() += 1;
-        }
-        let counts = rules.into_iter().map(|(rule, levels)| Count {
-            rule: rule.to_owned(),
-            levels: levels.into_iter().map(|(level, count)| (level.0, count)).collect(),
-        });
-        let mut counts: Vec<_> = counts.collect();
-        let worst = |count: &Count| count.levels.first().map(|(level, _)| *level);
-        counts.sort_by_key(|count| Reverse((worst(count), count.all())));
-        counts
-    }
-
     /// Whether every notice is of an end.
     #[must_use]
     pub fn is_all_over(&self) -> bool {
         self.notices.iter().all(|notice| notice.kind.is_over())
-    }
-}
-
-/// How many notices of one rule a message holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// The rule's name.
-    pub rule: String,
-    /// How many of each level, the worst first; none of them zero. What is over counts as ok.
-    pub levels: Vec<(Level, usize)>,
-}
-
-impl Count {
-    /// Of all levels.
-    #[must_use]
-    pub fn all(&self) -> usize {
-        self.levels.iter().map(|(_, count)| count).sum()
     }
 }
 

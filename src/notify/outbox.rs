@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::message::Message;
-use crate::config::Config;
+use crate::config::{Config, Contact};
 use crate::limits;
 use crate::time::{Span, Timestamp};
 use alarm::Alarm;
@@ -70,6 +70,15 @@ pub enum Recipient {
     Email(String),
     /// The webhook of the contact of that name.
     Webhook(String),
+}
+
+impl Recipient {
+    /// Everyone that a contact stands for.
+    pub(super) fn of(contact: &Contact) -> Vec<Self> {
+        let mail = contact.email.iter().cloned().map(Self::Email);
+        let webhook = contact.webhook.iter().map(|_| Self::Webhook(contact.name.clone()));
+        mail.chain(webhook).collect()
+    }
 }
 
 /// How an attempt ended.

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::tests::in_windows;
 use super::*;
 use crate::disk::lying::{Dice, Fate, LyingDisk};
-use crate::time::Window;
 use proptest::prelude::*;
 
 const START: Timestamp = Timestamp::from_secs(1_767_571_200);
@@ -118,24 +118,6 @@ impl World {
         }
     }
 
-    /// What the windows of a tier hold of a key, the open ones included.
-    fn stored(&self, tier: usize, key: &str) -> u64 {
-        let state = self.engine.as_ref().unwrap().state();
-        let Some(id) = state.catalogue.matching(&key.parse().unwrap(), 0).next() else { return 0 };
-        let all = Window { start: Timestamp::EPOCH, end: self.now + Span::WEEK };
-        let mut stored = 0;
-        let sum = |record: &Record| match record {
-            Record::Counts(counts) => counts.sum,
-            Record::Values(_) | Record::Distribution(..) => 0,
-        };
-        state.windows.read(tier, id, all, |_, record| stored += sum(record)).unwrap();
-        for finer in 1..=tier {
-            let open = state.rollup.open(finer).and_then(|row| row.get(id));
-            stored += open.map_or(0, |entry| sum(&entry.record));
-        }
-        stored
-    }
-
     /// Every increment that is there is in one window of each tier; none that is safe is missing, none is
     /// made up. What is there now is what goes on.
     fn check(&mut self) {
@@ -147,7 +129,11 @@ impl World {
             });
             let total: u64 = total.unwrap_or(0);
             for tier in 0..4 {
-                assert_eq!(self.stored(tier, key), total, "{key} in tier {tier}");
+                assert_eq!(
+                    in_windows(self.engine.as_ref().unwrap(), self.now, tier, key),
+                    total,
+                    "{key} in tier {tier}"
+                );
             }
             let [sent, synced] = [&self.sent, &self.synced].map(|of| of.get(key).copied());
             assert!(total >= synced.unwrap_or(0), "{key}: {total} of {synced:?} that were safe");

@@ -129,22 +129,8 @@ impl World {
         while self.engine().keep(self.now).unwrap() {}
     }
 
-    /// What the windows of a tier hold of a key, the open ones included.
     fn stored(&self, tier: usize, key: &str) -> u64 {
-        let state = self.engine().state();
-        let Some(id) = state.catalogue.matching(&key.parse().unwrap(), 0).next() else { return 0 };
-        let all = Window { start: Timestamp::EPOCH, end: self.now.max(state.closed) + Span::WEEK };
-        let mut stored = 0;
-        let sum = |record: &Record| match record {
-            Record::Counts(counts) => counts.sum,
-            Record::Values(_) | Record::Distribution(..) => 0,
-        };
-        state.windows.read(tier, id, all, |_, record| stored += sum(record)).unwrap();
-        for finer in 1..=tier {
-            let open = state.rollup.open(finer).and_then(|row| row.get(id));
-            stored += open.map_or(0, |entry| sum(&entry.record));
-        }
-        stored
+        in_windows(self.engine(), self.now, tier, key)
     }
 
     /// Every increment is in one window of each tier, once the second is over.
@@ -160,6 +146,24 @@ impl World {
             }
         }
     }
+}
+
+/// What the windows of a tier hold of a key, the open ones included.
+pub(super) fn in_windows(engine: &Engine, now: Timestamp, tier: usize, key: &str) -> u64 {
+    let state = engine.state();
+    let Some(id) = state.catalogue.matching(&key.parse().unwrap(), 0).next() else { return 0 };
+    let all = Window { start: Timestamp::EPOCH, end: now.max(state.closed) + Span::WEEK };
+    let mut stored = 0;
+    let sum = |record: &Record| match record {
+        Record::Counts(counts) => counts.sum,
+        Record::Values(_) | Record::Distribution(..) => 0,
+    };
+    state.windows.read(tier, id, all, |_, record| stored += sum(record)).unwrap();
+    for finer in 1..=tier {
+        let open = state.rollup.open(finer).and_then(|row| row.get(id));
+        stored += open.map_or(0, |entry| sum(&entry.record));
+    }
+    stored
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::config::Surroundings;
 use crate::limits;
 use crate::notify::{Message, Outcome};
 use crate::rules::Level;
+use std::collections::BTreeMap;
 
 const RULES: &str = "
 [[contact]]
@@ -43,9 +44,12 @@ type Said<'a> = (&'a str, bool, Vec<(Level, usize)>);
 
 fn said(messages: &[Arc<Message>]) -> Vec<Said<'_>> {
     let said = messages.iter().map(|message| {
-        let counts = message.counts().remove(0);
-        assert_eq!(counts.all(), message.notices.len());
-        (message.contact.as_str(), message.is_digest, counts.levels)
+        let mut levels = BTreeMap::new();
+        for notice in &message.notices {
+            assert_eq!(notice.rule.name, message.notices[0].rule.name);
+            *levels.entry(notice.level).or_insert(0) += 1;
+        }
+        (message.contact.as_str(), message.is_digest, levels.into_iter().rev().collect())
     });
     said.collect()
 }

@@ -58,7 +58,7 @@ const NAME: &str = "tallyd-outbox";
 impl Alarm {
     pub(super) fn configure(&mut self, config: &Config) {
         let contacts = config.contacts.iter();
-        self.contacts = contacts.map(|one| (one.name.clone(), recipients(one))).collect();
+        self.contacts = contacts.map(|one| (one.name.clone(), Recipient::of(one))).collect();
         let keepers = config.contacts.iter().filter(|one| {
             let format = one.webhook.as_ref().map(|hook| &hook.format);
             matches!(format, Some(WebhookFormat::PagerDuty { .. }))
@@ -213,10 +213,4 @@ impl Outbox {
     pub fn take_lost(&mut self) -> Vec<Lost> {
         std::mem::take(&mut self.lost)
     }
-}
-
-pub(super) fn recipients(contact: &Contact) -> Vec<Recipient> {
-    let mail = contact.email.iter().cloned().map(Recipient::Email);
-    let webhook = contact.webhook.iter().map(|_| Recipient::Webhook(contact.name.clone()));
-    mail.chain(webhook).collect()
 }
