@@ -311,6 +311,15 @@ pub const BACKTEST_SECS: u64 = 60;
 /// What a command reads of its answer, in bytes: all times that are listed, with the longest names.
 pub const BACKTEST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
+/// Tokens in one file; each request is held against all of them, at some nanoseconds each.
+pub const TOKENS: usize = 1000;
+
+/// Longest token, in bytes.
+pub const TOKEN_BYTES: usize = 256;
+
+/// How long a browser that has shown a token need not show it again, in seconds.
+pub const SESSION_SECS: i64 = 7 * 24 * 60 * 60;
+
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use super::server::{self, Answer};
+use super::server::{self, Answer, Peer};
 use super::{AckArgs, DeployArgs, ServerArgs, SilenceArgs, UnackArgs, UnsilenceArgs};
 use crate::limits;
 use crate::reason::one_line;
@@ -183,7 +183,8 @@ pub(super) fn ask(
 ) -> Result<Value, Failure> {
     let none = |words| Failure { code: NO_SERVER, words };
     let whole: Vec<_> = ["api", "v1"].iter().chain(path).copied().collect();
-    let (mut url, server): (Url, String) = server::url_of(&args.server, &whole).map_err(none)?;
+    let (mut url, server): (Url, Peer) =
+        server::url_of(&args.server, &args.papers, &whole).map_err(none)?;
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(query);
     }
@@ -194,7 +195,7 @@ pub(super) fn ask(
     data(&answer, &server)
 }
 
-fn data(answer: &Answer, server: &str) -> Result<Value, Failure> {
+fn data(answer: &Answer, server: &Peer) -> Result<Value, Failure> {
     let told: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     if let (200, Some(data)) = (answer.code, told.get("data")) {
         return Ok(data.clone());

@@ -52,8 +52,9 @@ pub(super) fn run(args: &BackupArgs) -> ExitCode {
 }
 
 fn fetch(args: &BackupArgs) -> Result<String, Failure> {
+    let path = ["api", "v1", "backup"];
     let (url, name) =
-        server::url_of(&args.server.server, &["api", "v1", "backup"]).map_err(Failure::Server)?;
+        server::url_of(&args.server.server, &args.server.papers, &path).map_err(Failure::Server)?;
     let dir = &args.dir;
     if dir.symlink_metadata().is_ok() {
         let text = format!("{} is there already; a backup overwrites nothing", dir.display());

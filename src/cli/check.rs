@@ -46,12 +46,12 @@ fn judge(args: &CheckArgs, text: String) -> Check {
 
 /// The answer of `/check/RULE`; `Err` says in plain words why there is none.
 fn ask(args: &CheckArgs) -> Result<String, String> {
-    let (mut url, server) = server::url(&args.server.server)?;
-    url.path_segments_mut()
-        .map_err(|()| format!("`{server}` is not an http URL"))?
-        .pop_if_empty()
-        .extend(["check", &args.rule]);
+    let path = ["check", &args.rule];
+    let (url, server) = server::url_of(&args.server.server, &args.server.papers, &path)?;
     let answer =
         server::get(url, &server, Duration::from_secs(args.server.timeout), limits::NAGIOS_BYTES)?;
-    Ok(answer.text)
+    match answer.code {
+        401 | 403 => Err(format!("tallyd at {server} says: {}", server::told(&answer.text))),
+        _ => Ok(answer.text),
+    }
 }

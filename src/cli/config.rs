@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{CheckFileArgs, server};
+use super::{CheckFileArgs, PaperArgs, server};
 use crate::config::{
     Config, LoadError, Metric, MetricKind, Surroundings, load, rules_alone, warn_unmatched,
 };
@@ -54,7 +54,7 @@ fn look(args: &CheckFileArgs, config: &Config, surroundings: &Surroundings<'_>) 
     let read = (surroundings.file)(&args.file, limits::CONFIG_BYTES);
     let text = read.ok().flatten().and_then(|read| String::from_utf8(read.bytes).ok());
     let text = text.unwrap_or_default();
-    let asked = server_of(args, config).and_then(|server| ask(&server, &text));
+    let asked = server_of(args, config).and_then(|server| ask(&server, &args.papers, &text));
     match asked {
         Ok(look) if look.is_counting => {
             let warnings = warn_unmatched(&text, &args.file, &look.unmatched);
@@ -75,7 +75,8 @@ fn not_looked(why: &str) {
 fn server_of(args: &CheckFileArgs, config: &Config) -> Result<String, String> {
     let own = || {
         let address = config.server.http.first()?;
-        Some(format!("http://{}", reachable(*address)))
+        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+        Some(format!("{scheme}://{}", reachable(*address)))
     };
     args.server.clone().or_else(own).ok_or_else(|| "the file has no server.http".to_owned())
 }
@@ -98,8 +99,8 @@ struct Answer {
     error: Option<String>,
 }
 
-fn ask(server: &str, text: &str) -> Result<Look, String> {
-    let (url, name) = server::url_of(server, &["api", "v1", "look"])?;
+fn ask(server: &str, papers: &PaperArgs, text: &str) -> Result<Look, String> {
+    let (url, name) = server::url_of(server, papers, &["api", "v1", "look"])?;
     let rules = rules_alone(text);
     if rules.len() > limits::BACKTEST_BODY_BYTES {
         return Err(format!("the rules take more than {} KiB", limits::BACKTEST_BODY_BYTES / 1024));

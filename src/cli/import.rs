@@ -309,14 +309,15 @@ fn add(all: &mut Outcome, one: &Outcome) {
 /// Where rows go.
 struct Server {
     url: reqwest::Url,
-    name: String,
+    name: server::Peer,
     timeout: Duration,
 }
 
 impl Server {
     fn new(args: &ImportArgs) -> Result<Self, Failure> {
         let path = ["api", "v1", "import"];
-        let (mut url, name) = server::url_of(&args.server.server, &path).map_err(wrong)?;
+        let (mut url, name) =
+            server::url_of(&args.server.server, &args.server.papers, &path).map_err(wrong)?;
         let (kind, overwrite) = (args.kind.word(), args.overwrite.to_string());
         let asked = [("kind", kind), ("step", &args.step), ("overwrite", &overwrite)];
         url.query_pairs_mut().extend_pairs(asked);

@@ -453,6 +453,19 @@ struct ServerArgs {
     #[arg(long, short, default_value_t = 10, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+    #[command(flatten)]
+    papers: PaperArgs,
+}
+
+/// What a server is shown, and by what it is known.
+#[derive(Args, Debug)]
+struct PaperArgs {
+    /// A file with the token that the server asks for; or the token itself in `TALLYD_TOKEN`.
+    #[arg(long, value_name = "FILE", env = "TALLYD_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) of authorities to trust as well, for https.
+    #[arg(long, value_name = "FILE", env = "TALLYD_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -477,6 +490,8 @@ struct CheckFileArgs {
     /// Which server is asked whether rules match any series; without it the one that the file is for.
     #[arg(long, value_name = "URL", env = "TALLYD_SERVER")]
     server: Option<String>,
+    #[command(flatten)]
+    papers: PaperArgs,
 }
 
 /// What `rules backtest` takes.
@@ -504,6 +519,8 @@ struct BacktestArgs {
         value_name = "URL"
     )]
     server: String,
+    #[command(flatten)]
+    papers: PaperArgs,
 }
 
 /// How an answer is printed that is no table.

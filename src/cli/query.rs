@@ -90,12 +90,9 @@ fn ask(args: &QueryArgs) -> Result<String, Failure> {
     })
 }
 
-fn url(args: &QueryArgs) -> Result<(reqwest::Url, String), String> {
-    let (mut url, server) = server::url(&args.server.server)?;
-    url.path_segments_mut()
-        .map_err(|()| format!("`{server}` is not an http URL"))?
-        .pop_if_empty()
-        .extend(["api", "v1", "measure"]);
+fn url(args: &QueryArgs) -> Result<(reqwest::Url, server::Peer), String> {
+    let path = ["api", "v1", "measure"];
+    let (mut url, server) = server::url_of(&args.server.server, &args.server.papers, &path)?;
     let asked = [
         ("series", Some(&args.series)),
         ("measure", Some(&args.measure)),

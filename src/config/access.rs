@@ -132,7 +132,8 @@ impl Tls {
     }
 }
 
-fn bytes(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<u8>, String> {
+/// The file as it is now, or why it cannot be read.
+pub(super) fn bytes(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<u8>, String> {
     match (surroundings.file)(path, FILE_BYTES_MAX) {
         Ok(Some(file)) => Ok(file.bytes),
         Ok(None) => Err(named(path, "it is too large")),
@@ -140,7 +141,8 @@ fn bytes(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<u8>, String
     }
 }
 
-fn named(path: &Path, reason: impl std::fmt::Display) -> String {
+/// A reason, with the file that it is about.
+pub(super) fn named(path: &Path, reason: impl std::fmt::Display) -> String {
     format!("{}: {reason}", path.display())
 }
 

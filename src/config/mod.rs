@@ -14,6 +14,7 @@ mod depends;
 mod email;
 mod excerpt;
 mod extract;
+mod http;
 mod later;
 mod metric;
 mod model;
@@ -37,6 +38,7 @@ mod webhook;
 
 pub use access::server_config;
 pub use extract::rules_alone;
+pub use http::{Http, Role, Token, TokenDigest, Tokens};
 pub use metric::usual_layout;
 pub use model::*;
 pub use nearest::nearest;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::http::Http;
 use super::template::Template;
 use crate::histogram::Layout;
 use crate::limits;
@@ -19,6 +20,8 @@ use crate::time::{Span, Timestamp, Weekly, Zone};
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[http]`
+    pub http: Http,
     /// `[memcached]`
     pub memcached: Memcached,
     /// `[counters]`
@@ -49,7 +52,7 @@ pub struct Config {
 pub struct Server {
     /// Addresses of the memcached port; may be empty.
     pub listen: Vec<Listen>,
-    /// Addresses of the HTTP port, loopback only while no token is configured; may be empty.
+    /// Addresses of the HTTP port, loopback only where there are no tokens; may be empty.
     pub http: Vec<SocketAddr>,
     /// Where what was counted is kept; relative to the directory that the server is started in.
     pub data_dir: PathBuf,
@@ -755,6 +758,7 @@ impl Default for Config {
                 idle_timeout: Span::ZERO,
                 tls: None,
             },
+            http: Http::default(),
             memcached: Memcached {
                 missing_incr: MissingIncr::Create,
                 items_bytes: 64 * mib,

@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::{FileRead, Surroundings};
-use super::{access, contact, email, metric, rule, schedule, tier, value};
+use super::{access, contact, email, http, metric, rule, schedule, tier, value};
 use crate::limits;
 use crate::reason;
 use crate::time::Span;
@@ -56,8 +56,10 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         somebody_by_default: !notify.default.is_empty(),
         sink: reader.sink,
     };
+    let http = http::http(&mut root, reader);
     Config {
-        server: server(&mut root, default.server, reader),
+        server: server(&mut root, default.server, &http, reader),
+        http: http.http,
         memcached: memcached(&mut root, default.memcached, reader),
         counters: counters(&mut root, default.counters),
         store: store(&mut root, default.store),
@@ -72,7 +74,12 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
     }
 }
 
-fn server(root: &mut Section<'_>, default: Server, reader: &Reader<'_>) -> Server {
+fn server(
+    root: &mut Section<'_>,
+    default: Server,
+    asked: &http::Read,
+    reader: &Reader<'_>,
+) -> Server {
     let Some(mut section) = root.table("server", "[server]") else { return default };
     let sink = reader.sink;
     let listen = section.list("listen", value::listen);
@@ -80,12 +87,7 @@ fn server(root: &mut Section<'_>, default: Server, reader: &Reader<'_>) -> Serve
     let addresses = http.iter().flat_map(|list| &list.value);
     let addresses = addresses.map(|at| At { value: Listen::Tcp(at.value), place: at.place });
     distinct(listen.iter().flat_map(|list| list.value.iter().cloned()).chain(addresses), sink);
-    for address in http.iter().flat_map(|list| &list.value) {
-        if !address.value.ip().is_loopback() {
-            let message = "HTTP answers only on loopback until tokens can be configured";
-            sink.error(Finding::new(address.place, message).label("not a loopback address"));
-        }
-    }
+    asked.judge(http.as_ref().map_or(&[], |list| &list.value), sink);
     Server {
         listen: listen.map_or(default.listen, values),
         http: http.map_or(default.http, values),

@@ -47,6 +47,11 @@ fn fake_file(path: &Path, _: u64) -> io::Result<Option<FileRead>> {
         Some("bad-secret") => file("whsec_pl4nted!\n", 0o600),
         Some("memcached-users") => file("foo:pl4nted\nbaaaz:pl4nted\n", 0o600),
         Some("open-users") => file("foo:pl4nted\n", 0o644),
+        Some("http-tokens") => {
+            file("# pl4nted\nread:pl4nted-0123456789\nadmin:pl4nted-abcdefghij\n", 0o600)
+        }
+        Some("open-tokens") => file("operate:pl4nted-0123456789\n", 0o640),
+        Some("wrong-tokens") => file("read:pl4nted-0123456789\nread:pl4nted\n", 0o600),
         Some("wrong-users") => file("foo:pl4nted\npl4nted\n", 0o644),
         Some("endless") => Ok(None),
         _ => Err(io::ErrorKind::NotFound.into()),
@@ -155,7 +160,7 @@ fn the_sample_shows_every_key() {
         })
     };
     let keys = sink.keys();
-    assert_eq!(keys.len(), 18, "sections: {:?}", keys.keys());
+    assert_eq!(keys.len(), 19, "sections: {:?}", keys.keys());
     for (title, keys) in keys {
         for key in keys {
             let header = match title.trim_matches(['[', ']']) {
@@ -257,8 +262,6 @@ critical = { above = 1 }
 name = "c"
 webhook = "http://127.0.0.1/"
 [notify]
-[http]
-token_file = ""
 [nrpe]
 listen = ""
 [statsd]
@@ -270,7 +273,7 @@ tcp = ""
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 4, "{messages}");
+    assert_eq!(messages.lines().count(), 3, "{messages}");
 }
 
 #[test]
@@ -495,8 +498,24 @@ http = ["[::1]:8311", "127.0.0.1:8311", "0.0.0.0:8311"]
 "#
     ), @r"
     3: 127.0.0.1:8311 is listened on twice [2: first here]
-    3: HTTP answers only on loopback until tokens can be configured (not a loopback address)
+    3: HTTP beyond this machine needs tokens: set `token_file` in [http] (not a loopback address)
     ");
+}
+
+#[test]
+fn http_beyond_this_machine_asks_who_it_is() {
+    let http = |lines: &str| {
+        messages(&format!("[server]\nhttp = ['0.0.0.0:8311', '127.0.0.1:8312']\n[http]\n{lines}\n"))
+    };
+    let clear = "2: tokens for this address go over the wire in clear text\n";
+    assert_eq!(http("token_file = 'http-tokens'"), clear);
+    let tls = "tls_cert = 'tallyd.crt'\ntls_key = 'tallyd.key'";
+    assert_eq!(http(&format!("token_file = 'http-tokens'\n{tls}")), "");
+    assert_snapshot!(http(tls), @"2: HTTP beyond this machine needs tokens: set `token_file` in [http] (not a loopback address)");
+    assert_snapshot!(http(&format!("token_file = 'open-tokens'\n{tls}")), @"4: the tokens can be read by others: mode 0640");
+    assert_snapshot!(http(&format!("token_file = 'wrong-tokens'\n{tls}")), @"4: this file does not say who may ask (the token of line 2 has less than 16 characters)");
+    assert_snapshot!(http(&format!("token_file = 'none'\n{tls}")), @r"4: cannot read `/etc/none` (entity not found)");
+    assert_snapshot!(http("token_file = 'http-tokens'\ntls_key = 'tallyd.key'"), @"5: a key needs its certificate: set `tls_cert`");
 }
 
 #[test]

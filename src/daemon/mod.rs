@@ -32,6 +32,7 @@ use crate::config::{Config, server_config};
 use crate::counters::Recovered;
 use crate::engine::tally::Tallies;
 use crate::engine::{Engine, Found};
+use crate::faces::http::tokens::Tokens;
 use crate::faces::memcache::Worker;
 use crate::faces::memcache::access::Access;
 use crate::faces::{Shared, Status, VERSION, http};
@@ -75,7 +76,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     let memcached = joined(listeners.iter().map(Listener::address));
     let http_addresses = http_listeners.iter().filter_map(|listener| listener.local_addr().ok());
     let http_addresses = joined(http_addresses.map(|address| address.to_string()));
-    let (_pid_file, access) = (leave_traces(config, &listeners)?, access(config)?);
+    let _pid_file = leave_traces(config, &listeners)?;
+    let (access, tokens) = (access(config)?, tokens(config)?);
 
     let threads = worker_threads(config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -85,8 +87,9 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     status.threads.store(threads, Relaxed);
     status.max_connections.store(config.server.max_connections, Relaxed);
     status.allows_shutdown.store(config.compat.shutdown, Relaxed);
-    let (access, links) = (Arc::new(access), files::link_key(config));
-    let shared = Shared { engine, clock, tallies, status, access, links };
+    let (access, tokens) = (Arc::new(access), Arc::new(tokens));
+    let links = files::link_key(config);
+    let shared = Shared { engine, clock, tallies, status, access, tokens, links };
     let (stop, stopped) = watch::channel(false);
 
     let mut workers = Vec::with_capacity(threads);
@@ -356,6 +359,15 @@ fn access(config: &Config) -> anyhow::Result<Access> {
     let tls = config.server.tls.as_ref().map(server_config).transpose();
     access.prove_with(tls.context("cannot use the certificate of server.tls_cert")?);
     Ok(access)
+}
+
+/// The same for HTTP.
+fn tokens(config: &Config) -> anyhow::Result<Tokens> {
+    let tokens = Tokens::default();
+    tokens.admit_only(config.http.tokens.as_ref().map(|tokens| tokens.list.as_slice()));
+    let tls = config.http.tls.as_ref().map(server_config).transpose();
+    tokens.prove_with(tls.context("cannot use the certificate of http.tls_cert")?);
+    Ok(tokens)
 }
 
 /// The files by which others find this server, where they were asked for.

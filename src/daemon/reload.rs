@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::{self, Config, LoadError, Surroundings, Unmatched, server_config};
 use crate::engine::Look;
+use crate::faces::http::tokens::Tokens;
 use crate::faces::memcache::access::Access;
 use crate::faces::{Reloaded, Shared};
 use crate::notify::Couriers;
@@ -49,6 +50,7 @@ impl Reloads {
     /// Reads everything again; what was taken over of the configuration, or why nothing was.
     pub(super) async fn reload(&mut self, shared: &Shared) -> Result<Reloaded, String> {
         reread(&self.config, &shared.access);
+        reread_http(&self.config, &shared.tokens);
         let Some(path) = self.path.clone() else { return Ok(Reloaded::default()) };
         let read = tokio::task::spawn_blocking(move || {
             config::load(&path, &Surroundings::of_process()).map_err(|error| problems(&error))
@@ -116,6 +118,7 @@ fn problems(error: &LoadError) -> String {
 fn later(old: &Config, new: &Config) -> Vec<&'static str> {
     let sections = [
         ("[server]", old.server == new.server),
+        ("[http]", old.http.is_like(&new.http)),
         ("[memcached]", old.memcached == new.memcached),
         ("[counters]", old.counters == new.counters),
         ("[store]", old.store == new.store),
@@ -145,6 +148,30 @@ fn reread(config: &Config, access: &Access) {
                 tracing::info!("reloaded server.tls_cert and server.tls_key");
             }
             Err(reason) => keep("server.tls_cert", &reason),
+        }
+    }
+}
+
+/// The same for HTTP.
+fn reread_http(config: &Config, tokens: &Tokens) {
+    let surroundings = Surroundings::of_process();
+    if let Some(known) = &config.http.tokens {
+        match known.reread(&surroundings) {
+            Ok(new) => {
+                tokens.admit_only(Some(&new.list));
+                tracing::info!(tokens = new.list.len(), "reloaded http.token_file");
+            }
+            Err(reason) => keep("http.token_file", &reason),
+        }
+    }
+    if let Some(tls) = &config.http.tls {
+        let read = tls.reread(&surroundings);
+        match read.and_then(|tls| server_config(&tls).map_err(|fault| fault.to_string())) {
+            Ok(config) => {
+                tokens.prove_with(Some(config));
+                tracing::info!("reloaded http.tls_cert and http.tls_key");
+            }
+            Err(reason) => keep("http.tls_cert", &reason),
         }
     }
 }

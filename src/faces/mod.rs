@@ -20,6 +20,7 @@ use crate::engine::{Beside, Engine};
 use crate::notify::links::LinkKey;
 use crate::time::clock::Clock;
 use crate::time::{Span, Timestamp};
+use http::tokens::Tokens;
 use memcache::access::Access;
 
 /// What every face is given.
@@ -35,6 +36,8 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// Who may come in on the memcached port.
     pub access: Arc<Access>,
+    /// Who may ask over HTTP.
+    pub tokens: Arc<Tokens>,
     /// What the links in mails are signed with.
     pub links: LinkKey,
 }

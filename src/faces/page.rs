@@ -39,16 +39,16 @@ input,select,button{font:inherit;padding:.25rem .5rem}
 
 /// What a browser may do with the page: show it, with its own pictures.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'";
+     form-action 'self'; frame-ancestors 'none'";
 
-/// The whole page.
-pub(super) fn render(shared: &Shared) -> String {
+/// The whole page; for a browser that has a session, with a button that ends it.
+pub(super) fn render(shared: &Shared, has_session: bool) -> String {
     let series = shared.engine.counters().series();
     let age = shared.since_tick();
-    shared.engine.view(|view| page(view, series, age).into_string())
+    shared.engine.view(|view| page(view, series, age, has_session).into_string())
 }
 
-fn page(view: &View<'_>, series: usize, age: Span) -> Markup {
+fn page(view: &View<'_>, series: usize, age: Span, has_session: bool) -> Markup {
     let is_stale = age >= STALE;
     let worst = view.rules.iter().map(Active::level).max().unwrap_or_default();
     let worst = if is_stale { worst.max(Level::Unknown) } else { worst };
@@ -85,6 +85,9 @@ fn page(view: &View<'_>, series: usize, age: Span) -> Markup {
                 }
                 p .faint { "tallyd " (VERSION) " · " a href="/metrics" { "metrics" } " · "
                     a href="/api/v1/rules" { "rules as JSON" } }
+                @if has_session {
+                    form method="post" action="/logout" { button type="submit" { "Log out" } }
+                }
             }
         }
     }

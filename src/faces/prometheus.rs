@@ -299,6 +299,12 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
         "Connections refused at server.max_connections.",
         status.refused.load(Relaxed) as u64,
     );
+    one(
+        "http_refused_total",
+        counter,
+        "HTTP requests without a token that is good for them.",
+        shared.tokens.refused.load(Relaxed),
+    );
     shared.tallies.sum().each(|name, value| {
         one(&format!("memcached_{name}_total"), counter, "As memcached's stats counts it.", value);
     });

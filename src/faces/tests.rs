@@ -37,6 +37,7 @@ pub(super) fn shared(config: &Config) -> (Shared, Arc<Clocks>) {
         tallies: Tallies::new(1).0,
         status: Arc::default(),
         access: Arc::default(),
+        tokens: Arc::default(),
     };
     (shared, clocks)
 }
@@ -58,7 +59,7 @@ fn a_clock_that_is_set_back_does_not_look_like_time_standing_still() {
         clocks.monotonic.fetch_add(1000, Relaxed);
         assert!(shared.engine.tick(shared.now()).closed.is_none());
     }
-    let page = page::render(&shared);
+    let page = page::render(&shared, false);
     assert!(page.contains("Nothing was evaluated for 20 s"), "{page}");
     assert!(page.contains("<title>UNKNOWN"), "{page}");
 }

@@ -321,8 +321,17 @@ fn a_link_of_a_mail_acts_once_and_only_when_its_button_is_pressed() {
     server.kill();
     let server = server.again("", &format!("{RULES}notify = []\n"));
     assert!(proxied(&server, "GET", &ack, "").1.contains("Acknowledged already"));
-    std::fs::remove_file(&key).expect("it is there");
     let mut server = server;
+    server.kill();
+    // With tokens it is still its own permission.
+    std::fs::write(server.dir().join("tokens"), "read:0123456789abcdef\n").expect("written");
+    let rest = format!("{RULES}notify = []\n[http]\ntoken_file = \"tokens\"\n");
+    let mut server = server.again("", &rest);
+    assert!(proxied(&server, "GET", &ack, "").1.contains("Acknowledged already"));
+    assert_eq!(proxied(&server, "POST", &silence, "span=4h").0, 200);
+    assert_eq!(proxied(&server, "POST", unsigned, "").0, 401, "without its signature");
+    assert_eq!(proxied(&server, "POST", &forged, "").0, 403);
+    std::fs::remove_file(&key).expect("it is there");
     server.kill();
     let server = server.again("", &format!("{RULES}notify = []\n"));
     assert_eq!(proxied(&server, "GET", &ack, "").0, 403, "another key, another link");

@@ -129,8 +129,13 @@ impl Server {
 
     /// Status and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.get_with(path, "")
+    }
+
+    /// The same with further lines of a head.
+    pub fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
         let answer = self.http_raw(&format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
             self.http
         ));
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
@@ -275,7 +280,12 @@ pub fn binary() -> PathBuf {
 
 /// Runs a command of it to the end.
 pub fn tallyd(args: &[&str]) -> Output {
-    Command::new(binary()).args(args).env_remove("TALLYD_SERVER").output().expect("tallyd runs")
+    Command::new(binary())
+        .args(args)
+        .env_remove("TALLYD_SERVER")
+        .env_remove("TALLYD_TOKEN")
+        .output()
+        .expect("tallyd runs")
 }
 
 /// The same, in a directory.

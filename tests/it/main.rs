@@ -26,6 +26,7 @@ mod compat;
 mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
+mod http_access;
 mod import;
 mod main_job;
 mod open_windows;

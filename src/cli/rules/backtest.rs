@@ -105,7 +105,7 @@ fn read(file: &Path) -> Result<String, ExitCode> {
 
 fn ask(args: &BacktestArgs, rules: String) -> Result<String, Failure> {
     let no_server = |text| Failure { code: NO_SERVER, text };
-    let url = server::url_of(&args.server, &["api", "v1", "backtest"]);
+    let url = server::url_of(&args.server, &args.papers, &["api", "v1", "backtest"]);
     let (mut url, name) = url.map_err(|text| Failure { code: WRONG, text })?;
     let asked = [("rule", args.rule.as_ref()), ("from", Some(&args.from)), ("to", Some(&args.to))];
     let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value?)));

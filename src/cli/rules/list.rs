@@ -90,12 +90,13 @@ fn print(text: Result<String, String>, command: &str) -> ExitCode {
 }
 
 fn fetch(args: &ServerArgs, name: Option<&str>) -> Result<Vec<Rule>, String> {
-    let (mut url, server) = server::url_of(&args.server, &["api", "v1", "rules"])?;
+    let (mut url, server) = server::url_of(&args.server, &args.papers, &["api", "v1", "rules"])?;
     url.query_pairs_mut().extend_pairs(name.map(|name| ("rule_name[]", name)));
     let timeout = Duration::from_secs(args.timeout);
     let got = server::get(url, &server, timeout, limits::RULES_ANSWER_BYTES)?;
     if got.code != 200 {
-        return Err(format!("tallyd at {server} answered with status {}", got.code));
+        let (code, told) = (got.code, server::told(&got.text));
+        return Err(format!("tallyd at {server} answered with status {code}: {told}"));
     }
     let answer: Answer = serde_json::from_str(&got.text)
         .map_err(|_| format!("what answers at {server} is not tallyd, or of another version"))?;

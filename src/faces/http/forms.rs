@@ -51,7 +51,7 @@ const SPANS: [(&str, &str); 5] =
     [("1h", "an hour"), ("4h", "4 hours"), ("12h", "12 hours"), ("1d", "a day"), ("1w", "a week")];
 
 /// What a browser may do with these pages: show them, and send their form back to where it came from.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
      form-action 'self'; frame-ancestors 'none'";
 
 /// `GET /ack/{incident}`

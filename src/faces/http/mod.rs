@@ -3,8 +3,8 @@
 //!
 //! An accept loop of our own, because every bound is ours to keep: connections, time to send a
 //! request's head, size of a body, time to read an answer. Whatever takes the engine's lock runs on a
-//! blocking thread, since the thread that accepts has others to serve. Without tokens only loopback is listened on, and a page from
-//! elsewhere must not reach it through the browser: see `access`.
+//! blocking thread, since the thread that accepts has others to serve. What is answered stands in `routes`,
+//! each call with who may make it, which `access` holds. Without tokens only loopback is listened on.
 
 mod access;
 mod acts;
@@ -16,10 +16,14 @@ mod chart;
 mod desk;
 mod forms;
 mod import;
+mod login;
 mod look;
 mod measure;
 mod past;
+mod problem;
 mod reload;
+mod routes;
+pub mod tokens;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,35 +32,34 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use desk::Desk;
+use access::Visitor;
+use problem::{Problem, json};
 
 use super::{Shared, nagios, page, prometheus, stopped};
 use crate::limits;
 use crate::rules::Level;
 
 /// What is answered, and the room for connections: one for all listeners.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Face {
+    shared: Shared,
     router: Router,
     room: Arc<Semaphore>,
     patience: Patience,
@@ -76,7 +79,8 @@ impl Face {
     #[must_use]
     pub fn new(shared: Shared) -> Self {
         Self {
-            router: router(shared),
+            router: router(shared.clone()),
+            shared,
             room: Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS)),
             patience: Patience {
                 asking: Duration::from_secs(limits::HTTP_CONNECTION_SECS),
@@ -113,15 +117,40 @@ impl Face {
             };
             // It matters to speed alone.
             let _ = stream.set_nodelay(true);
-            let (router, patience, stop) = (self.router.clone(), self.patience, stop.clone());
+            let (face, stop) = (self.clone(), stop.clone());
             connections.spawn(async move {
-                attend(stream, router, patience, stop).await;
+                face.welcome(stream, stop).await;
                 drop(permit);
             });
         }
         drop(listener);
         while connections.join_next().await.is_some() {}
     }
+
+    /// Serves one connection, from its handshake on where there is one.
+    async fn welcome(self, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+        let Self { router, patience, .. } = self;
+        let Some(tls) = self.shared.tokens.tls() else {
+            return attend(stream, Carrier::Clear, router, patience, stop).await;
+        };
+        let limit = Duration::from_secs(limits::TLS_HANDSHAKE_SECS);
+        let shaken = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return,
+            shaken = tokio::time::timeout(limit, tls.accept(stream)) => shaken,
+        };
+        match shaken.map_err(std::io::Error::from).and_then(|shaken| shaken) {
+            Ok(stream) => attend(stream, Carrier::Tls, router, patience, stop).await,
+            Err(error) => tracing::debug!(%error, "an HTTP connection ended in its handshake"),
+        }
+    }
+}
+
+/// What a request came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Clear,
+    Tls,
 }
 
 /// Tells of a connection that a long answer on it is being read: while it is, its time is not over.
@@ -142,6 +171,7 @@ impl Reading {
 /// Answers one connection until it ends, or its time is over, or the process stops.
 async fn attend(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    carrier: Carrier,
     router: Router,
     patience: Patience,
     mut stop: watch::Receiver<bool>,
@@ -154,6 +184,7 @@ async fn attend(
     let its = reading.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(its.clone());
+        request.extensions_mut().insert(carrier);
         router.call(request)
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -182,63 +213,13 @@ async fn attend(
     }
 }
 
-/// All routes.
+/// All that is answered, and what stands before it.
 fn router(shared: Shared) -> Router {
-    let easel = Desk::new(shared.clone());
-    Router::new()
-        .route("/", get(page))
-        .route("/chart.svg", get(chart::svg).with_state(easel.clone()))
-        .route("/chart.png", get(chart::png).with_state(easel))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/check/{rule}", get(check))
-        .route("/api/v1/backup", get(backup::answer).with_state(Desk::new(shared.clone())))
-        .route("/-/reload", post(reload::reload).fallback(async || Problem::NotPosted))
-        .route("/api/v1/incidents", get(past::incidents))
-        .merge(acting())
-        .route("/api/v1/audit", get(past::audit))
-        .route("/api/v1/deliveries", get(past::deliveries))
-        .route(
-            import::PATH,
-            get(import::about).post(import::take).with_state(Desk::new(shared.clone())),
-        )
-        .route(
-            backtest::PATH,
-            post(backtest::answer)
-                .fallback(async || Problem::NotPosted)
-                .with_state(Desk::new(shared.clone())),
-        )
-        .route(
-            look::PATH,
-            post(look::answer)
-                .fallback(async || Problem::NotPosted)
-                .with_state(Desk::new(shared.clone())),
-        )
-        .route("/api/v1/rules", get(api::rules))
-        .route("/api/v1/alerts", get(api::alerts))
-        .route("/api/v1/measure", get(measure::answer).with_state(Desk::new(shared.clone())))
+    routes::router(&shared)
         .fallback(async || Problem::NotFound("there is nothing at this path".to_owned()))
-        .method_not_allowed_fallback(async || Problem::Method)
-        .layer(from_fn(access::guard))
+        .layer(from_fn_with_state(shared.clone(), access::guard))
         .layer(from_fn(finish))
         .with_state(shared)
-}
-
-/// Where people and programs do something: each path with what it takes.
-fn acting() -> Router<Shared> {
-    let taking = |methods: &'static str| async move || Problem::Methods(methods);
-    let both = || taking("GET, HEAD, POST");
-    Router::new()
-        .route("/ack/{incident}", get(forms::ack).post(forms::do_ack).fallback(both()))
-        .route("/silence/{incident}", get(forms::silence).post(forms::do_silence).fallback(both()))
-        .route("/api/v1/acks", get(acts::acks).post(acts::acknowledge).fallback(both()))
-        .route("/api/v1/acks/{incident}", delete(acts::unacknowledge).fallback(taking("DELETE")))
-        .route("/api/v1/silences", get(acts::silences).post(acts::silence_it).fallback(both()))
-        .route("/api/v1/silences/{id}", delete(acts::unsilence).fallback(taking("DELETE")))
-        .route("/api/v1/deploys", get(acts::deploys).post(acts::put_into_use).fallback(both()))
-        .route("/api/v1/deploys/{id}", delete(acts::forget_deploy).fallback(taking("DELETE")))
-        .route("/api/v1/notify/test", get(acts::tested).post(acts::test).fallback(both()))
 }
 
 /// Makes an answer on a thread where it may take its time, and wait for the engine's lock: a tick
@@ -267,13 +248,13 @@ async fn finish(request: Request, next: Next) -> Result<Response, Infallible> {
 }
 
 /// The page for people.
-async fn page(State(shared): State<Shared>) -> Response {
+async fn page(State(shared): State<Shared>, Extension(visitor): Extension<Visitor>) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, page::POLICY),
         (REFERRER_POLICY, "no-referrer"),
     ];
-    blocking(move || (headers, page::render(&shared)).into_response()).await
+    blocking(move || (headers, page::render(&shared, visitor.has_session)).into_response()).await
 }
 
 /// Whether the process is alive: windows are being closed.
@@ -345,68 +326,6 @@ fn status_of(level: Level) -> StatusCode {
 
 fn text(status: StatusCode, body: String) -> Response {
     (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
-}
-
-/// What went wrong, as every error of this face is answered:
-/// `{"status":"error","errorType":…,"error":…}`.
-enum Problem {
-    BadData(String),
-    Forbidden(String),
-    NotFound(String),
-    Method,
-    NotPosted,
-    Methods(&'static str),
-    TooLarge(usize),
-    TooMuch(String),
-    Busy(String),
-    Conflict(String),
-    Internal(String),
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let methods = match self {
-            Self::Method => Some("GET, HEAD"),
-            Self::NotPosted => Some("POST"),
-            Self::Methods(methods) => Some(methods),
-            _ => None,
-        };
-        let (status, kind, error) = match self {
-            Self::BadData(error) => (StatusCode::BAD_REQUEST, "bad_data", error),
-            Self::Forbidden(error) => (StatusCode::FORBIDDEN, "forbidden", error),
-            Self::NotFound(error) => (StatusCode::NOT_FOUND, "not_found", error),
-            Self::NotPosted => {
-                let error = "this path is called with POST".to_owned();
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
-            }
-            Self::Methods(methods) => {
-                let error = format!("this path is called with {methods}");
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
-            }
-            Self::Method => {
-                let error = "this path is read with GET".to_owned();
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
-            }
-            Self::TooLarge(most) => {
-                let error = format!("a body has at most {most} bytes");
-                (StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
-            }
-            Self::TooMuch(error) => (StatusCode::PAYLOAD_TOO_LARGE, "too_much", error),
-            Self::Busy(error) => (StatusCode::CONFLICT, "busy", error),
-            Self::Conflict(error) => (StatusCode::CONFLICT, "conflict", error),
-            Self::Internal(error) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", error),
-        };
-        let body = serde_json::json!({ "status": "error", "errorType": kind, "error": error });
-        let mut response = json(status, &body);
-        if let Some(methods) = methods {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-        }
-        response
-    }
-}
-
-fn json(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], Body::from(body.to_string())).into_response()
 }
 
 impl Shared {

@@ -12,9 +12,12 @@ use super::Problem;
 /// See the module.
 pub(super) async fn reload(State(shared): State<Shared>) -> Response {
     let (reply, done) = oneshot::channel();
-    let is_asked = match shared.status.reload.get() {
-        Some(asked) => asked.send(reply).await.is_ok(),
-        None => false,
+    let is_asked = if let Some(asked) = shared.status.reload.get() {
+        asked.send(reply).await.is_ok()
+    } else {
+        // Nobody would ever answer.
+        drop(reply);
+        false
     };
     match done.await {
         Ok(Ok(Reloaded { rules, contacts, later })) => {

@@ -7,8 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::tests::shared;
+use axum::routing::get;
+
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Role, Token, TokenDigest};
 use crate::notify::tests::rule;
 
 /// Far longer than anything takes here that comes to an end at all.
@@ -105,7 +107,8 @@ async fn an_answer_that_is_not_read_is_given_up() {
     let large = Router::new().route("/", get(async || "x".repeat(1 << 20)));
     let (_stop, stopped) = watch::channel(false);
     let short = Duration::from_millis(20);
-    let attended = attend(server, large, Patience { asking: short, farewell: short }, stopped);
+    let attended =
+        attend(server, Carrier::Clear, large, Patience { asking: short, farewell: short }, stopped);
     let request = request("/");
     let (sent, ended) = tokio::join!(
         client.write_all(request.as_bytes()),
@@ -121,11 +124,135 @@ async fn a_connection_that_is_kept_is_ended_after_its_time() {
     let (_stop, stopped) = watch::channel(false);
     let router = Router::new().route("/", get(async || StatusCode::NO_CONTENT));
     let short = Patience { asking: Duration::from_millis(100), ..KEPT };
-    tokio::spawn(attend(server, router, short, stopped));
+    tokio::spawn(attend(server, Carrier::Clear, router, short, stopped));
     assert!(ask(&mut client, "/").await.starts_with("HTTP/1.1 204"));
     let mut rest = Vec::new();
     let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
     assert_eq!(read.expect("it is ended").unwrap(), 0);
+}
+
+const TOKENS: [(Role, &str); 3] = [
+    (Role::Read, "read-0123456789ab"),
+    (Role::Operate, "operate-0123456789ab"),
+    (Role::Admin, "admin-0123456789ab"),
+];
+
+/// A face that asks for tokens.
+fn guarded() -> (Shared, Face) {
+    let (shared, _) = shared(&Config::default());
+    let token =
+        |(role, text): (Role, &str)| Token { role, digest: TokenDigest::of(text.as_bytes()) };
+    shared.tokens.admit_only(Some(&TOKENS.map(token)));
+    (shared.clone(), Face::new(shared))
+}
+
+/// The head of the answer to a request of these lines.
+async fn head(address: SocketAddr, line: &str, headers: &str) -> String {
+    let mut stream = connect(address).await;
+    let request =
+        format!("{line} HTTP/1.1\r\nHost: tallyd.example\r\n{headers}Content-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("an answer"));
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn every_call_is_for_its_role_and_for_no_other() {
+    let (shared, face) = guarded();
+    let (addresses, _stop) = start(&face).await;
+    let session = |text: &str| shared.tokens.session(text.as_bytes(), shared.now()).unwrap();
+    let sent = TOKENS.map(|(role, text)| (Some(role), format!("Authorization: Bearer {text}\r\n")));
+    let kept = TOKENS.map(|(role, text)| {
+        (Some(role), format!("Cookie: a=b; tallyd-session={}\r\n", session(text)))
+    });
+    let mut visitors = Vec::from(sent);
+    visitors.extend(kept);
+    visitors.push((None, String::new()));
+    visitors.push((None, "Authorization: Bearer read-0123456789aB\r\n".to_owned()));
+    visitors.push((None, format!("Authorization: Basic {}\r\n", TOKENS[2].1)));
+    visitors.push((None, format!("Cookie: tallyd-session={}\r\n", TOKENS[2].1)));
+    for call in routes::CALLS {
+        let path = call.path.replace("{rule}", "r").replace("{incident}", "i").replace("{id}", "7");
+        assert!(!path.contains('{'), "{path}");
+        for (role, headers) in &visitors {
+            let line = format!("{} {path}", call.verb.word());
+            let head = head(addresses[0], &line, headers).await;
+            let status = &head[9..12];
+            let turned = match (call.role, role) {
+                (None, _) => None,
+                (Some(_), None) => Some("401"),
+                (Some(needed), Some(role)) => (*role < needed).then_some("403"),
+            };
+            match turned {
+                Some(turned) => {
+                    assert_eq!(status, turned, "{line} {headers}: {head}");
+                    assert!(
+                        head.contains("\r\nwww-authenticate: Bearer realm=\"tallyd\""),
+                        "{head}"
+                    );
+                }
+                None => assert!(!["401", "403"].contains(&status), "{line} {headers}: {head}"),
+            }
+        }
+    }
+    // Each is on the table once, and there are some for everybody.
+    let mut known: Vec<_> =
+        routes::CALLS.iter().map(|call| (call.path, call.verb.word())).collect();
+    known.sort_unstable();
+    known.dedup();
+    assert_eq!(known.len(), routes::CALLS.len());
+    for role in [None, Some(Role::Read), Some(Role::Operate), Some(Role::Admin)] {
+        assert!(routes::CALLS.iter().any(|call| call.role == role), "{role:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_at_a_page_is_asked_for_a_token_there() {
+    let (shared, face) = guarded();
+    let (addresses, _stop) = start(&face).await;
+    let answer = async |request: &str| {
+        let mut stream = connect(addresses[0]).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let browser = "Host: tallyd.example\r\nAccept: text/html,*/*\r\nConnection: close\r\n";
+    let asked = answer(&format!("GET /ack/i1?x=%3Cb%3E HTTP/1.1\r\n{browser}\r\n")).await;
+    assert!(asked.starts_with("HTTP/1.1 401 "), "{asked}");
+    assert!(asked.contains("name=\"next\" value=\"/ack/i1?x=%3Cb%3E\""), "{asked}");
+    let login = async |token: &str, more: &str| {
+        let form = format!("token={token}&next=%2Fack%2Fi1");
+        answer(&format!(
+            "POST /login HTTP/1.1\r\n{browser}{more}Content-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{form}",
+            form.len()
+        ))
+        .await
+    };
+    let wrong = login("what", "").await;
+    assert!(wrong.starts_with("HTTP/1.1 401 ") && !wrong.contains("set-cookie"), "{wrong}");
+    let foreign =
+        login(TOKENS[0].1, "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n").await;
+    assert!(foreign.starts_with("HTTP/1.1 403 "), "{foreign}");
+    let known = login(TOKENS[0].1, "Sec-Fetch-Site: same-origin\r\n").await;
+    assert!(
+        known.starts_with("HTTP/1.1 303 ") && known.contains("\r\nlocation: /ack/i1\r\n"),
+        "{known}"
+    );
+    let cookie =
+        known.split_once("set-cookie: ").expect("a session").1.split_once("\r\n").unwrap().0;
+    assert!(cookie.ends_with("; Path=/; Max-Age=604800; HttpOnly; SameSite=Lax"), "{cookie}");
+    let session = cookie.split_once(';').unwrap().0;
+    let page = answer(&format!("GET / HTTP/1.1\r\n{browser}Cookie: {session}\r\n\r\n")).await;
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("action=\"/logout\""), "{page}");
+    let left =
+        answer(&format!("POST /logout HTTP/1.1\r\n{browser}Cookie: {session}\r\n\r\n")).await;
+    assert!(left.contains("\r\nset-cookie: tallyd-session=; Path=/; Max-Age=0;"), "{left}");
+    assert!(shared.tokens.refused.load(Relaxed) >= 1);
 }
 
 #[tokio::test]
