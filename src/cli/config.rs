@@ -73,16 +73,19 @@ fn not_looked(why: &str) {
 
 /// The server that is named; otherwise the one that the file is for.
 fn server_of(args: &CheckFileArgs, config: &Config) -> Result<String, String> {
-    let own = || {
-        let address = config.server.http.first()?;
-        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-        Some(format!("{scheme}://{}", reachable(*address)))
-    };
+    let own = || own_server(config);
     args.server.clone().or_else(own).ok_or_else(|| "the file has no server.http".to_owned())
 }
 
+/// Where the server of this configuration answers HTTP.
+pub(super) fn own_server(config: &Config) -> Option<String> {
+    let address = config.server.http.first()?;
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    Some(format!("{scheme}://{}", reachable(*address)))
+}
+
 /// Where a server that listens there is reached from its own machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
         let is_v4 = address.is_ipv4();
@@ -140,6 +143,6 @@ pub(super) fn complain(error: &LoadError) {
     }
 }
 
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }

@@ -1,5 +1,5 @@
 //! The command line: `serve`, `check`, `query`, `ack`, `silence`, `deploy`, `notify test`, `import`, `backup`, `restore`,
-//! `config check`, `rules test`.
+//! `config check`, `rules test`, `doctor`, `man`, `completions`.
 //!
 //! Each command answers with an exit code that scripts can use, says what is wrong in plain words on
 //! standard error, and has an example in its `--help`.
@@ -11,8 +11,10 @@ mod check;
 mod compat;
 mod config;
 mod detach;
+mod doctor;
 mod import;
 mod notify;
+mod pages;
 mod progress;
 mod query;
 mod restore;
@@ -158,6 +160,33 @@ enum Command {
                       tallyd restore tallyd-2026-01-05 --data elsewhere"
     )]
     Restore(RestoreArgs),
+    /// Look at all that a server needs: configuration, ports, disk, clock, mail server.
+    #[command(
+        after_help = "Each line is one thing that was looked at: ok, note, WARN or FAIL. It changes nothing and sends \
+                      nothing; the mail server is asked whether it takes the password. Run it as the user that \
+                      the server runs as.\n\n\
+                      It exits with 0, also with warnings; with 1 when something fails.\n\n\
+                      Example:\n  sudo -u tallyd tallyd doctor --config /etc/tallyd/tallyd.toml"
+    )]
+    Doctor(DoctorArgs),
+    /// Print the manual page, or write those of all commands.
+    #[command(after_help = "Exits with 0; with 1 when they cannot be written.\n\n\
+                            Examples:\n  tallyd man | man -l -\n  tallyd man --dir /usr/local/share/man/man1")]
+    Man {
+        /// Write a page for each command into this directory.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Print what makes a shell complete tallyd's command line.
+    #[command(
+        after_help = "Examples:\n  tallyd completions bash > /etc/bash_completion.d/tallyd\n  \
+                            tallyd completions zsh > ~/.zfunc/_tallyd\n  \
+                            tallyd completions fish > ~/.config/fish/completions/tallyd.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Work with configuration files.
     #[command(subcommand, after_help = "Example:\n  tallyd config check /etc/tallyd/tallyd.toml")]
     Config(ConfigCommand),
@@ -427,6 +456,19 @@ struct RestoreArgs {
     force: bool,
 }
 
+/// What `doctor` takes.
+#[derive(Args, Debug)]
+struct DoctorArgs {
+    /// The configuration file; built-in defaults without one.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the server answers HTTP, if not where the configuration says.
+    #[arg(long, value_name = "URL", env = "TALLYD_SERVER")]
+    server: Option<String>,
+    #[command(flatten)]
+    papers: PaperArgs,
+}
+
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
@@ -611,6 +653,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Man { dir }) => pages::man(dir.as_deref()),
+        Some(Command::Completions { shell }) => pages::completions(shell),
         Some(Command::Config(ConfigCommand::Check(args))) => config::check(&args),
         Some(Command::Rules(command)) => match command {
             RulesCommand::List { server } => rules::list(&server),

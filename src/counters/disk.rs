@@ -5,6 +5,7 @@
 //! sync; counting goes on, and how many wait is shown. This module does not know what is in a cell.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -44,12 +45,16 @@ struct Unsaved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// Takes the directory, which is made where there is none, until the answer is dropped.
+/// Takes the directory, which is made for its owner alone where there is none, until the answer is dropped.
 ///
 /// # Errors
 /// [`OpenError`], where another process has it.
 pub fn lock(dir: &Path) -> Result<File, OpenError> {
-    std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(OpenError::io(dir))?;
     let lock = open_file(&dir.join("lock"))?;
     match flock(lock.system(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),

@@ -15,6 +15,7 @@ mod keeper;
 mod listen;
 mod reload;
 mod ticker;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -122,15 +123,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
 
     shared.set_ready(true);
     tell_systemd(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(
-        memcached = memcached,
-        http = http_addresses,
-        data = %config.server.data_dir.display(),
-        threads,
-        rules = config.rules.len(),
-        contacts = config.contacts.len(),
-        "tallyd {VERSION} is ready"
-    );
+    let living = tokio::spawn(watchdog::watch(Arc::clone(&shared.status)));
+    say_ready(config, &memcached, &http_addresses, threads);
 
     reload::warn_of_unmatched(&shared);
 
@@ -153,6 +147,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     };
     // Nobody waits for the last of these.
     beating.abort();
+    living.abort();
     if tokio::time::timeout(share, clients).await.is_err() {
         tracing::warn!("some clients did not finish in {} s and were cut off", share.as_secs());
     }
@@ -178,6 +173,19 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The line by which others see that it is ready, and where.
+fn say_ready(config: &Config, memcached: &str, http: &str, threads: usize) {
+    tracing::info!(
+        memcached,
+        http,
+        data = %config.server.data_dir.display(),
+        threads,
+        rules = config.rules.len(),
+        contacts = config.contacts.len(),
+        "tallyd {VERSION} is ready"
+    );
 }
 
 /// As many as are asked for, or one for each core.

@@ -2,6 +2,7 @@
 //! wakes the couriers when there is something to tell.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
             let mut now = || believed(&mut belief, shared.now(), shared.clock.steady());
             while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(now())) {
                 let now = now();
+                shared.status.rounds.fetch_add(1, Relaxed);
                 shared.engine.note_itself(&shared.beside(), now);
                 let ticked = shared.engine.tick(now);
                 if ticked.closed.is_some() {

@@ -50,6 +50,8 @@ pub struct Status {
     /// When a base window was closed last, in milliseconds of [`Clock::monotonic`]; 0 before the
     /// first one.
     pub ticked: AtomicU64,
+    /// How often the ticker went round, whether it had a window to close or not.
+    pub rounds: AtomicU64,
     /// Connections to the memcached port that are open.
     pub connections: AtomicUsize,
     /// Connections to it since the start.

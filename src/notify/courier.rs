@@ -66,6 +66,17 @@ impl Couriers {
         self.within_patience(attempt).await
     }
 
+    /// Whether the mail relay takes a connection, TLS and the password; no mail is sent.
+    ///
+    /// # Errors
+    /// Why not, in words that hold no secret.
+    pub async fn greet_relay(&self) -> Result<(), String> {
+        match self.within_patience(self.email.greet()).await {
+            Outcome::Delivered => Ok(()),
+            Outcome::Later { reason, .. } | Outcome::Refused { reason } => Err(reason),
+        }
+    }
+
     /// Contacts that are to be called every minute while all is well.
     pub fn heartbeats(&self) -> impl Iterator<Item = &str> {
         self.heartbeat.iter().map(String::as_str)

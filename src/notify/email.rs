@@ -94,6 +94,21 @@ impl EmailCourier {
         }
     }
 
+    /// Goes as far as a mail could be sent, and takes leave.
+    pub(super) async fn greet(&self) -> Outcome {
+        let Some(relay) = &self.email.server else { return refused("no mail relay is configured") };
+        let Ok(from) = self.email.from.parse::<Mailbox>() else {
+            return refused("the sender's address cannot be read");
+        };
+        match self.connect(relay, &from.email).await {
+            Ok(mut connection) => {
+                let _ = tokio::time::timeout(QUIT_PATIENCE, connection.quit()).await;
+                Outcome::Delivered
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
     async fn hand_over(
         &self,
         relay: &Relay,

@@ -23,6 +23,7 @@ mod acts;
 mod arrival;
 mod backup;
 mod compat;
+mod doctor;
 mod hostile;
 mod hostile_clients;
 mod hostile_inputs;

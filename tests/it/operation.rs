@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{PATIENCE, Server, eventually};
 
 #[test]
-fn systemd_hears_when_it_is_ready_and_when_it_stops() {
+fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("notify");
     let systemd = UnixDatagram::bind(&path).expect("a socket");
@@ -17,11 +17,20 @@ fn systemd_hears_when_it_is_ready_and_when_it_stops() {
         let length = systemd.recv(&mut bytes).expect("a message");
         String::from_utf8_lossy(&bytes[..length]).trim_end().to_owned()
     };
-    let env = [("NOTIFY_SOCKET", path.to_str().expect("it is UTF-8"))];
+    // The ticker goes round each second, and a sign is given three times in the time that systemd waits.
+    let socket = path.to_str().expect("it is UTF-8");
+    let env = [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", "6000000")];
     let mut server = Server::start_in(dir, "", "", &env);
     assert_eq!(hear(), "READY=1");
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(hear(), "WATCHDOG=1");
+    }
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(3), "the second and third come two seconds apart: {took:?}");
     server.signal("TERM");
-    assert_eq!(hear(), "STOPPING=1");
+    let last = std::iter::repeat_with(hear).find(|said| said != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
     assert_eq!(server.wait().code(), Some(0));
 }
 

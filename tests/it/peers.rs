@@ -8,6 +8,7 @@
 mod alertmanager;
 mod memcached;
 mod opensmtpd;
+mod package;
 mod process;
 mod relay;
 pub mod sink;
