@@ -1,5 +1,5 @@
 //! The memcached text protocol, as memcached 1.6.18 speaks it: bytes → [`Request`], [`Reply`] →
-//! bytes.
+//! bytes. And lines of StatsD and Graphite, to which nothing is answered: `statsd`, `graphite`.
 //!
 //! What always holds: a request borrows from the bytes it was read from, and nothing here allocates
 //! but the reply buffer that the caller owns. The same bytes give the same requests wherever they
@@ -19,10 +19,12 @@ mod base64;
 mod delete;
 mod error;
 mod flush;
+pub mod graphite;
 mod line;
 mod login;
 mod meta;
 mod meta_reply;
+mod name;
 mod number;
 mod parse;
 mod plain;
@@ -30,6 +32,7 @@ mod reply;
 mod request;
 mod retrieve;
 mod service;
+pub mod statsd;
 mod store;
 mod touch;
 mod words;
