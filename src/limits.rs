@@ -356,6 +356,40 @@ pub const IMPORT_LINE_BYTES: usize = 4096;
 /// Longest answer of a Nagios check, in bytes: what Nagios itself reads of a plugin's output.
 pub const NAGIOS_BYTES: usize = 8 * 1024;
 
+/// Longest line of StatsD or Graphite, in bytes: what Datadog's clients put into one datagram.
+pub const TOLD_LINE_BYTES: usize = 8 * 1024;
+
+/// Longest datagram, in bytes; UDP has no longer ones.
+pub const DATAGRAM_BYTES: usize = 64 * 1024;
+
+/// Datagrams of one address that are taken before others have their turn: some hundred microseconds.
+pub const DATAGRAMS_TURN: usize = 256;
+
+/// Room that is asked of the system for datagrams that wait, in bytes: a quarter of a second of a hundred
+/// thousand short ones a second.
+pub const DATAGRAM_ROOM_BYTES: usize = 16 * 1024 * 1024;
+
+/// Connections of StatsD at once, and of Graphite, over TCP.
+pub const TOLD_CONNECTIONS: usize = 1024;
+
+/// How far the instant of a value may lie from the present, in seconds. It is counted now.
+pub const TOLD_SECS: u64 = 60;
+
+/// Observations that one of a client that samples may stand for; each takes its room until the tick.
+pub const OBSERVATION_WEIGHT: u32 = 1000;
+
+/// Observations that those of one line may stand for.
+pub const LINE_WEIGHT: u32 = 100_000;
+
+/// Sets of StatsD in one stretch of ten seconds.
+pub const SETS: usize = 10_000;
+
+/// Different members of all of them, of some 20 bytes each.
+pub const SET_MEMBERS: usize = 1_000_000;
+
+/// Events of StatsD in an hour: each takes the place of a deploy.
+pub const EVENTS_HOUR: u32 = 60;
+
 /// Time from a request to stop until the process ends whatever still runs, in seconds.
 pub const SHUTDOWN_SECS: u64 = 4;
 
@@ -363,6 +397,7 @@ const _: () = {
     assert!(KEY_BYTES * 1000 < GET_LINE_BYTES, "one thousand full keys fit a retrieval line");
     assert!(LINE_BYTES < READ_CHUNK_BYTES, "all other lines fit what is read at once");
     assert!(LINE_BYTES <= GET_LINE_BYTES);
+    assert!(TOLD_LINE_BYTES < DATAGRAM_BYTES && (EVENTS_HOUR as usize) < DEPLOYS);
     assert!(GROUP_SERIES <= u8::MAX as usize, "a place in a group is one byte");
     assert!(MEASURE_POINTS <= MEASURE_ALL_POINTS && MEASURE_POINTS < MEASURE_SLICES);
     assert!(

@@ -111,6 +111,8 @@ pub enum Held {
     Kind,
     /// It is an item, and was a series before; the cell is kept for what was counted.
     Item,
+    /// Its first use said that it is a distribution, and nothing else says what it is.
+    Use,
 }
 
 /// What kind of series a key has become through its use.
@@ -120,7 +122,7 @@ pub enum Kind {
     Gauge,
     /// Incremented at least once.
     Counter,
-    /// Made by the configuration: each value that it is set to is an observation.
+    /// Made by the configuration, or by its first use: each value that it is set to is an observation.
     Distribution,
 }
 
@@ -175,6 +177,7 @@ impl Face {
             held: match (word >> 30) & 3 {
                 1 => Held::Kind,
                 2 => Held::Item,
+                3 => Held::Use,
                 _ => Held::No,
             },
         }
@@ -658,7 +661,7 @@ mod tests {
     fn a_face_survives_packing() {
         for kind in [Kind::Gauge, Kind::Counter, Kind::Distribution] {
             for shown in [Shown::Nothing, Shown::Integer, Shown::Float, Shown::Text] {
-                for held in [Held::No, Held::Kind, Held::Item] {
+                for held in [Held::No, Held::Kind, Held::Item, Held::Use] {
                     let face = Face { kind, shown, width: 20, flags: u32::MAX, held };
                     assert_eq!(Face::unpack(face.pack()), face);
                     let plain = kind == Kind::Counter && shown == Shown::Integer;

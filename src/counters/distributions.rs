@@ -25,7 +25,7 @@ pub(super) struct Metrics {
 pub(super) enum Class {
     /// What its use makes of it.
     Free,
-    /// What the configuration says.
+    /// What the configuration says, or a use that did not leave it open.
     Is(Kind),
     /// An item, by the configuration.
     Item,
@@ -36,7 +36,7 @@ impl Class {
     pub(super) const fn of(face: Face) -> Self {
         match face.held {
             Held::No => Self::Free,
-            Held::Kind => Self::Is(face.kind),
+            Held::Kind | Held::Use => Self::Is(face.kind),
             Held::Item => Self::Item,
         }
     }

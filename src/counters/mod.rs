@@ -40,12 +40,13 @@ mod shown;
 mod slot;
 mod store;
 mod sync;
+mod told;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 
-use crate::config::{Metric, MissingIncr};
+use crate::config::{Metric, MissingIncr, usual_layout};
 use crate::histogram::Layout;
 use crate::limits;
 use crate::series;
@@ -54,7 +55,7 @@ use crate::time::Span;
 pub use arithmetic::Arithmetic;
 pub use batch::Increment;
 pub use births::Births;
-use cells::{CellId, Cells};
+use cells::{CellId, Cells, Held};
 use disk::Disk;
 pub use disk::lock;
 use distributions::{Class, Metrics};
@@ -72,6 +73,7 @@ use marks::Accesses;
 use observations::{Known, Log};
 pub use open::Recovered;
 pub use store::{Condition, Entry, Side, Stored, Written};
+pub use told::Told;
 
 /// The series that takes the increments of keys for which there is no room.
 pub const OVERFLOW_KEY: &[u8] = series::OVERFLOW.as_bytes();
@@ -237,7 +239,7 @@ impl Known for Counters {
     }
 
     fn layout(&self, id: CellId) -> Option<Layout> {
-        self.metrics.layout(id)
+        self.metrics.layout(id).or_else(|| (self.face(id).held == Held::Use).then(usual_layout))
     }
 }
 

@@ -159,7 +159,7 @@ impl Counters {
         }
         let (class, metric) = self.metrics.classify(key);
         self.metrics.note(id, metric);
-        if class == Class::of(face) {
+        if class == Class::of(face) || (class == Class::Free && face.held == Held::Use) {
             return;
         }
         let kind = match class {

@@ -21,6 +21,8 @@ mod past;
 mod picture;
 pub mod play;
 mod retrieve;
+mod sample;
+mod sets;
 mod state;
 pub mod tally;
 mod unmatched;
@@ -53,6 +55,8 @@ pub use own::Beside;
 pub use past::{Past, TooMuch};
 pub use picture::{Drawing, NoPicture};
 pub use retrieve::{retrieve, retrieve_and_touch, retrieve_row};
+pub use sample::{Dice, Untaken, sample};
+pub use sets::Sets;
 pub use unmatched::Look;
 
 /// Everything between the socket and the courier.
