@@ -15,6 +15,7 @@ mod email;
 mod excerpt;
 mod extract;
 mod http;
+mod inlets;
 mod later;
 mod metric;
 mod model;

@@ -43,6 +43,10 @@ pub struct Config {
     pub email: Email,
     /// `[notify]`
     pub notify: Notify,
+    /// `[statsd]`
+    pub statsd: Inlets,
+    /// `[graphite]`, which has no `unix`
+    pub graphite: Inlets,
     /// What memcached's own start flags ask for; a file cannot say it.
     pub compat: Compat,
 }
@@ -164,6 +168,25 @@ pub struct Memcached {
     pub max_item_bytes: usize,
     /// Who may speak; `None`: everybody.
     pub auth: Option<Auth>,
+}
+
+/// Where a protocol listens that is told and does not answer; nowhere unless it is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inlets {
+    /// An address for datagrams.
+    pub udp: Option<SocketAddr>,
+    /// An address for connections.
+    pub tcp: Option<SocketAddr>,
+    /// The absolute path of a socket for datagrams.
+    pub unix: Option<PathBuf>,
+}
+
+impl Inlets {
+    /// Whether it listens nowhere.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        self.udp.is_none() && self.tcp.is_none() && self.unix.is_none()
+    }
 }
 
 /// What `incr` of an unknown key does.
@@ -793,6 +816,8 @@ impl Default for Config {
                 heartbeat: Vec::new(),
                 digest_above: 20,
             },
+            statsd: Inlets::default(),
+            graphite: Inlets::default(),
             compat: Compat::default(),
         }
     }

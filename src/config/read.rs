@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::{FileRead, Surroundings};
-use super::{access, contact, email, http, metric, rule, schedule, tier, value};
+use super::{access, contact, email, http, inlets, metric, rule, schedule, tier, value};
 use crate::limits;
 use crate::reason;
 use crate::time::Span;
@@ -57,8 +57,10 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         sink: reader.sink,
     };
     let http = http::http(&mut root, reader);
+    let server = server(&mut root, default.server, &http, reader);
+    let inlets::Told { statsd, graphite } = inlets::told(&mut root, &server, reader.sink);
     Config {
-        server: server(&mut root, default.server, &http, reader),
+        server,
         http: http.http,
         memcached: memcached(&mut root, default.memcached, reader),
         counters: counters(&mut root, default.counters),
@@ -70,6 +72,8 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         contacts: contacts.list,
         email,
         notify,
+        statsd,
+        graphite,
         compat: default.compat,
     }
 }

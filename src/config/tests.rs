@@ -160,7 +160,7 @@ fn the_sample_shows_every_key() {
         })
     };
     let keys = sink.keys();
-    assert_eq!(keys.len(), 19, "sections: {:?}", keys.keys());
+    assert_eq!(keys.len(), 21, "sections: {:?}", keys.keys());
     for (title, keys) in keys {
         for key in keys {
             let header = match title.trim_matches(['[', ']']) {
@@ -264,16 +264,37 @@ webhook = "http://127.0.0.1/"
 [notify]
 [nrpe]
 listen = ""
-[statsd]
-udp = ""
-[graphite]
-tcp = ""
 "#;
     let messages = messages(text);
     let refused =
         messages.lines().filter(|line| line.ends_with("is not supported by this version"));
     assert_eq!(refused.count(), messages.lines().count(), "{messages}");
-    assert_eq!(messages.lines().count(), 3, "{messages}");
+    assert_eq!(messages.lines().count(), 1, "{messages}");
+}
+
+#[test]
+fn where_lines_come_in_is_checked() {
+    let both = "[server]\nhttp = ['127.0.0.1:1']\n[statsd]\nudp = '0.0.0.0:8125'\ntcp = '127.0.0.1:8125'\n\
+                unix = '/run/tallyd/statsd.sock'\n[graphite]\nudp = ''\ntcp = '[::1]:2003'\n";
+    let config = read(both).unwrap().config;
+    assert_eq!(config.statsd.udp, "0.0.0.0:8125".parse().ok());
+    assert_eq!(config.statsd.unix.as_deref(), Some("/run/tallyd/statsd.sock".as_ref()));
+    assert_eq!(config.graphite.tcp, "[::1]:2003".parse().ok());
+    assert!(config.graphite.udp.is_none() && Config::default().graphite.is_off());
+    assert_eq!(
+        messages("[statsd]\nudp = 'localhost'\nunix = 'statsd.sock'\n[graphite]\nunix = '/x'\n"),
+        "2: `localhost` is not an address to listen on\n\
+         3: `unix:statsd.sock` is not a socket to listen on (write the whole path of the file, like \"unix:/run/tallyd.sock\")\n\
+         5: unknown key `unix` in [graphite]\n"
+    );
+    assert_eq!(
+        messages(
+            "[statsd]\nudp = '127.0.0.1:5'\ntcp = '127.0.0.1:11311'\n\
+             [graphite]\nudp = '127.0.0.1:5'\ntcp = '127.0.0.1:5'\n"
+        ),
+        "3: 127.0.0.1:11311 is listened on twice (also in [server])\n\
+         5: 127.0.0.1:5 is listened on twice [2: first here]\n"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener, UnixStream};
 
 use crate::config::{Compat, Listen};
 use crate::faces::memcache::stream::Stream;
@@ -106,19 +106,36 @@ fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 async fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
-    make_room(path).await?;
-    // The file is made with the bits that are left, so there is no moment in which others could
-    // connect. Nothing else runs yet that could make a file.
-    let mask = rustix::fs::Mode::from_raw_mode(0o777 & !mode);
-    let before = rustix::process::umask(mask);
-    let bound = UnixListener::bind(path);
-    rustix::process::umask(before);
-    let listener = bound?;
+    // Without blocking: a server that was stopped (by a debugger, say) accepts nobody, and once its
+    // queue is full whoever wants to wait for it waits for ever.
+    make_room(path, async { UnixStream::connect(path).await.map(drop) }).await?;
+    let listener = masked(mode, || UnixListener::bind(path))?;
     Ok((listener, SocketFile::at(path)?))
 }
 
-/// Takes away what a dead server left; anything else stays, and is an error.
-async fn make_room(path: &Path) -> io::Result<()> {
+/// Listens for datagrams.
+pub(super) async fn unix_datagrams(
+    path: &Path,
+    mode: u32,
+) -> io::Result<(std::os::unix::net::UnixDatagram, SocketFile)> {
+    make_room(path, async { UnixDatagram::unbound()?.connect(path) }).await?;
+    let socket = masked(mode, || std::os::unix::net::UnixDatagram::bind(path))?;
+    Ok((socket, SocketFile::at(path)?))
+}
+
+/// Makes a file with the bits of `mode` and no others, so there is no moment in which others could connect.
+/// Nothing else runs yet that could make a file.
+fn masked<T>(mode: u32, make: impl FnOnce() -> T) -> T {
+    let mask = rustix::fs::Mode::from_raw_mode(0o777 & !mode);
+    let before = rustix::process::umask(mask);
+    let made = make();
+    rustix::process::umask(before);
+    made
+}
+
+/// Takes away what a dead server left; anything else stays, and is an error. `connect` is how one would
+/// find out.
+async fn make_room(path: &Path, connect: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -127,11 +144,9 @@ async fn make_room(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    // Without blocking: a server that was stopped (by a debugger, say) accepts nobody, and once its
-    // queue is full whoever wants to wait for it waits for ever.
     let taken = |reason| Err(io::Error::new(ErrorKind::AddrInUse, reason));
-    match UnixStream::connect(path).await {
-        Ok(_) => taken("another server answers there"),
+    match connect.await {
+        Ok(()) => taken("another server answers there"),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             taken("another server is there, and takes nobody in")
         }
@@ -148,6 +163,11 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn at(path: &Path) -> io::Result<Self> {
         let found = std::fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
@@ -194,6 +214,26 @@ mod tests {
         drop(file);
         assert!(path.exists(), "which is not ours");
         assert_eq!(reason(&path).await, "there is a file that is no socket");
+    }
+
+    #[tokio::test]
+    async fn a_socket_for_datagrams_is_replaced_only_when_it_is_nobodys() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let reason =
+            async || unix_datagrams(&path, 0o770).await.err().map(|error| error.to_string());
+        {
+            let (_socket, _file) = unix_datagrams(&path, 0o770).await.expect("it listens");
+            assert_eq!(std::fs::metadata(&path).expect("it is there").mode() & 0o777, 0o770);
+            assert_eq!(reason().await.as_deref(), Some("another server answers there"));
+        }
+        assert!(!path.exists(), "it went with its socket");
+        let (socket, file) = unix_datagrams(&path, 0o770).await.expect("it listens");
+        std::mem::forget(file);
+        drop(socket);
+        assert_eq!(reason().await, None, "a stale one is replaced");
+        let (_listener, _file) = unix(&path, 0o700).await.expect("it went with its socket");
+        assert!(reason().await.is_some(), "a socket of another type");
     }
 
     #[tokio::test]

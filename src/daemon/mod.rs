@@ -3,7 +3,8 @@
 //! One thread per worker serves the memcached port. One does nothing but tick, so that no request of
 //! the memcached port can make a window late; an HTTP answer can, by as long as it reads under the
 //! engine's lock: a picture some 30 ms, the list of metrics, the page and the rules as long as it
-//! takes to gather them. One thread syncs. Everything else (accepting, HTTP, couriers, signals) runs
+//! takes to gather them. One thread syncs, and one each takes
+//! lines of StatsD and Graphite. Everything else (accepting, HTTP, couriers, signals) runs
 //! on the main thread.
 
 mod accept;
@@ -15,6 +16,7 @@ mod keeper;
 mod listen;
 mod reload;
 mod ticker;
+mod told;
 mod watchdog;
 
 use std::net::SocketAddr;
@@ -31,7 +33,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, server_config};
 use crate::counters::Recovered;
-use crate::engine::tally::Tallies;
+use crate::engine::tally::{Tallies, Writer};
 use crate::engine::{Engine, Found};
 use crate::faces::http::tokens::Tokens;
 use crate::faces::memcache::Worker;
@@ -71,6 +73,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
 
     let listeners = listen::bind(&config.server.listen, &config.compat).await?;
     let http_listeners = bind_http(&config.server.http).await?;
+    let inlets = told::bind(config).await?;
     if listeners.is_empty() && http_listeners.is_empty() && !config.compat.is_on {
         bail!("nothing to do: both server.listen and server.http are empty");
     }
@@ -93,12 +96,8 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     let shared = Shared { engine, clock, tallies, status, access, tokens, links };
     let (stop, stopped) = watch::channel(false);
 
-    let mut workers = Vec::with_capacity(threads);
-    for (at, writer) in writers.into_iter().enumerate() {
-        let (shared, config) = (shared.clone(), Arc::clone(config));
-        let make = move || Worker::new(shared, config, writer);
-        workers.push(accept::start_worker(at, make, stopped.clone())?);
-    }
+    let workers = start_workers(writers, &shared, config, &stopped)?;
+    let mut told = told::start(inlets, &shared, &stopped)?;
     let mail = Arc::new(Notify::new());
     shared.engine.begin(shared.now());
     let mut keepers = Keepers::start(&shared, config, &mail)?;
@@ -128,7 +127,9 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
 
     reload::warn_of_unmatched(&shared);
 
-    let name = signals.until_the_end(&mut reloads, &shared, &mut ticker, &mut keepers).await?;
+    let name = signals
+        .until_the_end(&mut reloads, &shared, (&mut ticker, &mut keepers, &mut told))
+        .await?;
     tracing::info!("{name}: stopping");
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     shared.set_ready(false);
@@ -143,6 +144,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
         for worker in workers {
             worker.finished().await;
         }
+        told.finished().await;
         while serving.join_next().await.is_some() {}
     };
     // Nobody waits for the last of these.
@@ -186,6 +188,20 @@ fn say_ready(config: &Config, memcached: &str, http: &str, threads: usize) {
         contacts = config.contacts.len(),
         "tallyd {VERSION} is ready"
     );
+}
+
+/// Starts a worker for each of those who count what clients do.
+fn start_workers(
+    writers: Vec<Writer>,
+    shared: &Shared,
+    config: &Arc<Config>,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<accept::WorkerThread>> {
+    let start = |(at, writer)| {
+        let (shared, config) = (shared.clone(), Arc::clone(config));
+        accept::start_worker(at, move || Worker::new(shared, config, writer), stop.clone())
+    };
+    writers.into_iter().enumerate().map(start).collect()
 }
 
 /// As many as are asked for, or one for each core.
@@ -338,8 +354,7 @@ impl Signals {
         &mut self,
         reloads: &mut Reloads,
         shared: &Shared,
-        ticker: &mut Ticker,
-        keepers: &mut Keepers,
+        (ticker, keepers, told): (&mut Ticker, &mut Keepers, &mut told::Threads),
     ) -> anyhow::Result<&'static str> {
         loop {
             tokio::select! {
@@ -354,6 +369,7 @@ impl Signals {
                 // Nothing is judged any more. Whoever supervises the process had better start it
                 // anew.
                 () = ticker.ended() => bail!("the ticker ended with a panic"),
+                name = told.ended() => bail!("the thread {name} ended with a panic"),
                 name = keepers.ended() => bail!("the thread {name} ended with a panic"),
             }
         }

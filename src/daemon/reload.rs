@@ -124,6 +124,8 @@ fn later(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[store]", old.store == new.store),
         ("[[tier]]", old.tiers == new.tiers),
         ("[[metric]]", old.metrics == new.metrics),
+        ("[statsd]", old.statsd == new.statsd),
+        ("[graphite]", old.graphite == new.graphite),
     ];
     sections.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
 }

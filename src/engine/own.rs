@@ -20,6 +20,10 @@ pub struct Beside {
     pub connections: u64,
     /// Those that were refused since the start.
     pub refused: u64,
+    /// Lines of StatsD and Graphite that were not taken.
+    pub lines_refused: u64,
+    /// Datagrams that the system dropped before they could be.
+    pub datagrams_lost: u64,
 }
 
 /// What figures are made of.
@@ -47,7 +51,7 @@ const fn counter(key: &'static str, read: fn(&Sources<'_>) -> Option<f64>) -> Fi
 }
 
 /// How many there are beside the overflow.
-const NUMBER: usize = 16;
+const NUMBER: usize = 18;
 
 /// All of them; README has the same table.
 const FIGURES: [Figure; NUMBER] = [
@@ -63,6 +67,8 @@ const FIGURES: [Figure; NUMBER] = [
     gauge("tallyd.incidents_open", |of| Some(float(of.view.incidents.open() as u64))),
     gauge("tallyd.connections", |of| Some(float(of.beside.connections))),
     counter("tallyd.connections_refused", |of| Some(float(of.beside.refused))),
+    counter("tallyd.lines_refused", |of| Some(float(of.beside.lines_refused))),
+    counter("tallyd.datagrams_lost", |of| Some(float(of.beside.datagrams_lost))),
     counter("tallyd.window_gaps", |of| Some(float(of.view.gaps))),
     counter("tallyd.window_records_dropped", |of| Some(float(of.view.store.dropped()))),
     counter("tallyd.tick_log_dropped", |of| Some(float(of.view.unlogged))),
@@ -189,7 +195,7 @@ notify = []
     fn rules_watch_what_tallyd_knows_of_itself() {
         let engine = Engine::new(&config(10), START);
         engine.know_itself();
-        let beside = Beside { disk_free: Some(5000), connections: 3, refused: 0 };
+        let beside = Beside { disk_free: Some(5000), connections: 3, ..Beside::default() };
         let now = seconds(&engine, &beside, START, 15);
         assert_eq!(seen(&engine, "disk"), (Level::Ok, value(5000.0)));
         assert_eq!(seen(&engine, "refused"), (Level::Ok, value(0.0)), "known, and zero");

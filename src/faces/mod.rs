@@ -1,6 +1,7 @@
 //! The outward interfaces. They do not know each other, and all that they show is a view of the same
 //! engine.
 
+pub mod graphite;
 pub mod http;
 pub mod manifest;
 pub mod memcache;
@@ -8,7 +9,9 @@ pub mod nagios;
 mod page;
 mod prometheus;
 pub mod rows;
+pub mod statsd;
 pub mod tar;
+pub mod told;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -82,6 +85,10 @@ pub struct Status {
     pub allows_shutdown: AtomicBool,
     /// A client has done so.
     pub shutdown: Notify,
+    /// What became of lines of StatsD.
+    pub statsd: told::Tally,
+    /// And of Graphite.
+    pub graphite: told::Tally,
     /// How it goes with the threads that bring what was counted to the disk.
     pub disk: [Pulse; 3],
     /// Signs of life that contacts took.
@@ -178,11 +185,13 @@ impl Shared {
     /// What of the process itself goes into series, beside what the engine knows.
     #[must_use]
     pub fn beside(&self) -> Beside {
-        let Status { disk_free, connections, refused, .. } = &*self.status;
+        let Status { disk_free, connections, refused, statsd, graphite, .. } = &*self.status;
         Beside {
             disk_free: disk_free.load(Relaxed).checked_sub(1),
             connections: connections.load(Relaxed) as u64,
             refused: refused.load(Relaxed) as u64,
+            lines_refused: statsd.refused() + graphite.refused(),
+            datagrams_lost: statsd.lost() + graphite.lost(),
         }
     }
 

@@ -9,6 +9,8 @@
 //! `tallyd_series`; and a user's name that begins with `tallyd_` gets `user_` before it.
 //! Source of the form: Prometheus, "Exposition formats".
 
+mod told;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -309,12 +311,14 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
         one(&format!("memcached_{name}_total"), counter, "As memcached's stats counts it.", value);
     });
     outcome(shared, &mut one);
+    told::told(shared, &mut one);
     one(
         "metric_name_collisions",
         gauge,
         "Series kept apart by a label because their names fall together.",
         collisions as u64,
     );
+    told::refused(shared, out);
     let _ = write!(
         out,
         "# HELP tallyd_build_info The version.\n# TYPE tallyd_build_info gauge\n\

@@ -36,5 +36,6 @@ mod peers;
 mod readme;
 mod rule_cases;
 mod secrets;
+mod statsd;
 mod tidy;
 mod told;

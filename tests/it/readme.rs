@@ -158,6 +158,24 @@ fn what_is_to_be_typed_does_what_it_says() {
 }
 
 #[test]
+#[ignore = "needs netcat; run tests/run"]
+fn a_line_of_statsd_counts() {
+    let anywhere = block_with("[statsd]").replace("127.0.0.1:8125", "127.0.0.1:0");
+    let mut server = Server::start(&anywhere.replace("127.0.0.1:2003", "127.0.0.1:0"));
+    let on = server.wait_for_log("statsd is on");
+    let port = on.split_once("udp:127.0.0.1:").expect("an address").1;
+    let port = port.split(|c: char| !c.is_ascii_digit()).next().expect("a port");
+    let typed = commands("cart.opened").replace("8125", port);
+    let typed = typed.replace("11311", &server.memcached.port().to_string());
+    let dir = tempfile::tempdir().expect("a directory");
+    let (send, get) = typed.split_once('\n').expect("two commands");
+    shell(dir.path(), send, "");
+    eventually("the increment", || {
+        text(&shell(dir.path(), get, "").stdout).contains("\r\n1\r\n").then_some(())
+    });
+}
+
+#[test]
 fn history_is_asked_for_as_it_says() {
     let server = Server::start("");
     assert_eq!(server.client().ask("incr signups 5\r\n"), "5");
@@ -180,7 +198,7 @@ fn history_is_asked_for_as_it_says() {
 
 #[test]
 fn every_block_is_known_here() {
-    assert_eq!(blocks("toml").len(), 5);
+    assert_eq!(blocks("toml").len(), 6);
     let commands = blocks("sh").concat();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
     // The first two are what builds and runs these tests.
@@ -197,6 +215,8 @@ fn every_block_is_known_here() {
         "install",
         "tallyd",
         "tallyd",
+        "printf",
+        "printf",
         "tallyd",
         "tallyd",
         "tallyd",
@@ -229,7 +249,7 @@ fn every_series_of_its_own_is_there() {
         let path = format!("/api/v1/measure?series={name}&measure=last");
         eventually(name, || server.get(&path).1.contains("\"points\"").then_some(()));
     }
-    assert_eq!(series, 17, "and no other");
+    assert_eq!(series, 19, "and no other");
     let (code, line) = server.check("history-fails");
     assert_eq!(code, Some(0), "{line}");
 }

@@ -1,0 +1,130 @@
+//! Connections with lines on them, one after the other.
+//!
+//! A connection keeps the beginning of a line that is not whole, and no more than that. A line that is too long is
+//! read over to its end. One that has no end when the connection has is not taken: what is missing of it could be
+//! half of a number.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::super::stopped;
+use super::{Hub, LAST_TURNS, Refusal, Teller};
+use crate::limits;
+use crate::time::Timestamp;
+
+/// What is left of what was read.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// The beginning of a line.
+    line: Vec<u8>,
+    /// It is too long, so its end is read over.
+    is_skipped: bool,
+}
+
+impl<T: Teller + 'static> Hub<T> {
+    /// Accepts connections until the process stops, and serves them.
+    pub(super) async fn accept(
+        self: Rc<Self>,
+        listener: TcpListener,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut connections = JoinSet::new();
+        let asked = stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) if connections.len() < limits::TOLD_CONNECTIONS => {
+                    connections.spawn_local(Rc::clone(&self).serve(stream, asked.clone()));
+                }
+                Ok(_) => _ = self.tally().connections_refused.fetch_add(1, Relaxed),
+                Err(error) => {
+                    // Out of descriptors, most likely: a moment later there may be one.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn serve(self: Rc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+        self.tally().connections.fetch_add(1, Relaxed);
+        let mut rest = Rest::default();
+        let mut last = 0..LAST_TURNS;
+        loop {
+            let is_over = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => true,
+                ready = stream.readable() => ready.is_err(),
+            };
+            if is_over && last.next().is_none() {
+                break;
+            }
+            match self.read_part(&stream, &mut rest) {
+                Ok(true) => tokio::task::yield_now().await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_over => {}
+                // However a client goes away, what it told before holds.
+                Ok(false) | Err(_) => break,
+            }
+        }
+        if !rest.line.is_empty() {
+            self.tally().refuse(Refusal::Torn);
+        }
+        self.tally().connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes what is there; whether there may be more.
+    fn read_part(&self, stream: &TcpStream, rest: &mut Rest) -> io::Result<bool> {
+        let mut room = self.room.borrow_mut();
+        let bytes = stream.try_read(&mut room)?;
+        self.take_part(room.get(..bytes).unwrap_or_default(), rest);
+        Ok(bytes > 0)
+    }
+
+    /// Takes what was read, as far as its lines are whole.
+    pub(super) fn take_part(&self, part: &[u8], rest: &mut Rest) {
+        let now = self.shared.now();
+        let Some(first) = memchr::memchr(b'\n', part) else { return self.keep(part, rest) };
+        let last = memchr::memrchr(b'\n', part).unwrap_or(first);
+        self.end_line(part.get(..first).unwrap_or_default(), rest, now);
+        if first < last {
+            self.take_lines(part.get(first + 1..last).unwrap_or_default(), now);
+        }
+        self.keep(part.get(last + 1..).unwrap_or_default(), rest);
+    }
+
+    fn end_line(&self, end: &[u8], rest: &mut Rest, now: Timestamp) {
+        if std::mem::take(&mut rest.is_skipped) {
+            return;
+        }
+        if rest.line.is_empty() {
+            return self.take_line(end, now);
+        }
+        let mut line = std::mem::take(&mut rest.line);
+        line.extend_from_slice(end);
+        self.take_line(&line, now);
+    }
+
+    fn keep(&self, part: &[u8], rest: &mut Rest) {
+        if rest.is_skipped {
+            return;
+        }
+        if rest.line.len() + part.len() > limits::TOLD_LINE_BYTES {
+            self.tally().refuse(Refusal::TooLong);
+            *rest = Rest { line: Vec::new(), is_skipped: true };
+            return;
+        }
+        rest.line.extend_from_slice(part);
+    }
+}
