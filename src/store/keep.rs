@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::codec::EncodeError;
 use super::copy::Copy;
-use super::extent::{Extent, group_key, width_secs, write_extents};
+use super::extent::{Extent, group_key, group_of, width_secs, write_extents};
 use super::facts::Facts;
 use super::group::{Group, GroupBuilder};
 use super::left::{
@@ -54,8 +54,6 @@ pub struct Keeper {
     sealed: Vec<Timestamp>,
     /// Extents whose chunks may still lie in the store, though nobody looks at them, by their prefix.
     dead: VecDeque<(u32, Extent)>,
-    /// The groups that the last checkpoint tells of.
-    slices: BTreeSet<u32>,
     merging: Option<Merging>,
     /// What cannot be made, by tier: nobody tries again before the next start.
     unmergeable: BTreeSet<(usize, Extent)>,
@@ -105,21 +103,11 @@ impl Keeper {
     /// # Errors
     /// [`StoreError`], where it cannot be read or is a newer version's.
     pub fn open(store: Arc<dyn Store>, tiers: &[Tier]) -> Result<(Self, Left), StoreError> {
-        let Found { left, extents, dead, sealed, slices } = Found::read(&*store, tiers)?;
+        let Found { left, extents, dead, sealed } = Found::read(&*store, tiers)?;
         let (tiers, marks) = (tiers.to_vec(), left.marks.clone());
         let (merging, unmergeable, groups) = (None, BTreeSet::new(), 0);
-        let keeper = Self {
-            store,
-            tiers,
-            marks,
-            extents,
-            sealed,
-            dead,
-            slices,
-            merging,
-            unmergeable,
-            groups,
-        };
+        let keeper =
+            Self { store, tiers, marks, extents, sealed, dead, merging, unmergeable, groups };
         Ok((keeper, left))
     }
 
@@ -159,14 +147,16 @@ impl Keeper {
                 parts.push((tier, part));
             }
         }
+        let past = self.past_slices(job)?;
         self.store.commit_made(&|put| {
             for (tier, part) in &parts {
                 part.put(tier, put);
             }
+            past.iter().for_each(|key| put.remove(key));
             self.put_values(job, &extents, put);
         })?;
         self.extents = extents;
-        self.have_kept(job);
+        self.note_groups(job.groups);
         for (sealed, until) in self.sealed.iter_mut().zip(&job.sealed) {
             *sealed = (*sealed).max(*until);
         }
@@ -183,7 +173,7 @@ impl Keeper {
             put.put(&group_key(b't', *group), bytes);
         }
         if let Some((checkpoint, coverage)) = &job.checkpoint {
-            self.put_checkpoint(checkpoint, put);
+            put_checkpoint(checkpoint, put);
             put.put(COVERAGE_KEY, &coverage.write());
             put_facts(&job.facts, put);
         }
@@ -193,24 +183,21 @@ impl Keeper {
         put.put(VERSION_KEY, &VERSION.to_le_bytes());
     }
 
-    fn put_checkpoint(&self, checkpoint: &Checkpoint, put: &mut dyn Put) {
-        let (groups, mut slice) = (checkpoint.groups(), Vec::new());
-        for gone in self.slices.difference(&groups) {
-            put.remove(&group_key(SLICE_SPACE, *gone));
-        }
-        for group in groups {
-            slice.clear();
-            checkpoint.write_group(group, &mut slice);
-            put.put(&group_key(SLICE_SPACE, group), &slice);
-        }
-        put.put(CHECKPOINT_KEY, &checkpoint.head());
-    }
-
-    fn have_kept(&mut self, job: &Job) {
-        self.groups = self.groups.max(job.groups);
-        if let Some((checkpoint, _)) = &job.checkpoint {
-            self.slices = checkpoint.groups();
-        }
+    /// The keys of slices that lie there of groups in which nothing happened as of the job's checkpoint: they
+    /// are an earlier one's, and would be read as its own.
+    ///
+    /// The store is asked each time. What was committed last is not remembered here: a commit that was told to
+    /// have failed may be in a file that is opened later.
+    fn past_slices(&self, job: &Job) -> Result<Vec<Vec<u8>>, StoreError> {
+        let Some((checkpoint, _)) = &job.checkpoint else { return Ok(Vec::new()) };
+        let (groups, mut past) = (checkpoint.groups(), Vec::new());
+        self.store.snapshot()?.keys(&[SLICE_SPACE], &mut |key| {
+            if group_of(key).is_some_and(|group| !groups.contains(&group)) {
+                past.push(key.to_vec());
+            }
+            true
+        })?;
+        Ok(past)
     }
 
     /// All that lies here, as if a job without chunks were kept.
@@ -218,7 +205,7 @@ impl Keeper {
     /// # Errors
     /// [`StoreError`].
     pub fn copy(&self, job: &Job) -> Result<Copy, StoreError> {
-        let mut changes = Changes::default();
+        let mut changes = Changes { removals: self.past_slices(job)?, ..Changes::default() };
         self.put_values(job, &self.extents, &mut changes);
         Ok(Copy::new(self.store.snapshot()?, changes))
     }
@@ -257,10 +244,11 @@ impl Keeper {
         job: &Job,
         mut changes: Changes,
     ) -> Result<(), StoreError> {
+        changes.removals.extend(self.past_slices(job)?);
         self.put_values(job, &extents, &mut changes);
         self.store.commit(&changes)?;
         self.extents = extents;
-        self.have_kept(job);
+        self.note_groups(job.groups);
         Ok(())
     }
 
@@ -469,6 +457,16 @@ impl Keeper {
             }),
         }
     }
+}
+
+fn put_checkpoint(checkpoint: &Checkpoint, put: &mut dyn Put) {
+    let mut slice = Vec::new();
+    for group in checkpoint.groups() {
+        slice.clear();
+        checkpoint.write_group(group, &mut slice);
+        put.put(&group_key(SLICE_SPACE, group), &slice);
+    }
+    put.put(CHECKPOINT_KEY, &checkpoint.head());
 }
 
 fn write_dead(dead: &VecDeque<(u32, Extent)>) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! What a start finds in the store: everything that an earlier process has left there, but the chunks.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Coverage;
@@ -74,7 +74,6 @@ pub(super) struct Found {
     pub(super) extents: Vec<Vec<Extent>>,
     pub(super) dead: VecDeque<(u32, Extent)>,
     pub(super) sealed: Vec<Timestamp>,
-    pub(super) slices: BTreeSet<u32>,
 }
 
 impl Found {
@@ -96,7 +95,7 @@ impl Found {
         let sealed = sealed.collect();
         let mut imported = Vec::new();
         each_group(&*snapshot, b'i', |group, bytes| imported.push((group, bytes.to_vec())))?;
-        let (checkpoint, slices) = checkpoint(store, &*snapshot, tiers)?;
+        let checkpoint = checkpoint(store, &*snapshot, tiers)?;
         let before = match value(&*snapshot, MARKS_KEY)? {
             Some(bytes) => read(store, marks::read(&bytes))?,
             // A version that did not note them; or nobody was here yet.
@@ -117,25 +116,23 @@ impl Found {
             is_new,
             snapshot,
         };
-        Ok(Self { left, extents, dead, sealed, slices })
+        Ok(Self { left, extents, dead, sealed })
     }
 }
 
-/// The last checkpoint, and the groups that it tells of.
+/// The last checkpoint.
 fn checkpoint(
     store: &dyn Store,
     snapshot: &dyn Snapshot,
     tiers: &[Tier],
-) -> Result<(Option<Checkpoint>, BTreeSet<u32>), StoreError> {
-    let mut slices = BTreeSet::new();
-    let Some(head) = value(snapshot, CHECKPOINT_KEY)? else { return Ok((None, slices)) };
+) -> Result<Option<Checkpoint>, StoreError> {
+    let Some(head) = value(snapshot, CHECKPOINT_KEY)? else { return Ok(None) };
     let mut sliced = read(store, Sliced::begin(&head, tiers))?;
     let mut is_whole = true;
     each_group(snapshot, SLICE_SPACE, |group, bytes| {
         is_whole &= sliced.take(group, bytes).is_some();
-        slices.insert(group);
     })?;
-    read(store, is_whole.then(|| (Some(sliced.finish()), slices)))
+    read(store, is_whole.then(|| Some(sliced.finish())))
 }
 
 fn read_dead(

@@ -1,9 +1,14 @@
-//! What cannot be merged stays, and holds nothing else up.
+//! What cannot be merged stays, and holds nothing else up; what a commit that is told to have failed has left does
+//! no harm.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::*;
 use crate::histogram::{Gathering, Layout};
 use crate::limits::CHUNK_STRING_BYTES;
-use crate::rollup::{Entry, Record, RowBuilder, SeriesId, Values};
+use crate::rollup::{Counts, Entry, Record, RowBuilder, SeriesId, Values};
+use crate::store::checkpoint::Shelved;
 use crate::store::seam::MemoryStore;
 use crate::time::Window;
 
@@ -126,4 +131,70 @@ fn histograms_that_are_too_long_for_a_chunk_lie_in_several() {
     windows.read(0, SeriesId(7), all, see).unwrap();
     assert_eq!((small, long), (60, 60));
     assert!(!keeper.tidy(Some(until)).unwrap(), "there is nothing to merge yet");
+}
+
+/// A store whose commits are made, and told to have failed: as in a file that could not be opened anew at once,
+/// and can be later.
+#[derive(Debug, Default)]
+struct Unheard(MemoryStore, AtomicBool);
+
+impl Store for Unheard {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        self.0.snapshot()
+    }
+
+    fn commit_made(&self, make: &dyn Fn(&mut dyn Put)) -> Result<(), StoreError> {
+        self.0.commit_made(make)?;
+        if self.1.load(Relaxed) {
+            return Err(StoreError::Io { path: self.path(), reason: "as was asked".to_owned() });
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path()
+    }
+}
+
+/// A checkpoint with one row, in which these series were counted.
+fn checkpoint(at: i64, series: &[u32]) -> Job {
+    let mut row = RowBuilder::default();
+    for series in series {
+        let record = Record::Counts(Counts::base(3, 1, None));
+        row.push(Entry { series: SeriesId(*series), record, runs_on: false });
+    }
+    let row = row.finish(Window::starting(Timestamp::from_secs(at - 1), TIER.window));
+    let since = Timestamp::EPOCH;
+    let shelved = Shelved { tier: TIER, since, open: None, rows: vec![Arc::new(row)] };
+    let checkpoint = Checkpoint { at: Timestamp::from_secs(at), tiers: vec![shelved] };
+    Job { checkpoint: Some((checkpoint, Coverage::default())), ..Job::default() }
+}
+
+#[test]
+fn a_checkpoint_that_was_told_to_have_failed_leaves_nothing_to_the_next() {
+    let store = Arc::new(Unheard::default());
+    let open = || Keeper::open(Arc::clone(&store) as Arc<dyn Store>, &[TIER]).unwrap();
+    let (mut keeper, _) = open();
+    keeper.keep(&checkpoint(300, &[1])).unwrap();
+    store.1.store(true, Relaxed);
+    keeper.keep(&checkpoint(600, &[1, 130, 700])).unwrap_err();
+    store.1.store(false, Relaxed);
+    let next = checkpoint(900, &[2, 131]);
+    // What a backup would have, and what a start finds.
+    let copy = MemoryStore::default();
+    let each = &mut |key: &[u8], value: &[u8]| {
+        copy.commit_made(&|put| put.put(key, value)).unwrap();
+        true
+    };
+    keeper.copy(&next).unwrap().each(each).unwrap();
+    let (_, copied) = Keeper::open(Arc::new(copy), &[TIER]).unwrap();
+    keeper.keep(&next).unwrap();
+    let (_, left) = open();
+    let expect = next.checkpoint.map(|(checkpoint, _)| checkpoint);
+    assert_eq!(copied.checkpoint, expect);
+    assert_eq!(left.checkpoint, expect);
 }
