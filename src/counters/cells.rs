@@ -190,6 +190,8 @@ const SEGMENT_SHIFT: u32 = SEGMENT.trailing_zeros();
 
 /// Where the cells begin in their file: behind a page, so that the mapping is aligned.
 const DATA_OFFSET: u64 = 4096;
+/// The least that the kernel takes for dirty at once.
+const PAGE_BYTES: usize = 4096;
 const SEGMENT_BYTES: usize = SEGMENT * size_of::<Cell>();
 /// Words of dirty bits in one segment.
 const DIRTY_WORDS: usize = SEGMENT.div_ceil(64);
@@ -255,7 +257,20 @@ impl Words {
 
     /// A handle to sync through; `None` in memory.
     pub(super) fn handle(&self) -> Option<std::io::Result<File>> {
-        self.file.as_ref().map(File::try_clone)
+        let file = self.file.as_ref()?;
+        if file.owes() {
+            self.write_again();
+            file.was_touched();
+        }
+        Some(file.try_clone())
+    }
+
+    /// Writes to every page what is there: those that the kernel could not bring to the medium count as clean.
+    fn write_again(&self) {
+        for at in (0..Self::LEN).step_by(PAGE_BYTES / size_of::<Word>()) {
+            // What is added must not be known, or nothing would be written.
+            self.get(at).fetch_or(std::hint::black_box(0), Ordering::Relaxed);
+        }
     }
 }
 
@@ -656,6 +671,7 @@ mod model;
 #[cfg(all(test, not(tallyd_loom)))]
 mod tests {
     use super::*;
+    use crate::disk::lying::{Dice, Fate, LyingDisk};
 
     #[test]
     fn a_face_survives_packing() {
@@ -716,5 +732,24 @@ mod tests {
         let cells = Cells::new(100, Some(dir.path()));
         assert!(matches!(cells.adopt(0, 1), Err(OpenError::Foreign { .. })));
         assert_eq!(cells.allocate(), None);
+    }
+
+    /// A page that nobody writes to any more, after a sync that has lost it.
+    #[test]
+    fn what_a_sync_has_lost_is_there_after_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = LyingDisk::under(dir.path());
+        let path = dir.path().join("cells-0000.map");
+        let words = Words::in_file(&path, MAGIC, VERSION).unwrap();
+        disk.meet(u64::MAX, Fate::LostSync(1, 2));
+        words.get(1000).store(7, Ordering::Relaxed);
+        words.handle().unwrap().unwrap().sync().unwrap_err();
+        words.handle().unwrap().unwrap().sync().unwrap();
+        assert!(!disk.has_lost());
+        drop(words);
+        disk.lose_power(&mut Dice::new(1));
+        LyingDisk::leave(dir.path());
+        let words = Words::in_file(&path, MAGIC, VERSION).unwrap();
+        assert_eq!(words.get(1000).load(Ordering::Relaxed), 7);
     }
 }

@@ -6,14 +6,19 @@
 //! or torn; lengths, of which the disk has one that the file had since its sync, and loses what lies
 //! behind; pages of a mapping, of which each is as it was synced or as it is; names, of which the
 //! changes since the last sync of the directory came in their order and end somewhere.
+//!
+//! A sync may fail as the kernel's do: what it was to bring is read as before, but the loss of power takes it,
+//! however often it is synced after that, unless it was written again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+const EIO: i32 = 5;
 const PAGE: usize = 4096;
 /// What is looked at of a mapped file, of which tests use no more.
 const MAPPED: u64 = 64 * 1024;
@@ -42,6 +47,9 @@ pub(crate) enum Fate {
     PowerLoss,
     /// It is refused with this, and so are those after it until `until`.
     Refused(i32, u64),
+    /// Of the syncs those with these numbers fail (the first and the one behind the last), and lose what they were
+    /// to bring.
+    LostSync(u64, u64),
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +58,8 @@ struct State {
     /// When fate comes: at the operation with this number.
     at: u64,
     fate: Fate,
+    syncs: u64,
+    spares_syncs: bool,
     is_dead: bool,
     inodes: Vec<Inode>,
     names: HashMap<PathBuf, usize>,
@@ -64,12 +74,18 @@ struct Inode {
     pending: Vec<Write>,
     /// Of a mapped file, when it was synced.
     len: u64,
+    /// What a sync has lost and nobody has written since.
+    lost: Vec<Range<usize>>,
+    /// Of a mapped file such pages, as they were then.
+    lost_pages: BTreeMap<usize, Vec<u8>>,
 }
 
 #[derive(Debug)]
 enum Write {
     Bytes(usize, Vec<u8>),
     Len(usize),
+    /// A sync has lost what was written up to there.
+    Lost(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -120,7 +136,23 @@ impl LyingDisk {
     /// What is to come, at which operation from now on.
     pub(crate) fn meet(&self, at: u64, fate: Fate) {
         let mut state = self.state();
-        (state.operations, state.at, state.fate) = (0, at, fate);
+        (state.operations, state.syncs, state.at, state.fate) = (0, 0, at, fate);
+    }
+
+    /// Whether something is in a file that no sync will bring.
+    pub(crate) fn has_lost(&self) -> bool {
+        let is_whole = |inode: &Inode| inode.lost.is_empty() && inode.lost_pages.is_empty();
+        !self.state().inodes.iter().all(is_whole)
+    }
+
+    /// From here on syncs are neither counted nor lost, or they are again.
+    pub(crate) fn spare_syncs(&self, is_sparing: bool) {
+        self.state().spares_syncs = is_sparing;
+    }
+
+    /// Syncs since it was said what is to come.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
     }
 
     /// Operations since then.
@@ -181,7 +213,8 @@ impl State {
         self.operations += 1;
         let at = self.operations;
         match self.fate {
-            Fate::PowerLoss if at == self.at => {
+            // After a sync was lost the power goes as well.
+            Fate::PowerLoss | Fate::LostSync(..) if at == self.at => {
                 self.is_dead = true;
                 Err(io::Error::other("the power is gone"))
             }
@@ -191,15 +224,83 @@ impl State {
             _ => Ok(()),
         }
     }
+
+    /// Whether a sync loses what it was to bring.
+    fn loses_sync(&mut self) -> bool {
+        if self.spares_syncs {
+            return false;
+        }
+        self.syncs += 1;
+        matches!(self.fate, Fate::LostSync(first, end) if (first..end).contains(&self.syncs))
+    }
 }
 
 impl Inode {
+    /// What was written is on the medium, as far as no sync has lost it.
+    fn settle(&mut self, system: &File, is_mapped: bool) -> io::Result<()> {
+        let len = system.metadata()?.len();
+        if is_mapped {
+            let mut now = vec![0; usize::try_from(len.min(MAPPED)).unwrap()];
+            system.read_exact_at(&mut now, 0)?;
+            self.synced.resize(now.len(), 0);
+            let pages = self.synced.chunks_mut(PAGE).zip(now.chunks(PAGE));
+            for (at, (old, new)) in pages.enumerate() {
+                // One that has changed since was written since.
+                if self.lost_pages.get(&at).is_none_or(|lost| lost != new) {
+                    self.lost_pages.remove(&at);
+                    old.copy_from_slice(new);
+                }
+            }
+        }
+        for write in std::mem::take(&mut self.pending) {
+            match write {
+                _ if is_mapped => {}
+                Write::Len(len) => self.synced.resize(len, 0),
+                Write::Lost(end) => self.synced.resize(self.synced.len().max(end), 0),
+                Write::Bytes(at, new) => {
+                    let end = at + new.len();
+                    self.synced.resize(self.synced.len().max(end), 0);
+                    self.synced[at..end].copy_from_slice(&new);
+                }
+            }
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// What was written is in the file and will not be on the medium; of several writes some, or all.
+    fn lose(&mut self, system: &File, is_mapped: bool, dice: &mut Dice) -> io::Result<()> {
+        let is_all = dice.throw(2) == 0;
+        for write in &mut self.pending {
+            if let Write::Bytes(at, bytes) = write
+                && (is_all || dice.throw(2) == 0)
+            {
+                let end = *at + bytes.len();
+                self.lost.push(*at..end);
+                *write = Write::Lost(end);
+            }
+        }
+        if is_mapped {
+            let mut now = vec![0; usize::try_from(system.metadata()?.len().min(MAPPED)).unwrap()];
+            system.read_exact_at(&mut now, 0)?;
+            self.synced.resize(now.len(), 0);
+            self.lost.clear();
+            for (at, (old, new)) in self.synced.chunks(PAGE).zip(now.chunks(PAGE)).enumerate() {
+                if old != new && (is_all || dice.throw(2) == 0) {
+                    self.lost_pages.insert(at, new.to_vec());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Of a mapping the pages as they were synced, or as they are.
     fn survive_mapped(&self, now: &[u8], dice: &mut Dice) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         bytes.resize(now.len(), 0);
-        for (old, new) in bytes.chunks_mut(PAGE).zip(now.chunks(PAGE)) {
-            if old != new && dice.throw(2) == 0 {
+        for (at, (old, new)) in bytes.chunks_mut(PAGE).zip(now.chunks(PAGE)).enumerate() {
+            let is_lost = self.lost_pages.get(&at).is_some_and(|lost| lost == new);
+            if old != new && !is_lost && dice.throw(2) == 0 {
                 old.copy_from_slice(new);
             }
         }
@@ -220,6 +321,10 @@ impl Inode {
                         bytes[*len..].fill(0);
                     }
                     lengths.push(*len);
+                }
+                Write::Lost(end) => {
+                    bytes.resize((*end).max(bytes.len()), 0);
+                    lengths.push((*end).max(*lengths.last().unwrap()));
                 }
                 Write::Bytes(at, new) => {
                     let end = at + new.len();
@@ -244,17 +349,40 @@ impl Inode {
     }
 }
 
+impl Inode {
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        for lost in &mut self.lost {
+            if (at..end).contains(&lost.start) {
+                lost.start = end.min(lost.end);
+            } else if (at..end).contains(&(lost.end - 1)) {
+                lost.end = at;
+            }
+        }
+        self.lost.retain(|lost| !lost.is_empty());
+        self.lost_pages.retain(|page, _| !(at / PAGE..end.div_ceil(PAGE)).contains(page));
+        self.pending.push(Write::Bytes(at, bytes.to_vec()));
+    }
+}
+
 impl Lie {
     pub(super) fn sync(&self, system: &File) -> io::Result<()> {
         let mut state = self.disk.state();
         // Where the power goes in the middle, what was to be synced may be there or not, as before.
         state.count()?;
-        let len = system.metadata()?.len();
-        let looked_at = if self.is_mapped { len.min(MAPPED) } else { len };
-        let mut bytes = vec![0; usize::try_from(looked_at).unwrap()];
-        system.read_exact_at(&mut bytes, 0)?;
-        state.inodes[self.inode] = Inode { synced: bytes, pending: Vec::new(), len };
-        Ok(())
+        if state.loses_sync() {
+            let dice = &mut Dice::new(state.operations);
+            state.inodes[self.inode].lose(system, self.is_mapped, dice)?;
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        state.inodes[self.inode].settle(system, self.is_mapped)
+    }
+}
+
+/// Every page of a mapping was written again.
+pub(super) fn touched(lie: Option<&Lie>) {
+    if let Some(Lie { disk, inode, .. }) = lie {
+        disk.state().inodes[*inode].lost_pages.clear();
     }
 }
 
@@ -291,7 +419,7 @@ pub(super) fn write(lie: Option<&Lie>, system: &File, bytes: &[u8], at: u64) -> 
         Err(_) if was_dead => return done,
         Err(_) => &bytes[..bytes.len() / 2],
     };
-    state.inodes[*inode].pending.push(Write::Bytes(offset, written.to_vec()));
+    state.inodes[*inode].write(offset, written);
     if done.is_err() {
         system.write_all_at(written, at)?;
     }
@@ -302,7 +430,9 @@ pub(super) fn set_len(lie: Option<&Lie>, bytes: u64) -> io::Result<()> {
     let Some(Lie { disk, inode, .. }) = lie else { return Ok(()) };
     let mut state = disk.state();
     state.count()?;
-    state.inodes[*inode].pending.push(Write::Len(usize::try_from(bytes).unwrap()));
+    let (inode, len) = (&mut state.inodes[*inode], usize::try_from(bytes).unwrap());
+    inode.pending.push(Write::Len(len));
+    inode.lost.retain(|lost| lost.start < len);
     Ok(())
 }
 

@@ -7,16 +7,27 @@
 //! What a call promises: after [`File::write_at`] the bytes survive the end of the process; after
 //! [`File::sync`] the loss of power; and that a file has a name survives that after [`sync_dir`]. What lies
 //! in a mapping of the system's own file is the kernel's, page by page, until the next sync.
+//!
+//! A sync that fails is the end of the matter for the kernel: pages that it could not write are read as before, count as
+//! clean, and are on no medium, and the next sync says that all is well. So what was written since the last sync
+//! that did not fail is remembered ([`Debt`]), and the next one writes it again first.
 
 use std::fs::OpenOptions;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
 
+mod debt;
 #[cfg(test)]
 pub(crate) mod lying;
+
+pub use debt::Debt;
+
+/// What is written again at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What the file system of a directory has free for this process, in bytes.
 ///
@@ -31,6 +42,7 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
 #[derive(Debug)]
 pub struct File {
     system: std::fs::File,
+    debt: Debt,
     #[cfg(test)]
     lie: Option<lying::Lie>,
 }
@@ -41,6 +53,14 @@ impl File {
     /// # Errors
     /// What the system says.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_again(path, Debt::default())
+    }
+
+    /// The same for one that was open before, with what is owed to it since then.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_again(path: &Path, debt: Debt) -> io::Result<Self> {
         #[cfg(test)]
         let lie = lying::open(path)?;
         let system = OpenOptions::new()
@@ -52,6 +72,7 @@ impl File {
             .open(path)?;
         Ok(Self {
             system,
+            debt,
             #[cfg(test)]
             lie,
         })
@@ -78,6 +99,10 @@ impl File {
     /// # Errors
     /// What the system says.
     pub fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.debt.write(at, bytes.len() as u64, || self.put(bytes, at))
+    }
+
+    fn put(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         #[cfg(test)]
         lying::write(self.lie.as_ref(), &self.system, bytes, at)?;
         self.system.write_all_at(bytes, at)
@@ -90,7 +115,7 @@ impl File {
     pub fn set_len(&self, bytes: u64) -> io::Result<()> {
         #[cfg(test)]
         lying::set_len(self.lie.as_ref(), bytes)?;
-        self.system.set_len(bytes)
+        self.debt.cut(bytes, || self.system.set_len(bytes))
     }
 
     /// Makes it at least so long, with a block on the disk for each byte.
@@ -103,11 +128,47 @@ impl File {
         Ok(rustix::fs::fallocate(&self.system, FallocateFlags::empty(), 0, bytes)?)
     }
 
-    /// Brings all that was written to the medium.
+    /// Brings all that was written to the medium. What lies in a mapping has to be written again before it by
+    /// whoever has that, where one has failed ([`owes`](Self::owes)).
     ///
     /// # Errors
     /// What the system says.
     pub fn sync(&self) -> io::Result<()> {
+        self.debt.pay(|range| self.write_again(range), || self.sync_written())
+    }
+
+    /// Whether the last sync has failed.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.debt.is_due()
+    }
+
+    /// Notes that every page of a mapping was written again.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "the kernel knows; a test's disk has to be told")
+    )]
+    pub(crate) fn was_touched(&self) {
+        #[cfg(test)]
+        lying::touched(self.lie.as_ref());
+    }
+
+    /// Puts what is in a part of the file there once more, as far as the file goes.
+    fn write_again(&self, range: Range<u64>) -> io::Result<()> {
+        let mut piece = vec![0; PIECE_BYTES];
+        let end = range.end.min(self.bytes()?);
+        let mut at = range.start;
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let bytes = piece.get_mut(..len).unwrap_or_default();
+            self.read_at(bytes, at)?;
+            self.put(bytes, at)?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    fn sync_written(&self) -> io::Result<()> {
         #[cfg(test)]
         if let Some(lie) = &self.lie {
             return lie.sync(&self.system);
@@ -122,6 +183,7 @@ impl File {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             system: self.system.try_clone()?,
+            debt: self.debt.clone(),
             #[cfg(test)]
             lie: self.lie.clone(),
         })

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::StorageBackend;
 
 use super::seam::StoreError;
-use crate::disk::{self, File};
+use crate::disk::{self, Debt, File};
 
 const BLOCK: usize = 4096;
 const MAGIC: [u8; 8] = *b"tallySTO";
@@ -99,11 +99,11 @@ struct Header {
 }
 
 impl Blocks {
-    /// Opens the file, or makes it.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens the file, or makes it. What an earlier opening of it owes is on the medium then.
+    pub(super) fn open(path: &Path, debt: Debt) -> Result<Self, StoreError> {
         let failed =
             |error: io::Error| StoreError::Io { path: path.to_owned(), reason: error.to_string() };
-        let file = File::open(path).map_err(failed)?;
+        let file = File::open_again(path, debt).map_err(failed)?;
         let bytes = file.bytes().map_err(failed)?;
         check_head(&file, bytes, path)?;
         // Whatever is here is on the medium before anything is written over.

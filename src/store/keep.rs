@@ -152,7 +152,9 @@ impl Keeper {
             for (tier, part) in &parts {
                 part.put(tier, put);
             }
-            past.iter().for_each(|key| put.remove(key));
+            for key in &past {
+                put.remove(key);
+            }
             self.put_values(job, &extents, put);
         })?;
         self.extents = extents;

@@ -7,8 +7,9 @@
 //! After a commit that failed the file is opened anew, since redb takes no more changes then, and reads nothing
 //! either. A snapshot of the last commit that did not fail is found again in the file that was opened, so whoever
 //! reads sees nothing of it; an older one is lost, and says so. Each commit has a number in the file: one that
-//! failed and is found there all the same has not failed. Where the file cannot be opened, every use tries
-//! again, and says so: it is never taken for empty.
+//! failed and is found there all the same has not failed. Pages that a failed sync left in the kernel's memory alone
+//! look as if they were in the file; they are written again and synced before it counts as opened. Where the
+//! file cannot be opened, every use tries again, and says so: it is never taken for empty.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +25,7 @@ use redb::{
 use super::blocks::{Blocks, Damage};
 use super::pieces::{self, PIECES, RESTS};
 use super::seam::{Put, Snapshot, Store, StoreError};
+use crate::disk::Debt;
 
 /// Pages that redb keeps in memory, in bytes. The system's own cache holds the file as well, so this is
 /// for what one commit changes and one answer reads.
@@ -35,6 +37,8 @@ pub struct RedbStore(Arc<Shared>);
 /// What a store and its snapshots have together.
 struct Shared {
     path: PathBuf,
+    /// What is owed to the file, whoever has it open.
+    debt: Debt,
     /// `None` while a commit has failed and the file could not be opened again yet.
     database: RwLock<Option<Opened>>,
 }
@@ -95,8 +99,9 @@ impl RedbStore {
     /// # Errors
     /// [`StoreError`], where it cannot be read, is damaged or is no file of redb's.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = RwLock::new(Some(open(path)?));
-        Ok(Self(Arc::new(Shared { path: path.to_owned(), database })))
+        let debt = Debt::default();
+        let database = RwLock::new(Some(open(path, &debt)?));
+        Ok(Self(Arc::new(Shared { path: path.to_owned(), debt, database })))
     }
 
     /// Moves pages forward until the file has no room inside that is free. A server does not: what is free is
@@ -164,7 +169,7 @@ impl Shared {
         if is_closed {
             let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if database.is_none() {
-                *database = Some(open(&self.path)?);
+                *database = Some(open(&self.path, &self.debt)?);
             }
         }
         let opened = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -176,8 +181,8 @@ impl Shared {
     }
 }
 
-fn open(path: &Path) -> Result<Opened, StoreError> {
-    let blocks = Blocks::open(path)?;
+fn open(path: &Path, debt: &Debt) -> Result<Opened, StoreError> {
+    let blocks = Blocks::open(path, debt.clone())?;
     let (damage, was_torn) = (blocks.damage(), blocks.was_torn());
     let database = guarded(path, &damage, || {
         let mut builder = Database::builder();
@@ -204,9 +209,10 @@ impl Store for RedbStore {
             let mut database = self.0.database.write().unwrap_or_else(PoisonError::into_inner);
             // The old one has to be gone first: it holds the file's lock.
             *database = None;
-            *database = open(&self.0.path).ok();
+            *database = open(&self.0.path, &self.0.debt).ok();
         }
-        // What is in a file that was opened is on the medium.
+        // What is in a file that was opened is on the medium: opening it writes again what a failed sync was to
+        // bring, and fails where that does.
         let is_there =
             number.is_some() && self.0.tables().is_ok_and(|its| Some(its.number) == number);
         if is_there { Ok(()) } else { done }
@@ -367,7 +373,7 @@ impl fmt::Debug for RedbSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::lying::{Fate, LyingDisk};
+    use crate::disk::lying::{Dice, Fate, LyingDisk};
     use crate::store::seam::Changes;
 
     /// Values of every length around that of a piece, put over one another and removed, beside keys that
@@ -530,5 +536,46 @@ mod tests {
             LyingDisk::leave(dir.path());
         }
         assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+    }
+
+    /// Syncs that fail and lose what they were to bring, though it can be read, and the loss of power later: a
+    /// commit that was told to be done is on the medium.
+    #[test]
+    fn what_was_committed_is_there_whichever_syncs_were_lost() {
+        for (first, seed) in (1..14).flat_map(|first| (0..2_u64).map(move |seed| (first, seed))) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("tallyd.redb");
+            drop(RedbStore::open(&path).unwrap());
+            let disk = LyingDisk::under(dir.path());
+            let store = RedbStore::open(&path).unwrap();
+            disk.meet(u64::MAX, Fate::LostSync(first, first + 1 + seed));
+            let (mut done, mut tried) = (None, 0);
+            for round in 0..6_u8 {
+                let keys = (0..40_u8).filter(|key| round == 0 || (key + round) % 3 > 0);
+                let puts = keys.map(|key| (vec![key], vec![round; 300 * usize::from(key)]));
+                let number = (b"number".to_vec(), vec![round]);
+                let puts = puts.chain([number]).collect();
+                tried = round;
+                if store.commit(&Changes { puts, ..Changes::default() }).is_ok() {
+                    done = Some(round);
+                }
+            }
+            drop(store);
+            disk.lose_power(&mut Dice::new(seed));
+            LyingDisk::leave(dir.path());
+            let snapshot = RedbStore::open(&path).unwrap().snapshot().unwrap();
+            let (mut number, mut count) = (None, 0);
+            snapshot.get(b"number", &mut |value| number = Some(value[0])).unwrap();
+            assert!(
+                number >= done && number <= Some(tried),
+                "{number:?} of {done:?}, {first} {seed}"
+            );
+            let mut see = |_: &[u8], _: &[u8]| {
+                count += 1;
+                true
+            };
+            snapshot.scan(b"", &mut see).unwrap();
+            assert!(count == 41 || number.is_none(), "{count} with the sync {first} lost, {seed}");
+        }
     }
 }

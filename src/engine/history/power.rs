@@ -1,4 +1,5 @@
-//! The loss of power, and a disk that refuses, at every single operation, under virtual time: whatever the
+//! The loss of power, a disk that refuses, and one that loses what a sync was to bring, at every single operation,
+//! under virtual time: whatever the
 //! disk kept, the next start works, what was synced is there, and each increment that is there is in
 //! one window of each tier.
 
@@ -62,7 +63,9 @@ impl World {
     /// Starts a server, after the end of the one before.
     fn start(&mut self) -> Result<Found, OpenError> {
         self.engine = None;
+        self.disk.spare_syncs(true);
         let (engine, found) = Engine::open(&Config::default(), self.dir.path(), self.now)?;
+        self.disk.spare_syncs(false);
         self.engine = Some(engine);
         Ok(found)
     }
@@ -71,7 +74,9 @@ impl World {
     fn act(&mut self, act: Act) {
         // A key that the disk refused is gone with the process, as is said of `tallyd_unsaved_keys`.
         let keys = self.engine.as_ref().map_or(0, |engine| engine.counters().unsaved_keys());
-        if matches!(act, Act::Restart) && keys == 0 || self.engine.is_none() {
+        // What a process knows that its disk owes ends with it.
+        let is_whole = keys == 0 && !self.disk.has_lost();
+        if matches!(act, Act::Restart) && is_whole || self.engine.is_none() {
             let _ = self.start();
         }
         let Some(engine) = &self.engine else { return };
@@ -189,6 +194,19 @@ fn endure(acts: &[Act], at: u64, errno: i32, operations: u64) {
     world.go_on();
 }
 
+/// Plays a script on a disk that loses what a sync was to bring, and has it be read as if nothing were; at some
+/// later operation the power goes. `syncs` is the first that is lost, and how many are.
+fn outlive(acts: &[Act], syncs: (u64, u64), power: u64, seed: u64) {
+    eprintln!("{syncs:?} are lost, the power goes at operation {power}, seed {seed}");
+    let mut world = World::new();
+    world.disk.meet(power, Fate::LostSync(syncs.0, syncs.0 + syncs.1));
+    world.play(acts);
+    world.lose_power(seed);
+    world.start().unwrap_or_else(|error| panic!("{syncs:?}, {power}, seed {seed}: {error}"));
+    world.check();
+    world.go_on();
+}
+
 impl World {
     fn engine(&self) -> &Engine {
         self.engine.as_ref().unwrap()
@@ -226,6 +244,23 @@ fn the_disk_may_refuse_any_operation() {
     }
 }
 
+#[test]
+fn a_sync_may_be_lost_and_the_power_go_later() {
+    let (acts, (every, seeds)) = (script(), every());
+    let mut world = World::new();
+    world.play(&acts);
+    let (syncs, all) = (world.disk.syncs(), world.disk.operations());
+    eprintln!("{syncs} syncs, {all} operations");
+    let mut dice = Dice::new(syncs);
+    for sync in (1..=syncs).step_by(every) {
+        for seed in 0..seeds {
+            for power in [all * 2, dice.throw(usize::try_from(all).unwrap()) as u64] {
+                outlive(&acts, (sync, 1 + seed), power, sync * 31 + seed);
+            }
+        }
+    }
+}
+
 /// A checkpoint that is taken late is of the moment at which it is taken.
 #[test]
 fn a_checkpoint_after_a_start_counts_nothing_twice() {
@@ -257,5 +292,15 @@ proptest! {
         seed in any::<u64>(),
     ) {
         survive(&acts, at, seed);
+    }
+
+    #[test]
+    fn syncs_may_be_lost_in_the_middle_of_anything(
+        acts in prop::collection::vec(act(), 1..80),
+        syncs in (1..40_u64, 1..4_u64),
+        power in 1..900_u64,
+        seed in any::<u64>(),
+    ) {
+        outlive(&acts, syncs, power, seed);
     }
 }
