@@ -1,7 +1,8 @@
 //! What was written to a file and may be on no medium: all since the last sync that did not fail.
 //!
-//! It is shared by all handles of a file, and goes on to whoever opens it again in the same process. What a
-//! process owed that has ended is not known to the next one. Writing again reads from the kernel's memory, where
+//! It is shared by all handles of a file, and goes on to whoever opens it again in the same process. Of what an
+//! earlier process wrote nothing is known until the first sync that does not fail; that one of its syncs failed
+//! the next process never learns. Writing again reads from the kernel's memory, where
 //! pages stay that could not be written; one that was given up there in between is as the medium has it, which
 //! is what checksums are for.
 
@@ -27,9 +28,20 @@ struct Written {
     /// Parts of the file, none of which touch, by their beginning: with the end of each.
     parts: BTreeMap<u64, u64>,
     is_due: bool,
+    is_begun: bool,
 }
 
 impl Debt {
+    /// Notes that a file is open that is so long. What an earlier process wrote to it may be on no medium yet
+    /// either, and a sync that fails would lose it.
+    pub(super) fn begin(&self, bytes: u64) {
+        let mut written = self.written();
+        if !written.is_begun && bytes > 0 {
+            written.note(0, bytes);
+        }
+        written.is_begun = true;
+    }
+
     /// Whether the last sync has failed.
     pub(super) fn is_due(&self) -> bool {
         self.written().is_due
@@ -117,6 +129,7 @@ mod tests {
     #[test]
     fn what_a_failed_sync_was_to_bring_is_written_again_with_what_came_since() {
         let (debt, again) = (Debt::default(), Mutex::new(Vec::new()));
+        debt.begin(0);
         let write_again = |range: Range<u64>| {
             again.lock().unwrap().push(range);
             Ok(())
@@ -134,6 +147,23 @@ mod tests {
         assert_eq!(*again.lock().unwrap(), [10..15, 20..25, 10..15, 20..25]);
         debt.pay(write_again, || Ok(())).unwrap();
         assert_eq!(again.lock().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_was_there_before_is_written_again_until_it_was_synced() {
+        let (debt, again) = (Debt::default(), Mutex::new(Vec::new()));
+        let write_again = |range: Range<u64>| {
+            again.lock().unwrap().push(range);
+            Ok(())
+        };
+        debt.begin(100);
+        debt.write(120, 5, || ());
+        debt.pay(write_again, || Err(refused())).unwrap_err();
+        debt.pay(write_again, || Ok(())).unwrap();
+        debt.begin(125);
+        debt.pay(write_again, || Err(refused())).unwrap_err();
+        debt.pay(write_again, || Ok(())).unwrap();
+        assert_eq!(*again.lock().unwrap(), [0..100, 120..125]);
     }
 
     proptest! {

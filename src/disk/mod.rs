@@ -70,6 +70,7 @@ impl File {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
+        debt.begin(system.metadata()?.len());
         Ok(Self {
             system,
             debt,
