@@ -10,6 +10,8 @@
 //! - `status` is said of a whole group in this form. A group that held more than the message tells
 //!   of would be closed while part of it still fires. So `groupKey` names exactly the set of alerts
 //!   in the message: for one alert, the usual case, the instance itself.
+//! - A message of very many goes in parts, of one group: all but the alerts is the same in each, and
+//!   `truncatedAlerts` is how many stand in the others. Nobody would hear of a recovery that was cut off.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,16 +23,17 @@ use super::message::{Message, Notice, NoticeKind};
 use super::words;
 use crate::time::Timestamp;
 
-/// Alerts in one body. What is beyond is counted in `truncatedAlerts`; receivers know that field.
+/// Alerts in one body; one of them is some 500 bytes.
 const ALERTS_MAX: usize = 1000;
 
 /// What Alertmanager writes while an alert has no end.
 const NO_END: &str = "0001-01-01T00:00:00Z";
 
-/// The body, as JSON.
+/// The bodies, as JSON: mostly one.
 #[must_use]
-pub fn body(message: &Message) -> String {
-    serde_json::to_string(&Body::of(message)).expect("text and maps of text are always JSON")
+pub fn bodies(message: &Message) -> Vec<String> {
+    let json = |body| serde_json::to_string(body).expect("text and maps of text are always JSON");
+    parts(message).iter().map(json).collect()
 }
 
 /// A sign of life: an alert that always fires, as a watchdog of Prometheus does.
@@ -105,26 +108,32 @@ struct Alert {
 const FIRING: &str = "firing";
 const RESOLVED: &str = "resolved";
 
-impl<'a> Body<'a> {
-    fn of(message: &'a Message) -> Self {
-        let told = message.notices.iter().take(ALERTS_MAX);
-        let alerts: Vec<_> = told.map(|notice| Alert::of(message, notice)).collect();
-        let common_labels = shared(alerts.iter().map(|alert| &alert.labels));
-        let mut group_labels = common_labels.clone();
-        group_labels.remove("severity");
-        Self {
+fn parts(message: &Message) -> Vec<Body<'_>> {
+    let mut alerts: Vec<_> =
+        message.notices.iter().map(|notice| Alert::of(message, notice)).collect();
+    let common_labels = shared(alerts.iter().map(|alert| &alert.labels));
+    let common_annotations = shared(alerts.iter().map(|alert| &alert.annotations));
+    let mut group_labels = common_labels.clone();
+    group_labels.remove("severity");
+    let group_key = group_key(&alerts, &group_labels);
+    let all = alerts.len();
+    let mut parts = Vec::with_capacity(all.div_ceil(ALERTS_MAX));
+    while !alerts.is_empty() {
+        let rest = alerts.split_off(alerts.len().min(ALERTS_MAX));
+        parts.push(Body {
             receiver: &message.contact,
             status: if message.is_all_over() { RESOLVED } else { FIRING },
-            group_key: group_key(&alerts, &group_labels),
-            common_annotations: shared(alerts.iter().map(|alert| &alert.annotations)),
-            common_labels,
-            group_labels,
+            group_key: group_key.clone(),
+            common_annotations: common_annotations.clone(),
+            common_labels: common_labels.clone(),
+            group_labels: group_labels.clone(),
             external_url: &message.public_url,
             version: "4",
-            truncated_alerts: message.notices.len() - alerts.len(),
-            alerts,
-        }
+            truncated_alerts: all - alerts.len(),
+            alerts: std::mem::replace(&mut alerts, rest),
+        });
     }
+    parts
 }
 
 impl Alert {

@@ -53,6 +53,8 @@ pub struct Progress(Arc<Mutex<Passed>>);
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Passed {
+    /// Which parts these are: a number of where they go, and in which form.
+    form: u64,
     parts: usize,
     refused: usize,
     /// Why the first of them was.
@@ -203,6 +205,15 @@ const BACKOFF_FIRST: Span = Span::from_secs(5);
 const BACKOFF_MAX: Span = Span::from_secs(600);
 
 impl Progress {
+    /// Says where parts go from now on, and in which form, as a number. Where that was another, none is dealt
+    /// with: a contact that has another address or key now has got nothing.
+    pub fn begin(&self, form: u64) {
+        let mut passed = self.passed();
+        if passed.form != form {
+            *passed = Passed { form, ..Passed::default() };
+        }
+    }
+
     /// Parts that are dealt with, taken or refused.
     #[must_use]
     pub fn parts(&self) -> usize {

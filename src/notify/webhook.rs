@@ -16,7 +16,7 @@ use super::message::Message;
 use super::outbox::{Outcome, Progress};
 use super::reason::{self, later, refused};
 use super::redact::Redact;
-use super::{alertmanager, pagerduty, signature, slack, template};
+use super::{alertmanager, fingerprint, pagerduty, signature, slack, template};
 use crate::config::{Webhook, WebhookFormat};
 use crate::limits;
 use crate::time::{Span, Timestamp};
@@ -25,6 +25,8 @@ use crate::time::{Span, Timestamp};
 pub(super) struct WebhookCourier {
     webhook: Webhook,
     redact: Redact,
+    /// A number of where it calls, and in which form.
+    form: u64,
     /// Made when first needed, since that reads the system's certificates and may fail.
     client: OnceLock<Client>,
 }
@@ -45,7 +47,7 @@ impl WebhookCourier {
         if let WebhookFormat::PagerDuty { routing_key } = &webhook.format {
             redact.add(routing_key.expose());
         }
-        Self { webhook: webhook.clone(), redact, client: OnceLock::new() }
+        Self { webhook: webhook.clone(), redact, form: form(webhook), client: OnceLock::new() }
     }
 
     /// One attempt, made at `now`. Where a message goes in parts, those that were dealt with before
@@ -60,6 +62,7 @@ impl WebhookCourier {
             Ok(bodies) => bodies,
             Err(outcome) => return outcome,
         };
+        progress.begin(self.form);
         for (part, body) in bodies.iter().enumerate().skip(progress.parts()) {
             let id = part_id(&message.id, part);
             match self.call(&id, body.clone(), now).await {
@@ -98,7 +101,7 @@ impl WebhookCourier {
     /// What is to be sent, in order: mostly one.
     fn bodies(&self, message: &Message) -> Result<Vec<String>, Outcome> {
         Ok(match &self.webhook.format {
-            WebhookFormat::Alertmanager => vec![alertmanager::body(message)],
+            WebhookFormat::Alertmanager => alertmanager::bodies(message),
             WebhookFormat::Slack => vec![slack::body(message)],
             WebhookFormat::PagerDuty { routing_key } => pagerduty::bodies(message, routing_key),
             WebhookFormat::Template(template) => {
@@ -213,6 +216,19 @@ impl fmt::Debug for WebhookCourier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WebhookCourier").field(&self.webhook).finish()
     }
+}
+
+/// Parts that went to another address, with another key or in another form are none of this webhook's.
+fn form(webhook: &Webhook) -> u64 {
+    let format = match &webhook.format {
+        WebhookFormat::Alertmanager => ["alertmanager", ""],
+        WebhookFormat::Slack => ["slack", ""],
+        WebhookFormat::PagerDuty { routing_key } => ["pagerduty", routing_key.expose()],
+        // It is one part, so none of it is ever left out.
+        WebhookFormat::Template(_) => ["template", ""],
+    };
+    let headers = webhook.headers.iter().flat_map(|(name, value)| [name.as_str(), value.expose()]);
+    fingerprint::of([webhook.url.expose()].into_iter().chain(format).chain(headers))
 }
 
 /// What a receiver knows a part again by, in every attempt.

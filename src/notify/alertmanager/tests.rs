@@ -36,8 +36,14 @@ fn recovered(host: &str) -> Notice {
     }
 }
 
+/// The one body of a message.
+fn part(message: &Message) -> Body<'_> {
+    let [body] = <[Body<'_>; 1]>::try_from(parts(message)).ok().expect("one part");
+    body
+}
+
 fn pretty(message: &Message) -> String {
-    serde_json::to_string_pretty(&Body::of(message)).unwrap()
+    serde_json::to_string_pretty(&part(message)).unwrap()
 }
 
 #[test]
@@ -155,7 +161,7 @@ fn resolved_beside_firing() {
 fn an_alert_is_the_same_through_every_state() {
     let check = |notice: Notice, expect: &Notice| {
         let (left, right) = (message(vec![notice]), message(vec![expect.clone()]));
-        let (left, right) = (Body::of(&left), Body::of(&right));
+        let (left, right) = (part(&left), part(&right));
         assert_eq!(left.alerts[0].fingerprint, right.alerts[0].fingerprint);
         assert_eq!(left.alerts[0].starts_at, right.alerts[0].starts_at);
         assert_eq!(left.group_key, right.group_key);
@@ -168,7 +174,7 @@ fn an_alert_is_the_same_through_every_state() {
 
 #[test]
 fn a_group_is_exactly_its_alerts() {
-    let key = |notices| Body::of(&message(notices)).group_key.clone();
+    let key = |notices| part(&message(notices)).group_key.clone();
     assert_eq!(key(vec![on("a"), on("b")]), key(vec![recovered("b"), recovered("a")]));
     assert_ne!(key(vec![on("a"), on("b")]), key(vec![recovered("a"), recovered("c")]));
     assert_ne!(key(vec![on("a")]), key(vec![recovered("b")]));
@@ -178,7 +184,7 @@ fn a_group_is_exactly_its_alerts() {
 fn a_test_is_marked_and_is_an_alert_of_its_own() {
     let real = message(vec![on("a")]);
     let test = Message { is_test: true, ..real.clone() };
-    let (real, test) = (Body::of(&real), Body::of(&test));
+    let (real, test) = (part(&real), part(&test));
     assert_eq!(test.alerts[0].labels["test"], "true");
     assert_eq!(test.alerts[0].annotations["summary"], "[TEST] Too many errors");
     assert_ne!(test.alerts[0].fingerprint, real.alerts[0].fingerprint);
@@ -189,7 +195,7 @@ fn tags_do_not_take_the_place_of_our_labels() {
     let tags = [("severity", "none"), ("alertname", "x"), ("zone", "eu\"\r\n</script>")];
     let labels = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let message = message(vec![Notice { labels, ..notice(&rule("a b/ü"), "i-1") }]);
-    let body: serde_json::Value = serde_json::from_str(&body(&message)).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&bodies(&message)[0]).unwrap();
     let alert = &body["alerts"][0];
     assert_eq!(alert["labels"]["alertname"], "a b/ü");
     assert_eq!(alert["labels"]["severity"], "critical");
@@ -199,10 +205,24 @@ fn tags_do_not_take_the_place_of_our_labels() {
 }
 
 #[test]
-fn what_is_beyond_the_bound_is_counted() {
-    let message = message((0..1003).map(|host| on(&host.to_string())).collect());
-    let body = Body::of(&message);
-    assert_eq!((body.alerts.len(), body.truncated_alerts), (ALERTS_MAX, 3));
+fn of_very_many_alerts_none_is_cut_off_and_they_stay_one_group() {
+    let mut notices: Vec<_> = (0..1500).map(|host| on(&host.to_string())).collect();
+    notices.extend((1500..2003).map(|host| recovered(&host.to_string())));
+    let message = message(notices);
+    let parts = parts(&message);
+    let counts: Vec<_> =
+        parts.iter().map(|part| (part.alerts.len(), part.truncated_alerts)).collect();
+    assert_eq!(counts, [(1000, 1003), (1000, 1003), (3, 2000)]);
+    let hosts: std::collections::BTreeSet<_> =
+        parts.iter().flat_map(|part| &part.alerts).map(|alert| &alert.labels["host"]).collect();
+    assert_eq!(hosts.len(), 2003);
+    for part in &parts {
+        assert_eq!(part.group_key, parts[0].group_key);
+        assert_eq!(part.group_labels, parts[0].group_labels);
+        // What is so of the whole group: the third part alone has recovered.
+        assert_eq!((part.status, &part.common_labels), (FIRING, &parts[0].common_labels));
+    }
+    assert!(parts[2].alerts.iter().all(|alert| alert.status == RESOLVED));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn what_is_sent() {
     webhook-id: m-1
     webhook-timestamp: 1767571230
     "##);
-    assert_eq!(body, alertmanager::body(&message(&["i-1"])));
+    assert_eq!([body], *alertmanager::bodies(&message(&["i-1"])));
 }
 
 /// A contact with this webhook at a port.
@@ -179,6 +179,29 @@ fn a_message_in_parts_goes_on_where_it_was_stopped() {
     };
     let said: Vec<_> = heard.iter().map(of).collect();
     assert_eq!(said, ["m-1 i-1", "m-1-1 i-2", "m-1-2 i-3", "m-1-2 i-3", "m-1-3 i-4"]);
+}
+
+#[test]
+fn what_went_to_another_key_or_address_is_sent_anew() {
+    let taken = "HTTP/1.1 202 Accepted\r\n\r\n";
+    let busy = "HTTP/1.1 503 Service Unavailable\r\n\r\n";
+    let (port, heard) = peer::http_in_turn(vec![taken, busy, taken, busy, taken, taken]);
+    let (message, progress) = (message(&["i-1", "i-2"]), Progress::default());
+    let attempt = |key: char, path: &str| {
+        let routing_key = Secret::new(key.to_string().repeat(32));
+        let mut config = contact(port, WebhookFormat::PagerDuty { routing_key }, None);
+        let webhook = config.contacts[0].webhook.as_mut().unwrap();
+        webhook.url = Secret::new(format!("{}{path}", at(port)));
+        let webhook = WebhookCourier::new(webhook);
+        let outcome = peer::run(webhook.send(&message, &progress, peer::NOW));
+        (outcome == Outcome::Delivered, progress.parts())
+    };
+    assert_eq!(attempt('a', ""), (false, 1));
+    assert_eq!(attempt('b', ""), (false, 1), "the first again, for the new key");
+    assert_eq!(attempt('b', "&v=2"), (true, 2), "and for the new address");
+    let key_of = |one: &String| one.split("\"routing_key\":\"").nth(1).unwrap()[..1].to_owned();
+    let keys: String = heard.get().iter().map(key_of).collect();
+    assert_eq!(keys, "aabbbb");
 }
 
 #[test]
