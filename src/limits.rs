@@ -215,6 +215,10 @@ pub const COURIERS_EACH: usize = 4;
 /// Those under way to recipients whose last attempt failed, of which each has one.
 pub const COURIERS_FAILING: usize = COURIERS / 2;
 
+/// How long after what waits for a recipient was tried at once, since that answered again, this may be done
+/// anew.
+pub const HURRY: Span = Span::from_secs(60);
+
 /// Those under way by mail, which mostly goes by one relay.
 pub const COURIERS_MAIL: usize = COURIERS / 4 * 3;
 

@@ -162,6 +162,8 @@ struct Entry {
     passed: usize,
     queued: Timestamp,
     due: Timestamp,
+    /// Before which the other side asked not to be tried.
+    asked: Option<Timestamp>,
     /// With a courier since then.
     out: Option<Timestamp>,
     /// The number of the facts that tell of it; the greatest while nobody has noted it.
@@ -308,6 +310,7 @@ impl Outbox {
             passed: 0,
             queued: now,
             due: now,
+            asked: None,
             out: None,
             serial: u64::MAX,
             is_told_unsaved: false,
@@ -411,6 +414,8 @@ impl Outbox {
     /// Notes how an attempt ended. A delivery that is not known any more is done.
     pub fn settle(&mut self, id: DeliveryId, outcome: &Outcome, now: Timestamp) -> Verdict {
         let Some(entry) = self.waiting.get_mut(&id) else { return Verdict::Done };
+        let is_taken = *outcome == Outcome::Delivered;
+        let answers_again = is_taken && self.lanes.hurries(&entry.recipient, now);
         if entry.out.take().is_some() {
             self.lanes.back(&entry.recipient, matches!(outcome, Outcome::Later { .. }));
         }
@@ -434,14 +439,28 @@ impl Outbox {
         if matches!(verdict, Verdict::Again(_)) {
             return verdict;
         }
-        if let Some(entry) = self.take_out(id)
-            && verdict == Verdict::GivenUp
-            && !entry.message.is_test
-        {
-            self.pass_on(id, &entry.message, &entry.recipient, reason, now);
+        if let Some(entry) = self.take_out(id) {
+            if answers_again {
+                self.hurry(&entry.recipient, now);
+            }
+            if verdict == Verdict::GivenUp && !entry.message.is_test {
+                self.pass_on(id, &entry.message, &entry.recipient, reason, now);
+            }
         }
         self.settle_alarm(now);
         verdict
+    }
+
+    /// Has all that waits for a recipient tried now, or when the other side asked for: it answers again, and
+    /// what follows is not to wait for its own turn of up to ten minutes. Order and shares hold as ever.
+    fn hurry(&mut self, to: &Recipient, now: Timestamp) {
+        for (id, entry) in &mut self.waiting {
+            let due = entry.asked.map_or(now, |asked| asked.max(now));
+            if entry.recipient == *to && entry.out.is_none() && entry.due > due {
+                entry.due = due;
+                self.moved.insert(*id);
+            }
+        }
     }
 
     /// When something will be due next, as far as is known now; `None` while nothing waits but what
@@ -512,6 +531,7 @@ impl Entry {
         if self.progress.parts() > self.passed {
             self.tries = 1;
         }
+        self.asked = after.map(|after| now + after);
         let due = now + after.unwrap_or_default().max(backoff(self.tries, id));
         if due.since(self.queued) > give_up {
             return Verdict::GivenUp;

@@ -93,7 +93,11 @@ impl Outbox {
                 continue;
             };
             *self.uses.entry(entry.message.id.clone()).or_default() += 1;
+            let (to, has_failed) = (entry.recipient.clone(), entry.attempts > 0);
             self.place(DeliveryId(id), entry);
+            if has_failed {
+                self.lanes.has_failed(&to);
+            }
             self.next = self.next.max(id.saturating_add(1));
         }
         let next = table.get(NEXT_KEY).and_then(plain::read::<u64>);
@@ -115,6 +119,8 @@ impl Entry {
             passed: 0,
             queued,
             due,
+            // Where the other side asked for longer is not kept; it will say so again.
+            asked: None,
             out: None,
             serial: 0,
             is_told_unsaved: false,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Recipient;
 use crate::limits;
+use crate::time::Timestamp;
 
 /// All recipients for whom something waits.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ struct Lane {
     /// Couriers that are on their way to it.
     out: usize,
     is_failing: bool,
+    /// When what waits for it was last had tried at once, since it answered again.
+    hurried: Option<Timestamp>,
 }
 
 impl Lanes {
@@ -36,7 +39,7 @@ impl Lanes {
             return lane.number;
         }
         self.next += 1;
-        let lane = Lane { number: self.next, waiting: 1, out: 0, is_failing: false };
+        let lane = Lane { number: self.next, waiting: 1, out: 0, is_failing: false, hurried: None };
         self.all.insert(to.clone(), lane);
         self.next
     }
@@ -98,5 +101,24 @@ impl Lanes {
             let is_mail = matches!(to, Recipient::Email(_));
             self.mail = self.mail.saturating_sub(usize::from(is_mail));
         }
+    }
+
+    /// Notes that attempts have failed, before this process began.
+    pub(super) fn has_failed(&mut self, to: &Recipient) {
+        if let Some(lane) = self.all.get_mut(to) {
+            lane.is_failing = true;
+        }
+    }
+
+    /// Whether a recipient whose attempts failed answers now, so that whatever else waits for it is to be
+    /// tried at once. Once in a while: one that takes some and refuses others would be asked without end.
+    pub(super) fn hurries(&mut self, to: &Recipient, now: Timestamp) -> bool {
+        let Some(lane) = self.all.get_mut(to).filter(|lane| lane.is_failing) else { return false };
+        let is_soon = |last: Timestamp| last <= now && now < last + limits::HURRY;
+        if lane.hurried.is_some_and(is_soon) {
+            return false;
+        }
+        lane.hurried = Some(now);
+        true
     }
 }

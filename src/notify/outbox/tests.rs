@@ -302,6 +302,57 @@ fn any_number_of_mailboxes_behind_a_relay_that_hangs_leave_couriers_to_webhooks(
 }
 
 #[test]
+fn who_answers_again_gets_the_rest_at_once_and_in_order() {
+    let mut outbox = Outbox::new(Span::DAY);
+    for number in 0..20 {
+        outbox.queue(message(&[&format!("i{number}")]), mail("a"), at(0));
+    }
+    outbox.queue(message(&["i1"]), mail("b"), at(0));
+    // An hour without an answer; then waits are some ten minutes.
+    let mut now = 0;
+    while now < HOUR {
+        for delivery in outbox.due(at(now), 100) {
+            let after = (delivery.id.0 == 7).then_some(Span::from_secs(3000));
+            let outcome = Outcome::Later { reason: "busy".to_owned(), after };
+            outbox.settle(delivery.id, &outcome, at(now));
+        }
+        now = outbox.next_due().unwrap().as_secs() + 1;
+    }
+    let first = due(&mut outbox, now);
+    let taken = first.iter().copied().find(|id| *id != 21).unwrap();
+    for id in first {
+        let outcome = if id == taken { Outcome::Delivered } else { later() };
+        outbox.settle(DeliveryId(id), &outcome, at(now));
+    }
+    let mut got = Vec::new();
+    while let Some(delivery) = outbox.due(at(now + 1), 1).pop() {
+        got.push(delivery.id.0);
+        outbox.settle(delivery.id, &Outcome::Delivered, at(now + 1));
+    }
+    let expect: Vec<_> = (1..=20).filter(|id| *id != taken && *id != 7).collect();
+    assert_eq!(got, expect, "all but those that are not for it, and what it asked to wait with");
+    assert!(outbox.iter().any(|one| one.recipient == mail("b")));
+}
+
+#[test]
+fn who_takes_some_and_not_others_is_not_asked_without_end() {
+    let mut outbox = Outbox::new(Span::DAY);
+    outbox.queue(message(&["poison"]), mail("a"), at(0));
+    let mut attempts = 0;
+    for now in 0..HOUR {
+        outbox.queue(message(&[&format!("i{now}")]), mail("a"), at(now));
+        for delivery in outbox.due(at(now), 100) {
+            let is_poison = delivery.id.0 == 1;
+            attempts += u64::from(is_poison);
+            let outcome = if is_poison { later() } else { Outcome::Delivered };
+            outbox.settle(delivery.id, &outcome, at(now));
+        }
+    }
+    assert!(attempts < 80, "{attempts} in an hour");
+    assert!(outbox.len() < 5, "nobody waits for it: {}", outbox.len());
+}
+
+#[test]
 fn what_was_taken_in_part_is_tried_again_soon() {
     let mut outbox = Outbox::new(Span::DAY);
     outbox.queue(message(&["i1", "i2"]), mail("a"), at(0));
