@@ -25,11 +25,8 @@ impl State {
         if let Some(attempt) = attempt {
             self.audit.note(now, of_attempt(attempt, outcome, verdict, now));
         }
-        for passed in self.outbox.take_passed_on() {
-            let (message, contact) = (passed.id.clone(), passed.contact.clone());
-            let notices = passed.notices.len() as u64;
-            self.audit.note(now, What::Message { message, contact, notices });
-        }
+        let (rules, outbox, audit) = (&self.rules, &mut self.outbox, &mut self.audit);
+        self.incidents.pass_on(&mut Moment { now, rules, outbox, audit });
         self.note_lost(now);
         self.log_facts();
         verdict

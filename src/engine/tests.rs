@@ -12,6 +12,7 @@ use crate::rules::Level;
 
 mod backtest;
 mod delivery;
+mod fallback;
 mod pictures;
 mod rules;
 mod storm;

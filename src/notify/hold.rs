@@ -78,6 +78,12 @@ impl Hold {
         self.desks.get(contact).is_some_and(|desk| desk.places.contains_key(incident))
     }
 
+    /// What waits for that contact about that incident.
+    pub(super) fn notice(&self, contact: &str, incident: &str) -> Option<&Notice> {
+        let desk = self.desks.get(contact)?;
+        desk.held.get(*desk.places.get(incident)?).map(|held| &held.notice)
+    }
+
     /// The contacts who may be told now.
     pub(super) fn ready(&self, now: Timestamp) -> Vec<String> {
         // A clock that was set back makes nobody wait.

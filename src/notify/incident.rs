@@ -63,6 +63,8 @@ pub struct Incident {
     pub alarmed: Option<Timestamp>,
     /// How many steps of its rule's `escalate` were taken.
     pub escalated: u32,
+    /// Those who were told since others could not be reached.
+    pub stand_ins: Vec<String>,
 }
 
 /// A change of state.
@@ -158,6 +160,7 @@ impl Incident {
             told_at: None,
             alarmed: None,
             escalated: 0,
+            stand_ins: Vec::new(),
         }
     }
 

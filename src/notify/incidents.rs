@@ -14,6 +14,7 @@
 //! Incidents are told as facts to whoever keeps them, those that are over up to a bound.
 
 mod acts;
+mod passing_on;
 mod reminders;
 mod sending;
 mod trial;

@@ -29,6 +29,7 @@ use order::Order;
 pub(super) use alarm::Full;
 pub use alarm::Lost;
 pub(super) use kept::Waiting;
+pub(super) use passed_on::GivenUp;
 pub(super) use replaced::Replaced;
 
 /// One message on its way to one recipient.
@@ -145,9 +146,9 @@ pub struct Outbox {
     order: Order,
     lanes: Lanes,
     alarm: Alarm,
-    /// What found no room, or was passed on, and nobody has asked for yet.
+    /// What found no room, or was given up, and nobody has asked for yet.
     lost: Vec<Lost>,
-    passed_on: Vec<Arc<Message>>,
+    given_up: Vec<GivenUp>,
 }
 
 #[derive(Debug)]
@@ -268,7 +269,7 @@ impl Outbox {
             lanes: Lanes::default(),
             alarm: Alarm::default(),
             lost: Vec::new(),
-            passed_on: Vec::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -443,8 +444,8 @@ impl Outbox {
             if answers_again {
                 self.hurry(&entry.recipient, now);
             }
-            if verdict == Verdict::GivenUp && !entry.message.is_test {
-                self.pass_on(id, &entry.message, &entry.recipient, reason, now);
+            if verdict == Verdict::GivenUp {
+                self.give_up(id, entry.message, entry.recipient, reason);
             }
         }
         self.settle_alarm(now);

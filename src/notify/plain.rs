@@ -142,6 +142,7 @@ impl Plain for Incident {
         self.told_at.put(out);
         self.alarmed.put(out);
         self.escalated.put(out);
+        self.stand_ins.put(out);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
@@ -168,6 +169,7 @@ impl Plain for Incident {
             told_at: None,
             alarmed: None,
             escalated: 0,
+            stand_ins: Vec::new(),
         };
         if from.is_empty() {
             // It is repeated, and others are told, as if it had been told by this version.
@@ -182,6 +184,9 @@ impl Plain for Incident {
         incident.told_at = Plain::read(from)?;
         incident.alarmed = Plain::read(from)?;
         incident.escalated = Plain::read(from)?;
+        if !from.is_empty() {
+            incident.stand_ins = Plain::read(from)?;
+        }
         Some(incident)
     }
 }

@@ -131,7 +131,7 @@ impl Incidents {
     }
 
     /// Adds a message to the incidents that it tells of. Some of them may be over.
-    fn note_message(&mut self, message: &Message) {
+    pub(super) fn note_message(&mut self, message: &Message) {
         let (at, mut past) = (message.at, BTreeSet::new());
         let (contact, id) = (&message.contact, &message.id);
         let told = || Told { at, contact: contact.clone(), message: id.clone() };

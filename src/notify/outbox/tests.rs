@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::notify::tests::message;
+use crate::notify::{Audit, Incidents, Moment};
+use crate::rules::Rules;
 use crate::store::{Facts, Table};
 
 const HOUR: i64 = 3600;
@@ -95,6 +97,20 @@ fn the_other_side_may_ask_for_more_patience() {
 /// Contacts with a mailbox each, of the same name; the first is told by default, `backup` what others
 /// could not be.
 fn configured(names: &[&str]) -> Outbox {
+    Outbox::of(&config(names))
+}
+
+/// The same, and who says what is passed on.
+fn with_incidents(names: &[&str]) -> (Outbox, Incidents) {
+    (configured(names), Incidents::new(&config(names)))
+}
+
+fn pass_on(outbox: &mut Outbox, incidents: &mut Incidents, now: Timestamp) -> Vec<Arc<Message>> {
+    let rules = Rules::new(&[], &Config::default().tiers, now);
+    incidents.pass_on(&mut Moment { now, rules: &rules, outbox, audit: &mut Audit::default() })
+}
+
+fn config(names: &[&str]) -> Config {
     let contact = |name: &&str| crate::config::Contact {
         name: (*name).to_owned(),
         email: vec![(*name).to_owned()],
@@ -104,7 +120,7 @@ fn configured(names: &[&str]) -> Outbox {
     let mut config = Config { contacts, ..Config::default() };
     config.notify.default = names.first().map(|name| (*name).to_owned()).into_iter().collect();
     config.notify.fallback = vec!["backup".to_owned()];
-    Outbox::of(&config)
+    config
 }
 
 fn message_for(contact: &str, incident: &str) -> Arc<Message> {
@@ -197,12 +213,12 @@ fn that_it_is_full_outlives_the_process() {
 
 #[test]
 fn what_nobody_got_is_passed_on_once_and_never_to_who_lost_it() {
-    let mut outbox = configured(&["oncall", "backup"]);
+    let (mut outbox, mut incidents) = with_incidents(&["oncall", "backup"]);
     outbox.queue(message_for("oncall", "i1"), mail("oncall"), at(0));
     let refused = Outcome::Refused { reason: "no such user".to_owned() };
     outbox.due(at(0), 1);
     outbox.settle(DeliveryId(1), &refused, at(1));
-    let passed = outbox.take_passed_on();
+    let passed = pass_on(&mut outbox, &mut incidents, at(1));
     let undelivered = passed[0].undelivered.as_ref().unwrap();
     assert_eq!(
         (&*passed[0].contact, &*undelivered.contact, &*undelivered.reason),
@@ -211,18 +227,20 @@ fn what_nobody_got_is_passed_on_once_and_never_to_who_lost_it() {
     assert_ne!(passed[0].id, "m-1");
     assert_eq!(outbox.due(at(1), 1)[0].recipient, mail("backup"));
     outbox.settle(DeliveryId(2), &refused, at(2));
+    pass_on(&mut outbox, &mut incidents, at(2));
     assert!(outbox.is_empty(), "it ends there");
     // Nor is what was its own.
     outbox.queue(message_for("backup", "i1"), mail("backup"), at(3));
     outbox.due(at(3), 1);
     outbox.settle(DeliveryId(3), &refused, at(3));
+    pass_on(&mut outbox, &mut incidents, at(3));
     assert!(outbox.is_empty());
     assert_eq!(outbox.tally().failed, 3);
 }
 
 #[test]
 fn one_that_cannot_be_reached_is_told_to_others_when_it_is_given_up() {
-    let mut outbox = configured(&["oncall", "backup"]);
+    let (mut outbox, mut incidents) = with_incidents(&["oncall", "backup"]);
     outbox.queue(message_for("oncall", "i1"), mail("oncall"), at(0));
     let mut now = at(0);
     while let Some(delivery) = outbox.due(now, 1).first() {
@@ -230,6 +248,7 @@ fn one_that_cannot_be_reached_is_told_to_others_when_it_is_given_up() {
             break;
         }
         outbox.settle(delivery.id, &later(), now);
+        pass_on(&mut outbox, &mut incidents, now);
         now = outbox.next_due().unwrap();
     }
     assert!((23 * HOUR..=24 * HOUR).contains(&now.as_secs()), "{now}");

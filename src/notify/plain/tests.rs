@@ -93,8 +93,9 @@ fn an_incident_is_read_as_it_was_written_and_so_is_one_of_before_acknowledgement
         ..Incident::new("i1".into(), Arc::new(About::of(&rule("r"))), at, Some(1.0))
     };
     let bytes = write(&old);
-    // No acknowledgement, no notes, neither silenced nor flapping, never told, not alarmed, no step taken.
-    let before = &bytes[..bytes.len() - 7];
+    // No acknowledgement, no notes, neither silenced nor flapping, never told, not alarmed, no step taken; nobody
+    // stands in.
+    let before = &bytes[..bytes.len() - 8];
     let told_then = Some(Timestamp::from_secs(9));
     let alarmed_then = Some(Timestamp::from_secs(1));
     let expect = Incident { told_at: told_then, alarmed: alarmed_then, ..old.clone() };
@@ -110,6 +111,9 @@ fn an_incident_is_read_as_it_was_written_and_so_is_one_of_before_acknowledgement
         escalated: 3,
         ..old
     };
+    let bytes = write(&new);
+    assert_eq!(read(&bytes[..bytes.len() - 1]), Some(new.clone()), "before there were stand-ins");
+    let new = Incident { stand_ins: vec!["backup".to_owned()], ..new };
     assert_eq!(read(&write(&new)), Some(new));
 }
 
