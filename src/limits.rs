@@ -156,6 +156,10 @@ pub const OUTBOX_EACH: usize = OUTBOX / 4;
 /// Deliveries beyond that which tell that it is full.
 pub const OUTBOX_ALARMS: usize = 100;
 
+/// How long a test lasts to receivers that keep an alert open until they hear of its end: long enough for a phone
+/// to ring.
+pub const TEST_LASTS: Span = Span::from_secs(60);
+
 /// How long a message waits to be on the disk before it is sent without.
 pub const UNSAVED_PATIENCE: Span = Span::from_secs(2);
 

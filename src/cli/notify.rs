@@ -57,6 +57,9 @@ fn outcome(told: &Value) -> Result<String, Failure> {
         }
     }
     if refused.is_empty() && !taken.is_empty() {
+        if told.get("ends").and_then(Value::as_bool) == Some(true) {
+            taken.push_str("where it is an open alert now, that ends by itself in a minute\n");
+        }
         return Ok(taken);
     }
     if refused.is_empty() {
@@ -83,6 +86,8 @@ mod tests {
         let told = json!({ "attempts": [delivered] });
         let Ok(text) = outcome(&told) else { panic!("everybody got it") };
         assert_eq!(text, "a@example.com: delivered in 0.2 s\n");
+        let Ok(text) = outcome(&json!({ "attempts": [delivered], "ends": true })) else { panic!() };
+        assert!(text.ends_with("ends by itself in a minute\n"), "{text}");
         let refused = json!({ "to": "b@example.com", "outcome": "given_up", "reason": "550 no" });
         let Err(failure) = outcome(&json!({ "attempts": [delivered, refused] })) else {
             panic!("one did not")

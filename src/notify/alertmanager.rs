@@ -186,10 +186,12 @@ fn annotations(message: &Message, notice: &Notice) -> Labels {
     if let NoticeKind::Ended | NoticeKind::Closed(_) = notice.kind {
         description = words::happened(notice);
     }
+    let note =
+        if message.is_test { Some(words::TEST_ENDS.to_owned()) } else { words::note(message) };
     let all = [
         ("summary", Some(summary)),
         ("description", Some(description)),
-        ("note", words::note(message).filter(|_| !message.is_test)),
+        ("note", note),
         ("runbook_url", rule.runbook.clone()),
         ("value", notice.value.map(plain)),
     ];

@@ -65,6 +65,8 @@ pub struct Incident {
     pub escalated: u32,
     /// Those who were told since others could not be reached.
     pub stand_ins: Vec<String>,
+    /// Which alert about it is the present one, to receivers that call nobody twice for the same.
+    pub alert: u32,
 }
 
 /// A change of state.
@@ -161,6 +163,7 @@ impl Incident {
             alarmed: None,
             escalated: 0,
             stand_ins: Vec::new(),
+            alert: 0,
         }
     }
 
@@ -191,6 +194,14 @@ impl Incident {
         self.ack = None;
         self.note(at, NoteKind::Outgrown, "", "");
         true
+    }
+
+    /// Begins a further alert where one of these, who were told before, is to be called again: it got worse. Who
+    /// looks after what it was then may have said so to the receiver alone.
+    pub(super) fn call_again(&mut self, whom: &[String]) {
+        if whom.iter().any(|contact| self.told.contains_key(contact)) {
+            self.alert = self.alert.saturating_add(1);
+        }
     }
 
     /// Whether it is to be told again while it lasts: nobody looks after it, no silence covers it, and it
@@ -298,6 +309,7 @@ impl Incident {
     pub(super) fn notice(&self, kind: NoticeKind, from: Level) -> Notice {
         Notice {
             incident: Arc::clone(&self.id),
+            alert: self.alert,
             opened: self.opened,
             kind,
             rule: Arc::clone(&self.rule),

@@ -382,6 +382,9 @@ impl Incident {
             self.change(Change { at, from, to, value }, audit);
         }
         self.closed = is_over.then_some(at);
+        if is_outgrown {
+            self.alert = self.alert.saturating_add(1);
+        }
         let kind = match cause {
             Cause::ScheduleEnded => NoticeKind::ScheduleEnded,
             _ if is_over => NoticeKind::Recovered,
@@ -394,6 +397,9 @@ impl Incident {
             Cause::Settled => false,
             _ => self.is_flapping,
         };
+        if kind == NoticeKind::Worse && !is_outgrown {
+            self.call_again(&audience);
+        }
         let mut notice = self.notice(kind, if is_over { was } else { from });
         notice.level = if kind == NoticeKind::Flapping { self.reached } else { to };
         describe(&mut notice, event);

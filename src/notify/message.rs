@@ -47,6 +47,9 @@ pub struct Undelivered {
 pub struct Notice {
     /// The incident that it belongs to: unique, stable, of the same characters as a message's id.
     pub incident: Arc<str>,
+    /// Which alert about the incident it is, from 0, to receivers that keep one and call nobody twice for it: a
+    /// further one begins where somebody is to be called again.
+    pub alert: u32,
     /// When the incident began.
     pub opened: Timestamp,
     /// What happened.

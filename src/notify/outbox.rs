@@ -14,6 +14,7 @@ mod lanes;
 mod order;
 mod passed_on;
 mod replaced;
+mod taken_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,7 @@ pub use alarm::Lost;
 pub(super) use kept::Waiting;
 pub(super) use passed_on::GivenUp;
 pub(super) use replaced::Replaced;
+pub use taken_back::end_of_test;
 
 /// One message on its way to one recipient.
 #[derive(Clone, Debug, PartialEq)]
@@ -299,6 +301,16 @@ impl Outbox {
     }
 
     fn push(&mut self, message: Arc<Message>, recipient: Recipient, now: Timestamp) {
+        self.push_due(message, recipient, now, now);
+    }
+
+    fn push_due(
+        &mut self,
+        message: Arc<Message>,
+        recipient: Recipient,
+        now: Timestamp,
+        due: Timestamp,
+    ) {
         let id = DeliveryId(self.next);
         self.next += 1;
         self.count(&message);
@@ -310,7 +322,7 @@ impl Outbox {
             progress: Progress::default(),
             passed: 0,
             queued: now,
-            due: now,
+            due,
             asked: None,
             out: None,
             serial: u64::MAX,
@@ -424,7 +436,9 @@ impl Outbox {
             Outcome::Delivered => (Verdict::Done, ""),
             Outcome::Refused { reason } => (Verdict::GivenUp, reason.as_str()),
             // Somebody waits for the outcome, and may ask again.
-            Outcome::Later { reason, .. } if entry.message.is_test => {
+            Outcome::Later { reason, .. }
+                if entry.message.is_test && !entry.message.is_all_over() =>
+            {
                 (Verdict::GivenUp, reason.as_str())
             }
             Outcome::Later { after, reason } => {
@@ -444,7 +458,9 @@ impl Outbox {
             if answers_again {
                 self.hurry(&entry.recipient, now);
             }
-            if verdict == Verdict::GivenUp {
+            if verdict == Verdict::Done {
+                self.take_back(&entry.message, entry.recipient, now);
+            } else {
                 self.give_up(id, entry.message, entry.recipient, reason);
             }
         }

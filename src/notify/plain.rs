@@ -143,6 +143,7 @@ impl Plain for Incident {
         self.alarmed.put(out);
         self.escalated.put(out);
         self.stand_ins.put(out);
+        self.alert.put(out);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
@@ -170,6 +171,7 @@ impl Plain for Incident {
             alarmed: None,
             escalated: 0,
             stand_ins: Vec::new(),
+            alert: 0,
         };
         if from.is_empty() {
             // It is repeated, and others are told, as if it had been told by this version.
@@ -186,6 +188,7 @@ impl Plain for Incident {
         incident.escalated = Plain::read(from)?;
         if !from.is_empty() {
             incident.stand_ins = Plain::read(from)?;
+            incident.alert = Plain::read(from)?;
         }
         Some(incident)
     }
@@ -199,18 +202,25 @@ impl Plain for Message {
         self.at.put(out);
         self.public_url.put(out);
         put_notices(self.notices.iter(), out);
-        if self.is_digest || self.undelivered.is_some() {
+        let alerts = alerts(self.notices.iter());
+        if self.is_digest || self.undelivered.is_some() || alerts.is_some() {
             self.is_digest.put(out);
             self.undelivered.put(out);
+        }
+        if let Some(alerts) = alerts {
+            alerts.put(out);
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         let (id, contact, at) = (String::read(from)?, Plain::read(from)?, Plain::read(from)?);
         let public_url = Plain::read(from)?;
-        let notices = read_notices(from)?;
+        let mut notices = read_notices(from)?;
         let (is_digest, undelivered) =
             if from.is_empty() { (false, None) } else { Plain::read(from)? };
+        if !from.is_empty() {
+            read_alerts(notices.iter_mut(), from)?;
+        }
         let (is_test, is_unsaved) = (id.starts_with(TEST_MARK), false);
         Some(Self {
             id,
@@ -224,6 +234,22 @@ impl Plain for Message {
             undelivered,
         })
     }
+}
+
+/// Which alert each notice is about, where one is not about the first. They stand behind all else, since
+/// they came later.
+fn alerts<'a>(notices: impl Iterator<Item = &'a Notice> + Clone) -> Option<Vec<u32>> {
+    let is_any = notices.clone().any(|notice| notice.alert > 0);
+    is_any.then(|| notices.map(|notice| notice.alert).collect())
+}
+
+fn read_alerts<'a>(
+    notices: impl ExactSizeIterator<Item = &'a mut Notice>,
+    from: &mut Reader<'_>,
+) -> Option<()> {
+    let alerts = Vec::<u32>::read(from).filter(|alerts| alerts.len() == notices.len())?;
+    notices.zip(alerts).for_each(|(notice, alert)| notice.alert = alert);
+    Some(())
 }
 
 fn put_notices<'a>(notices: impl ExactSizeIterator<Item = &'a Notice> + Clone, out: &mut Vec<u8>) {
@@ -266,6 +292,9 @@ impl Plain for Desk {
             held.is_first.put(out);
             held.worst.put(out);
         }
+        if let Some(alerts) = alerts(self.held.iter().map(|held| &held.notice)) {
+            alerts.put(out);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
@@ -274,7 +303,11 @@ impl Plain for Desk {
             let (is_first, worst) = (Plain::read(from)?, Plain::read(from)?);
             Some(Held { notice, is_first, worst })
         });
-        Some(Self::of(last, held.collect::<Option<_>>()?))
+        let mut held: Vec<Held> = held.collect::<Option<_>>()?;
+        if !from.is_empty() {
+            read_alerts(held.iter_mut().map(|held| &mut held.notice), from)?;
+        }
+        Some(Self::of(last, held))
     }
 }
 
@@ -297,6 +330,7 @@ fn put_notice(notice: &Notice, out: &mut Vec<u8>) {
 fn read_notice(rule: Arc<About>, from: &mut Reader<'_>) -> Option<Notice> {
     Some(Notice {
         rule,
+        alert: 0,
         incident: Plain::read(from)?,
         opened: Plain::read(from)?,
         kind: Plain::read(from)?,

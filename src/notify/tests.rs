@@ -48,6 +48,7 @@ pub(crate) fn rule(name: &str) -> Rule {
 pub(crate) fn notice(rule: &Rule, incident: &str) -> Notice {
     Notice {
         incident: incident.into(),
+        alert: 0,
         opened: Timestamp::from_secs(1_767_571_200),
         kind: NoticeKind::Firing,
         rule: Arc::new(About::of(rule)),

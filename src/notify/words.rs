@@ -17,6 +17,9 @@ pub(super) const UNSAVED: &str = "tallyd cannot write to its disk. This message 
 pub(super) const TEST: &str =
     "This is a test. It was asked for with `tallyd notify test`; nothing is wrong.";
 
+/// What is said beside that to receivers that keep an alert open.
+pub(super) const TEST_ENDS: &str = "It ends by itself in a minute.";
+
 /// A rule with its instance, on one line.
 pub(super) fn title(notice: &Notice) -> String {
     one_line(&notice.title())

@@ -60,6 +60,7 @@ fn config(text: &str, ca_pem: &str) -> Config {
 fn message() -> Arc<Message> {
     let notice = Notice {
         incident: "i-1".into(),
+        alert: 0,
         opened: START,
         kind: NoticeKind::Firing,
         rule: Arc::new(About { name: "errors-high".to_owned(), ..About::default() }),

@@ -34,6 +34,8 @@ struct World {
     engine: Engine,
     now: Timestamp,
     told: Vec<String>,
+    /// What each of them told of which alert, to receivers that keep one.
+    alerts: Vec<String>,
 }
 
 impl World {
@@ -41,15 +43,15 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::open(&config(), dir.path(), START).unwrap().0;
         engine.begin(START);
-        Self { dir, engine, now: START, told: Vec::new() }
+        Self { dir, engine, now: START, told: Vec::new(), alerts: Vec::new() }
     }
 
     fn restart(self) -> Self {
-        let Self { dir, engine, now, told } = self;
+        let Self { dir, engine, now, told, alerts } = self;
         drop(engine);
         let engine = Engine::open(&config(), dir.path(), now).unwrap().0;
         engine.begin(now);
-        Self { dir, engine, now, told }
+        Self { dir, engine, now, told, alerts }
     }
 
     /// So many seconds with so many errors each.
@@ -69,6 +71,7 @@ impl World {
             for notice in &delivery.message.notices {
                 let level = notice.level.word();
                 self.told.push(format!("{at} {:?} {level}", notice.kind));
+                self.alerts.push(format!("{:?} {level} {}", notice.kind, notice.alert));
             }
             self.engine.settle(delivery.id, &Outcome::Delivered, self.now);
         }
@@ -100,6 +103,35 @@ impl World {
 
 fn config() -> Config {
     parse(RULES, Path::new("tallyd.toml"), &Surroundings::none()).unwrap().config
+}
+
+#[test]
+fn what_is_told_again_to_who_looks_after_it_is_a_further_alert() {
+    let mut world = World::new();
+    world.seconds(10, 20);
+    let id = world.incident();
+    world.engine.acknowledge(&id, "ann", "", world.now).unwrap();
+    world.seconds(10, 200);
+    // As bad as before, after an acknowledgement of something better.
+    world.seconds(10, 20);
+    world.engine.acknowledge(&id, "ann", "", world.now).unwrap();
+    let mut world = world.restart();
+    world.seconds(10, 200);
+    // Nobody looks after it any more, and that is told when it is repeated.
+    world.engine.acknowledge(&id, "ann", "", world.now).unwrap();
+    world.engine.unacknowledge(&id, "ann", "", world.now).unwrap();
+    world.now = world.now + Span::from_secs(4 * 3600);
+    let mut world = world.restart();
+    world.seconds(10, 200);
+    world.seconds(10, 0);
+    let expect = [
+        "Firing warning 0",
+        "Worse critical 1",
+        "Worse critical 2",
+        "Repeat critical 3",
+        "Recovered ok 3",
+    ];
+    assert_eq!(world.alerts, expect);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::super::Shared;
 use super::asked::parse;
 use super::{Problem, blocking, past};
 use crate::limits;
+use crate::notify::outbox::end_of_test;
 use crate::notify::{Deploy, Incident, NoTest, Refusal, Silence};
 use crate::series::Pattern;
 use crate::time::{Span, Timestamp};
@@ -248,11 +249,12 @@ pub(super) async fn tested(
 ) -> Response {
     answer(move || {
         let Query(Tested { message }) = asked.map_err(|error| bad(&error.body_text()))?;
-        let (waiting, attempts) = shared.engine.view(|view| {
-            let waiting = view.outbox.iter().filter(|one| one.message.id == message).count();
-            (waiting, past::attempts(view.audit, &message))
+        let (waiting, end, attempts) = shared.engine.view(|view| {
+            let of = |id: &str| view.outbox.iter().filter(|one| one.message.id == id).count();
+            (of(&message), of(&end_of_test(&message)), past::attempts(view.audit, &message))
         });
-        Ok(json!({ "message": message, "waiting": waiting, "attempts": attempts }))
+        // Where a receiver keeps an alert open, its end follows.
+        Ok(json!({ "message": message, "waiting": waiting, "ends": end > 0, "attempts": attempts }))
     })
     .await
 }

@@ -62,6 +62,8 @@ impl Incidents {
         check_texts(author, comment)?;
         let incident = self.find_open(id)?;
         incident.ack.take().ok_or_else(|| Refusal::NotAcknowledged(id.to_owned()))?;
+        // Receivers that were told so cannot be told the contrary: what is told next is another alert there.
+        incident.alert = incident.alert.saturating_add(1);
         incident.do_note(moment, NoteKind::Unacknowledged, author, comment);
         Ok(())
     }

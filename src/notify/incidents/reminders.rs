@@ -45,9 +45,10 @@ impl Incident {
     fn remind(&mut self, event: &Event, contacts: &[String], hold: &mut Hold, now: Timestamp) {
         let rule = &event.rule;
         self.grow(&Policy::of(rule), &event.transition);
+        let unaware = self.unaware(contacts);
+        self.call_again(&unaware);
         let mut notice = self.notice(NoticeKind::Repeat, self.level);
         describe(&mut notice, event);
-        let unaware = self.unaware(contacts);
         self.note_told(&unaware, now);
         for contact in unaware {
             let is_new = self.known_to(&contact) == Level::Ok;

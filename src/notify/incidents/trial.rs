@@ -42,6 +42,7 @@ impl Incidents {
         };
         let notice = Notice {
             incident: Arc::clone(&id),
+            alert: 0,
             opened: now,
             kind: NoticeKind::Firing,
             rule: Arc::new(about),

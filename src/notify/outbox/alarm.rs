@@ -21,6 +21,8 @@ pub(super) struct Alarm {
     contacts: BTreeMap<String, Vec<Recipient>>,
     /// Those whose webhook keeps a record of who looks after what.
     keepers: BTreeMap<String, Recipient>,
+    /// Those whose webhook keeps an alert open until it hears of its end.
+    open: BTreeSet<String>,
     default: Vec<String>,
     fallback: Vec<String>,
     public_url: Arc<str>,
@@ -65,6 +67,12 @@ impl Alarm {
         });
         let webhook = |one: &Contact| (one.name.clone(), Recipient::Webhook(one.name.clone()));
         self.keepers = keepers.map(webhook).collect();
+        let keeps_open = |one: &&Contact| {
+            let format = one.webhook.as_ref().map(|hook| &hook.format);
+            matches!(format, Some(WebhookFormat::PagerDuty { .. } | WebhookFormat::Alertmanager))
+        };
+        let open = config.contacts.iter().filter(keeps_open);
+        self.open = open.map(|one| one.name.clone()).collect();
         self.default.clone_from(&config.notify.default);
         self.fallback.clone_from(&config.notify.fallback);
         self.public_url = config.notify.public_url.as_str().into();
@@ -73,6 +81,11 @@ impl Alarm {
     /// The webhook of a contact, where that keeps a record of who looks after what.
     pub(super) fn record_keeper(&self, contact: &str) -> Option<&Recipient> {
         self.keepers.get(contact)
+    }
+
+    /// Whether the webhook of a contact keeps an alert open until it hears of its end.
+    pub(super) fn keeps_open(&self, contact: &str) -> bool {
+        self.open.contains(contact)
     }
 
     pub(super) fn public_url(&self) -> Arc<str> {
@@ -131,6 +144,7 @@ impl Full {
         };
         Notice {
             incident: Arc::clone(&self.incident),
+            alert: 0,
             opened: self.since,
             kind,
             rule: Arc::new(about),

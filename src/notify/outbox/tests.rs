@@ -280,6 +280,57 @@ fn that_somebody_looks_after_it_goes_to_who_keeps_a_record() {
 }
 
 #[test]
+fn a_test_is_taken_back_where_it_would_stay_open() {
+    let webhook = |format| crate::config::Webhook {
+        url: crate::config::Secret::new("http://127.0.0.1:9/"),
+        format,
+        secret: None,
+        ca_pem: None,
+        headers: BTreeMap::new(),
+    };
+    let key = crate::config::Secret::new("k");
+    let contact = |name: &str, format| crate::config::Contact {
+        name: name.to_owned(),
+        email: vec![format!("{name}@example.com")],
+        webhook: Some(webhook(format)),
+    };
+    let contacts = vec![
+        contact("pager", crate::config::WebhookFormat::PagerDuty { routing_key: key }),
+        contact("hub", crate::config::WebhookFormat::Alertmanager),
+        contact("chat", crate::config::WebhookFormat::Slack),
+    ];
+    let config = Config { contacts, ..Config::default() };
+    let rules = Rules::new(&[], &config.tiers, at(0));
+    let (mut outbox, mut incidents) = (Outbox::of(&config), Incidents::new(&config));
+    for name in ["pager", "hub", "chat"] {
+        let audit = &mut Audit::default();
+        let mut moment = Moment { now: at(0), rules: &rules, outbox: &mut outbox, audit };
+        incidents.test(name, &mut moment).unwrap();
+    }
+    for delivery in outbox.due(at(0), 100) {
+        // What was not taken is open nowhere.
+        let is_busy = delivery.recipient == Recipient::Webhook("hub".to_owned());
+        let outcome = if is_busy { later() } else { Outcome::Delivered };
+        outbox.settle(delivery.id, &outcome, at(1));
+    }
+    assert_eq!(waiting(&outbox), ["pager test recovered 1"]);
+    assert!(outbox.iter().all(|one| one.message.id.ends_with("-over")));
+    // It is known again after a start, and tried until it is taken.
+    let (mut facts, mut table) = (Facts::new(1), Table::default());
+    outbox.note(&mut facts);
+    table.apply(&facts);
+    let mut again = Outbox::of(&config);
+    assert_eq!(again.recall(&table, 1), 0);
+    assert!(again.due(at(60), 100).is_empty());
+    let delivery = again.due(at(61), 100).remove(0);
+    assert!(delivery.message.is_test && delivery.message.is_all_over());
+    assert!(matches!(again.settle(delivery.id, &later(), at(61)), Verdict::Again(_)));
+    let delivery = again.due(at(80), 100).remove(0);
+    again.settle(delivery.id, &Outcome::Delivered, at(80));
+    assert!(again.is_empty());
+}
+
+#[test]
 fn couriers_are_shared_among_recipients() {
     let mut outbox = Outbox::new(Span::DAY);
     for number in 0..200 {

@@ -69,6 +69,25 @@ fn an_incident_is_one_alert_from_beginning_to_end() {
 }
 
 #[test]
+fn what_has_to_call_again_is_a_further_alert_and_leaves_none_behind() {
+    let said = |kind, alert| {
+        let mut message = Message::clone(&message(&["i-1"]));
+        (message.notices[0].kind, message.notices[0].alert) = (kind, alert);
+        if kind == NoticeKind::Recovered {
+            (message.notices[0].from, message.notices[0].level) = (Level::Critical, Level::Ok);
+        }
+        actions(&checked(&message))
+    };
+    assert_eq!(said(NoticeKind::Worse, 1), ["trigger i-1-2 critical", "resolve i-1 -"]);
+    assert_eq!(said(NoticeKind::Acknowledged, 1), ["acknowledge i-1-2 -"]);
+    let third = ["trigger i-1-3 critical", "resolve i-1-2 -", "resolve i-1 -"];
+    assert_eq!(said(NoticeKind::Repeat, 2), third);
+    let over = ["resolve i-1-3 -", "resolve i-1-2 -", "resolve i-1 -"];
+    assert_eq!(said(NoticeKind::Recovered, 2), over);
+    assert_eq!(said(NoticeKind::Recovered, u32::MAX).len(), 9, "it is bounded");
+}
+
+#[test]
 fn that_somebody_looks_after_it_is_told_there_too() {
     let mut message = Message::clone(&message(&["i-1"]));
     message.notices[0].kind = NoticeKind::Acknowledged;

@@ -29,7 +29,12 @@ fn a_message_is_read_as_it_was_written_and_says_each_rule_once() {
         assert_eq!(read::<Message>(&bytes[..cut]), None, "cut at {cut}");
     }
     message.is_digest = true;
-    assert_eq!(read(&write(&message)), Some(message));
+    assert_eq!(read(&write(&message)), Some(message.clone()));
+    for is_digest in [true, false] {
+        message.is_digest = is_digest;
+        message.notices[2].alert = 3;
+        assert_eq!(read(&write(&message)), Some(message.clone()));
+    }
 }
 
 #[test]
@@ -94,8 +99,8 @@ fn an_incident_is_read_as_it_was_written_and_so_is_one_of_before_acknowledgement
     };
     let bytes = write(&old);
     // No acknowledgement, no notes, neither silenced nor flapping, never told, not alarmed, no step taken; nobody
-    // stands in.
-    let before = &bytes[..bytes.len() - 8];
+    // stands in; the first alert.
+    let before = &bytes[..bytes.len() - 9];
     let told_then = Some(Timestamp::from_secs(9));
     let alarmed_then = Some(Timestamp::from_secs(1));
     let expect = Incident { told_at: told_then, alarmed: alarmed_then, ..old.clone() };
@@ -112,8 +117,8 @@ fn an_incident_is_read_as_it_was_written_and_so_is_one_of_before_acknowledgement
         ..old
     };
     let bytes = write(&new);
-    assert_eq!(read(&bytes[..bytes.len() - 1]), Some(new.clone()), "before there were stand-ins");
-    let new = Incident { stand_ins: vec!["backup".to_owned()], ..new };
+    assert_eq!(read(&bytes[..bytes.len() - 2]), Some(new.clone()), "before there were stand-ins");
+    let new = Incident { stand_ins: vec!["backup".to_owned()], alert: 300, ..new };
     assert_eq!(read(&write(&new)), Some(new));
 }
 
