@@ -204,6 +204,9 @@ pub const COMMENT_BYTES: usize = 2000;
 /// Notices of one mail that have a picture, in two sets of colours of some 25 KB each.
 pub const MAIL_PICTURES: usize = 3;
 
+/// Pictures that are kept for those who are told the same, in two sets of colours: some 3 MB.
+pub const PICTURES_KEPT: usize = 64;
+
 /// Notices of one mail for which is looked up what was compared, and what was put into use.
 pub const MAIL_ILLUSTRATED: usize = 20;
 

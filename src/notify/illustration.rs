@@ -1,7 +1,7 @@
 //! What is known beside a message when it is handed over: pictures, what was compared, what was put into
 //! use shortly before, and links by which a reader does something.
 //!
-//! It is made of stored windows for each attempt and kept nowhere; a message without any of it says all
+//! It is made of stored windows and is no part of the message; a message without any of it says all
 //! that has to be said. How it is made is not known here.
 
 use std::collections::BTreeMap;
