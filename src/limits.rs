@@ -156,6 +156,9 @@ pub const OUTBOX_EACH: usize = OUTBOX / 4;
 /// Deliveries beyond that which tell that it is full.
 pub const OUTBOX_ALARMS: usize = 100;
 
+/// What has to be free on the disk of the data directory, in bytes, where a twentieth of it is more.
+pub const DISK_LOW: u64 = 1 << 30;
+
 /// How long a test lasts to receivers that keep an alert open until they hear of its end: long enough for a phone
 /// to ring.
 pub const TEST_LASTS: Span = Span::from_secs(60);

@@ -16,7 +16,7 @@ use anyhow::Context;
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::Config;
-use crate::disk::free_bytes;
+use crate::disk::room;
 use crate::faces::Shared;
 use crate::time::Span;
 
@@ -177,8 +177,9 @@ fn store(shared: Shared, config: &Config) -> anyhow::Result<Keeper> {
 }
 
 fn look_for_room(shared: &Shared, dir: &Path) {
-    let known = free_bytes(dir).map_or(0, |bytes| bytes.saturating_add(1));
-    shared.status.disk_free.store(known, Relaxed);
+    let (free, size) = room(dir).map_or((0, 0), |(free, size)| (free.saturating_add(1), size));
+    shared.status.disk_size.store(size, Relaxed);
+    shared.status.disk_free.store(free, Relaxed);
 }
 
 fn start(

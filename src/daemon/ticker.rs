@@ -53,8 +53,11 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
             while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(now())) {
                 let now = now();
                 shared.status.rounds.fetch_add(1, Relaxed);
-                shared.engine.note_itself(&shared.beside(), now);
+                let is_told = shared.engine.note_itself(&shared.beside(), now);
                 let ticked = shared.engine.tick(now);
+                if is_told {
+                    mail.notify_one();
+                }
                 if ticked.closed.is_some() {
                     shared.note_tick();
                     log.wake();

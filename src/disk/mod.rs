@@ -29,13 +29,14 @@ pub use debt::Debt;
 /// What is written again at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// What the file system of a directory has free for this process, in bytes.
+/// What the file system of a directory has free for this process, and what it has in all, in bytes.
 ///
 /// # Errors
 /// What the system says.
-pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+pub fn room(dir: &Path) -> io::Result<(u64, u64)> {
     let found = rustix::fs::statvfs(dir)?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok((bytes(found.f_bavail), bytes(found.f_blocks)))
 }
 
 /// An open file, for reading and writing.

@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::limits;
 use crate::notify::audit::{Answer, What};
 use crate::notify::outbox::Attempt;
-use crate::notify::{Closing, DeliveryId, Deploy, Incident, Message, Moment, Outcome, Verdict};
+use crate::notify::{
+    Closing, Condition, DeliveryId, Deploy, Incident, Message, Moment, Outcome, Verdict,
+};
 use crate::rules::Rules;
 use crate::store::{Facts, LogRecord, Table};
 use crate::time::Timestamp;
@@ -30,6 +32,15 @@ impl State {
         self.note_lost(now);
         self.log_facts();
         verdict
+    }
+
+    /// Takes in how it is with the disk; whether somebody is to be told.
+    pub(super) fn watch(&mut self, condition: Condition, now: Timestamp) -> bool {
+        let is_told = self.outbox.watch(condition, now);
+        if is_told {
+            self.log_facts();
+        }
+        is_told
     }
 
     /// Notes which messages found no room in the outbox.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Engine, View};
 use crate::counters::cells::Kind;
+use crate::notify::Condition;
 use crate::time::{Span, Timestamp};
 
 /// Figures that the engine does not know itself.
@@ -16,6 +17,10 @@ use crate::time::{Span, Timestamp};
 pub struct Beside {
     /// What the file system of the data directory has free for us, in bytes, where that is known.
     pub disk_free: Option<u64>,
+    /// What it has in all.
+    pub disk_size: u64,
+    /// Something of what brings things to the disk fails, or hangs.
+    pub is_failing: bool,
     /// Connections to the memcached port that are open.
     pub connections: u64,
     /// Those that were refused since the start.
@@ -64,6 +69,8 @@ const FIGURES: [Figure; NUMBER] = [
     gauge("tallyd.tick_log_waiting", |of| Some(float(of.view.log_waiting as u64))),
     gauge("tallyd.unsaved_keys", |of| Some(float(of.engine.counters.unsaved_keys()))),
     gauge("tallyd.outbox_waiting", |of| Some(float(of.view.outbox.len() as u64))),
+    gauge("tallyd.outbox_oldest", |of| Some(of.view.outbox.oldest(of.now).as_secs_f64())),
+    gauge("tallyd.notices_held", |of| Some(float(of.view.incidents.held() as u64))),
     gauge("tallyd.incidents_open", |of| Some(float(of.view.incidents.open() as u64))),
     gauge("tallyd.connections", |of| Some(float(of.beside.connections))),
     counter("tallyd.connections_refused", |of| Some(float(of.beside.refused))),
@@ -96,14 +103,15 @@ impl Engine {
         }
     }
 
-    /// Notes the figures in the base window that is closed next. To be called from where
+    /// Notes the figures in the base window that is closed next, and tells the default contacts where the disk is
+    /// nearly full or nothing is kept; whether there is something to tell. To be called from where
     /// [`tick`](Self::tick) is, and before it.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a counter is a whole number, and grows"
     )]
-    pub fn note_itself(&self, beside: &Beside, now: Timestamp) {
+    pub fn note_itself(&self, beside: &Beside, now: Timestamp) -> bool {
         let read = self.view(|view| {
             let sources = Sources { engine: self, view, beside, now };
             FIGURES.map(|figure| (figure.read)(&sources))
@@ -120,6 +128,8 @@ impl Engine {
             }
             *noted = value;
         }
+        let disk = beside.disk_free.map(|free| (free, beside.disk_size));
+        self.state().watch(Condition { disk, is_failing: beside.is_failing }, now)
     }
 
     /// For how long the store has not taken what it was given.

@@ -98,6 +98,8 @@ pub struct Status {
     /// What the file system of the data directory had free when it was last looked at, in bytes, and one more; 0
     /// where that is not known.
     pub disk_free: AtomicU64,
+    /// What it has in all, in bytes.
+    pub disk_size: AtomicU64,
     /// Where to ask for the configuration to be read again; empty where that is not done.
     pub reload: OnceLock<mpsc::Sender<ReloadReply>>,
 }
@@ -185,9 +187,11 @@ impl Shared {
     /// What of the process itself goes into series, beside what the engine knows.
     #[must_use]
     pub fn beside(&self) -> Beside {
-        let Status { disk_free, connections, refused, statsd, graphite, .. } = &*self.status;
+        let Status { disk_free, disk_size, connections, refused, .. } = &*self.status;
         Beside {
             disk_free: disk_free.load(Relaxed).checked_sub(1),
+            disk_size: disk_size.load(Relaxed),
+            is_failing: !self.is_keeping(),
             connections: connections.load(Relaxed) as u64,
             refused: refused.load(Relaxed) as u64,
             lines_refused: statsd.refused() + graphite.refused(),
@@ -209,7 +213,12 @@ impl Shared {
     /// Whether windows are closed, rules judged, and all of it kept: that a contact may be told so.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.is_ticking() && self.status.disk.iter().all(|pulse| pulse.is_well(&*self.clock))
+        self.is_ticking() && self.is_keeping()
+    }
+
+    /// Whether what is counted gets to the disk.
+    fn is_keeping(&self) -> bool {
+        self.status.disk.iter().all(|pulse| pulse.is_well(&*self.clock))
     }
 
     /// Whether the process does all that it is configured to do.

@@ -376,6 +376,18 @@ fn outcome(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64)) {
             "Deliveries that wait or are under way.",
             view.outbox.len() as u64,
         );
+        one(
+            "outbox_oldest_seconds",
+            gauge,
+            "For how long the oldest of them has waited.",
+            view.outbox.oldest(shared.now()).as_millis() / 1000,
+        );
+        one(
+            "notices_held",
+            gauge,
+            "Things to tell that wait for their time, or for room in the outbox.",
+            view.incidents.held() as u64,
+        );
         one("deliveries_total", counter, "Deliveries that arrived.", tally.delivered);
         one(
             "delivery_retries_total",

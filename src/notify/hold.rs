@@ -68,6 +68,11 @@ impl Hold {
         has_room
     }
 
+    /// How many notices wait.
+    pub(super) fn len(&self) -> usize {
+        self.desks.values().map(|desk| desk.held.len()).sum()
+    }
+
     /// How many notices found no room since the last call.
     pub(super) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)

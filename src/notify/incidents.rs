@@ -252,6 +252,12 @@ impl Incidents {
         self.open.len()
     }
 
+    /// How many notices wait for their time, or for room in the outbox.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.hold.len()
+    }
+
     /// All that are known: the open ones in no particular order, then those that are over, the latest
     /// first.
     pub fn iter(&self) -> impl Iterator<Item = &Incident> {

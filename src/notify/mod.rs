@@ -35,7 +35,7 @@ pub use illustration::{Compared, Illustration, Illustrations, Picture};
 pub use incident::{Ack, Change, Incident, Note, NoteKind, Told};
 pub use incidents::{Acknowledged, Incidents, Moment, NoTest};
 pub use message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
-pub use outbox::{Delivery, DeliveryId, Outbox, Outcome, Progress, Recipient, Verdict};
+pub use outbox::{Condition, Delivery, DeliveryId, Outbox, Outcome, Progress, Recipient, Verdict};
 pub use silences::{Refusal, Silence, Silences};
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod order;
 mod passed_on;
 mod replaced;
 mod taken_back;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,12 +28,13 @@ use alarm::Alarm;
 use lanes::Lanes;
 use order::Order;
 
-pub(super) use alarm::Full;
 pub use alarm::Lost;
+pub(super) use alarm::Raised;
 pub(super) use kept::Waiting;
 pub(super) use passed_on::GivenUp;
 pub(super) use replaced::Replaced;
 pub use taken_back::end_of_test;
+pub use watch::Condition;
 
 /// One message on its way to one recipient.
 #[derive(Clone, Debug, PartialEq)]
@@ -500,6 +502,13 @@ impl Outbox {
     #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// For how long the oldest of them has waited.
+    #[must_use]
+    pub fn oldest(&self, now: Timestamp) -> Span {
+        let oldest = self.waiting.values().map(|entry| entry.queued).min();
+        oldest.map_or(Span::ZERO, |queued| now.since(queued))
     }
 
     /// Whether nothing waits.

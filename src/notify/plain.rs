@@ -13,7 +13,7 @@ use super::hold::{Desk, Held};
 use super::incident::{Ack, Change, Incident, Note, NoteKind, Told};
 use super::incidents::TEST_MARK;
 use super::message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
-use super::outbox::{Full, Lost, Recipient, Waiting};
+use super::outbox::{Lost, Raised, Recipient, Waiting};
 use super::silences::Silence;
 use crate::rules::Level;
 use crate::rules::wording::Unit;
@@ -93,7 +93,7 @@ plain! {
     Deploy { at, what, who }
     Told { at, contact, message }
     Undelivered { contact, to, reason }
-    Full { incident, since, lost, told }
+    Raised { incident, since, figure, told }
     Line { at, what }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::harness::{Server, eventually, tallyd_in, text};
+use crate::peers::webhook::Receiver;
 
 /// A small file system that goes when the test does.
 struct Mount {
@@ -245,6 +246,41 @@ fn overflows(mount: &Mount) {
     assert_eq!(server.client().ask(&format!("incr k{} 1\r\n", keys - 1)), "2");
 }
 
+/// On-call is told without any rule: that little is left, that nothing can be written, and that both are over.
+fn tells(mount: &Mount) {
+    let receiver = Receiver::start();
+    let oncall = format!("[[contact]]\nname = 'oncall'\nwebhook = 'http://{}/'", receiver.address);
+    let rest = format!("{GOES_ON}\n{oncall}\n[notify]\ndefault = ['oncall']\n");
+    let mut server = Server::start_with(&mount.server(), &rest);
+    let told = |name: &str, status: &str| {
+        eventually(&format!("{name} is {status}"), || {
+            let alerts = receiver.posts().into_iter().map(|post| post.body["alerts"][0].clone());
+            alerts
+                .into_iter()
+                .find(|one| one["labels"]["alertname"] == name && one["status"] == status)
+        })
+    };
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    assert!(receiver.posts().is_empty(), "nothing is wrong");
+    mount.fill();
+    assert_eq!(told("tallyd-disk", "firing")["labels"]["severity"], "warning");
+    // What had room before has some left for a moment.
+    let mut client = server.client();
+    for number in 0..NEW_KEYS {
+        client.ask(&format!("incr new.{number} 7\r\n"));
+    }
+    server.wait_for_log(FAILING[1]);
+    let store = told("tallyd-store", "firing");
+    assert_eq!(store["labels"]["severity"], "critical");
+    let note = store["annotations"]["note"].as_str().expect("a text");
+    assert!(note.contains("cannot write to its disk"), "{note}");
+    mount.free();
+    told("tallyd-store", "resolved");
+    told("tallyd-disk", "resolved");
+    assert_eq!(receiver.posts().len(), 4, "each once");
+    drop(server);
+}
+
 fn start(dir: &Path, mount: &Mount) -> Output {
     let config = dir.join("tallyd.toml");
     let text = format!(
@@ -277,6 +313,7 @@ fn does_not_start(mount: &Mount) {
 fn a_full_disk_in_memory_stops_nobody_from_counting() {
     goes_on(&Mount::tmpfs(12 << 20));
     overflows(&Mount::tmpfs(40 << 20));
+    tells(&Mount::tmpfs(24 << 20));
     does_not_start(&Mount::tmpfs(6 << 20));
 }
 
@@ -288,4 +325,5 @@ fn a_full_disk_of_blocks_stops_nobody_from_counting() {
     goes_on(&Mount::ext4(&image("one"), 12 << 20));
     overflows(&Mount::ext4(&image("two"), 40 << 20));
     does_not_start(&Mount::ext4(&image("three"), 12 << 20));
+    tells(&Mount::ext4(&image("four"), 24 << 20));
 }

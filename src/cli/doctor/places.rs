@@ -138,7 +138,7 @@ fn file_system(dir: &Path, findings: &mut Findings) {
 
 fn room(dir: &Path, findings: &mut Findings) {
     const WHAT: &str = "disk space";
-    match disk::free_bytes(dir) {
+    match disk::room(dir).map(|(free, _)| free) {
         Ok(free) if free < ROOM_TO_FAIL => {
             findings.fail(WHAT, format!("{} MiB free: history would not be kept", free >> 20));
         }

@@ -36,7 +36,7 @@ impl Incidents {
         for contact in contacts {
             let recipients = self.contacts.get(&contact).cloned().unwrap_or_default();
             let notices = self.hold.letter(&contact);
-            if !recipients.is_empty() && !self.has_room(&contact, &recipients, &notices, moment) {
+            if !recipients.is_empty() && !self.has_room(&contact, &recipients, moment) {
                 continue;
             }
             let queued = self.queue(&contact, recipients, &notices, moment);
@@ -58,18 +58,13 @@ impl Incidents {
         &mut self,
         contact: &str,
         recipients: &[Recipient],
-        notices: &[Notice],
         moment: &mut Moment<'_>,
     ) -> bool {
         let has_room = recipients.iter().any(|to| moment.outbox.has_room(to));
         if has_room {
             self.stuck.remove(contact);
         } else if self.stuck.insert(contact.to_owned()) {
-            let id = self.next_id('m', moment.now);
-            let message = Arc::new(self.message(&id, contact, notices.to_vec(), moment.now));
-            for to in recipients {
-                moment.outbox.queue(Arc::clone(&message), to.clone(), moment.now);
-            }
+            moment.outbox.hold_back(contact, moment.now);
         }
         has_room
     }

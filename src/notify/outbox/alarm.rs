@@ -1,12 +1,12 @@
-//! That a message found no room is told, and counted, and can be read in the audit.
+//! What tallyd tells of itself: that messages find no room, that the disk is nearly full, that nothing is kept.
 //!
-//! The first that is lost opens an alarm of our own, which goes to the default contacts and to those who
-//! lost something, in room that is kept for it; it ends once there is room again, and says how much was
-//! lost. One whose end could not be told before the process ended is told by the next.
+//! It goes to the default contacts, and to those whom it concerns, in room that is kept for it: once when it
+//! begins, and once when it is over. One whose end could not be told before the process ended is told by the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::watch::Watch;
 use super::{Outbox, Recipient};
 use crate::config::{Config, Contact, WebhookFormat};
 use crate::limits;
@@ -26,17 +26,29 @@ pub(super) struct Alarm {
     default: Vec<String>,
     fallback: Vec<String>,
     public_url: Arc<str>,
-    full: Option<Full>,
-    is_moved: bool,
+    raised: BTreeMap<Trouble, Raised>,
+    moved: BTreeSet<Trouble>,
+    pub(super) watch: Watch,
 }
 
-/// There was no room for a message, and it is not over.
+/// What may be wrong with tallyd itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// There was no room for a message.
+    Outbox,
+    /// The disk is nearly full.
+    Disk,
+    /// Nothing is brought to the disk.
+    Store,
+}
+
+/// It was told, and is not over.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::notify) struct Full {
+pub(in crate::notify) struct Raised {
     pub(in crate::notify) incident: Arc<str>,
     pub(in crate::notify) since: Timestamp,
-    /// Deliveries that were lost.
-    pub(in crate::notify) lost: u64,
+    /// What it is measured by: deliveries that were lost, megabytes that are free, seconds.
+    pub(in crate::notify) figure: u64,
     /// Who was told.
     pub(in crate::notify) told: BTreeMap<String, Timestamp>,
 }
@@ -54,8 +66,69 @@ pub struct Lost {
     pub notices: u64,
 }
 
-/// The name by which receivers know the alarm.
-const NAME: &str = "tallyd-outbox";
+impl Trouble {
+    pub(super) const ALL: [Self; 3] = [Self::Outbox, Self::Disk, Self::Store];
+
+    /// Under which it is kept.
+    pub(super) const fn key(self) -> &'static [u8] {
+        match self {
+            Self::Outbox => b"nf",
+            Self::Disk => b"nd",
+            Self::Store => b"ns",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+            Self::Disk => "disk",
+            Self::Store => "store",
+        }
+    }
+
+    /// How bad it is. On a disk that is nearly full everything goes on as yet.
+    const fn level(self) -> Level {
+        match self {
+            Self::Disk => Level::Warning,
+            Self::Outbox | Self::Store => Level::Critical,
+        }
+    }
+
+    /// What receivers are told of it, as of a rule.
+    fn about(self) -> About {
+        let (summary, unit, when) = match self {
+            Self::Outbox => (
+                "tallyd has no room for further messages: what is to be told waits, and what cannot \
+                 wait is lost; /api/v1/audit lists that",
+                " lost",
+                "when the outbox has no room for a message",
+            ),
+            Self::Disk => (
+                "The disk of tallyd's data directory is nearly full. Once nothing is left, history \
+                 waits in memory and new keys are not kept",
+                " MB free",
+                "when less than a twentieth of the disk is free, or 1 GiB where that is less",
+            ),
+            Self::Store => (
+                "tallyd cannot write to its disk, so what is counted is not kept. Counting and \
+                 alerting go on; the server's log says why it fails",
+                " s",
+                "when nothing could be written for 15 s",
+            ),
+        };
+        let when = Some(when.to_owned());
+        let (warning, critical) =
+            if self.level() == Level::Warning { (when, None) } else { (None, when) };
+        About {
+            name: format!("tallyd-{}", self.word()),
+            summary: summary.to_owned(),
+            unit: Unit { is_signed: false, text: unit.to_owned() },
+            warning,
+            critical,
+            ..About::default()
+        }
+    }
+}
 
 impl Alarm {
     pub(super) fn configure(&mut self, config: &Config) {
@@ -92,16 +165,16 @@ impl Alarm {
         Arc::clone(&self.public_url)
     }
 
-    pub(super) fn full(&self) -> Option<&Full> {
-        self.full.as_ref()
+    pub(super) fn raised(&self, trouble: Trouble) -> Option<&Raised> {
+        self.raised.get(&trouble)
     }
 
-    pub(super) fn recall(&mut self, full: Option<Full>) {
-        self.full = full;
+    pub(super) fn recall(&mut self, trouble: Trouble, raised: Option<Raised>) {
+        self.raised.extend(raised.map(|raised| (trouble, raised)));
     }
 
-    pub(super) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.is_moved)
+    pub(super) fn take_moved(&mut self) -> BTreeSet<Trouble> {
+        std::mem::take(&mut self.moved)
     }
 
     /// The contacts that are told when another cannot be reached, with their recipients.
@@ -114,12 +187,10 @@ impl Alarm {
 
     fn message(&self, contact: &str, notice: Notice, at: Timestamp) -> Message {
         let about = &notice.incident;
+        let which = if notice.kind.is_over() { "over" } else { "began" };
         Message {
-            id: format!(
-                "{about}-{contact}-{}",
-                if notice.kind.is_over() { "over" } else { "full" }
-            )
-            .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+            id: format!("{about}-{contact}-{which}")
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
             contact: contact.to_owned(),
             at,
             public_url: Arc::clone(&self.public_url),
@@ -128,33 +199,24 @@ impl Alarm {
     }
 }
 
-impl Full {
-    fn notice(&self, kind: NoticeKind, now: Timestamp) -> Notice {
-        let is_over = kind.is_over();
+impl Raised {
+    fn notice(&self, trouble: Trouble, kind: NoticeKind, now: Timestamp) -> Notice {
+        let (is_over, level) = (kind.is_over(), trouble.level());
         #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
-        let lost = self.lost as f64;
-        let about = About {
-            name: NAME.to_owned(),
-            summary: "tallyd had no room for further messages, so some were lost; /api/v1/audit \
-                      lists them"
-                .to_owned(),
-            unit: Unit { is_signed: false, text: " lost".to_owned() },
-            critical: Some("when the outbox has no room for a message".to_owned()),
-            ..About::default()
-        };
+        let figure = self.figure as f64;
         Notice {
             incident: Arc::clone(&self.incident),
             alert: 0,
             opened: self.since,
             kind,
-            rule: Arc::new(about),
+            rule: Arc::new(trouble.about()),
             labels: Vec::new(),
-            from: if is_over { Level::Critical } else { Level::Ok },
-            level: if is_over { Level::Ok } else { Level::Critical },
+            from: if is_over { level } else { Level::Ok },
+            level: if is_over { Level::Ok } else { level },
             since: if is_over { now } else { self.since },
             began: None,
             worst: None,
-            value: Some(lost),
+            value: Some(figure),
             covered: 1.0,
             is_at_least: false,
             problem: None,
@@ -168,6 +230,12 @@ impl Outbox {
         self.waiting.len() < limits::OUTBOX && self.lanes.waiting(to) < limits::OUTBOX_EACH
     }
 
+    /// Notes that what a contact is to be told waits until there is room, and tells of it who has not heard of
+    /// that yet.
+    pub(in crate::notify) fn hold_back(&mut self, contact: &str, now: Timestamp) {
+        self.raise(Trouble::Outbox, Some(contact), |lost| lost, now);
+    }
+
     /// Notes that a delivery found no room, and tells of it who has not heard of that yet.
     pub(super) fn lose(&mut self, message: &Message, recipient: Recipient, now: Timestamp) {
         self.tally.overflowed += 1;
@@ -179,34 +247,55 @@ impl Outbox {
                 notices: message.notices.len() as u64,
             });
         }
-        self.alarm.is_moved = true;
-        let full = self.alarm.full.get_or_insert_with(|| Full {
-            incident: format!("outbox-{:x}", now.as_millis()).into(),
-            since: now,
-            lost: 0,
-            told: BTreeMap::new(),
-        });
-        full.lost += 1;
-        let audience = self.alarm.default.iter().chain([&message.contact]);
-        let audience: BTreeSet<_> =
-            audience.filter(|name| !full.told.contains_key(*name)).collect();
-        let audience: Vec<_> = audience.into_iter().cloned().collect();
-        full.told.extend(audience.iter().map(|name| (name.clone(), now)));
-        let notice = full.notice(NoticeKind::Firing, now);
-        self.alert(&audience, &notice, now);
+        self.raise(Trouble::Outbox, Some(&message.contact), |lost| lost + 1, now);
     }
 
     /// Ends the alarm once there is room again: when a fourth of it is free, for everybody.
     pub(super) fn settle_alarm(&mut self, now: Timestamp) {
-        if self.alarm.full.is_none() {
-            return;
-        }
         let is_roomy = self.waiting.len() <= limits::OUTBOX / 4 * 3
             && self.lanes.longest() <= limits::OUTBOX_EACH / 4 * 3;
-        let Some(full) = self.alarm.full.take_if(|_| is_roomy) else { return };
-        self.alarm.is_moved = true;
-        let notice = full.notice(NoticeKind::Recovered, now);
-        let told: Vec<_> = full.told.into_keys().collect();
+        if is_roomy {
+            self.lower(Trouble::Outbox, |lost| lost, now);
+        }
+    }
+
+    /// Tells the default contacts of a trouble, and whom it concerns, where they have not heard of it yet.
+    pub(super) fn raise(
+        &mut self,
+        trouble: Trouble,
+        concerned: Option<&str>,
+        figure: impl FnOnce(u64) -> u64,
+        now: Timestamp,
+    ) {
+        self.alarm.moved.insert(trouble);
+        let raised = self.alarm.raised.entry(trouble).or_insert_with(|| Raised {
+            incident: format!("{}-{:x}", trouble.word(), now.as_millis()).into(),
+            since: now,
+            figure: 0,
+            told: BTreeMap::new(),
+        });
+        raised.figure = figure(raised.figure);
+        let audience = self.alarm.default.iter().map(String::as_str).chain(concerned);
+        let audience: BTreeSet<_> =
+            audience.filter(|name| !raised.told.contains_key(*name)).collect();
+        let audience: Vec<_> = audience.into_iter().map(str::to_owned).collect();
+        raised.told.extend(audience.iter().map(|name| (name.clone(), now)));
+        let notice = raised.notice(trouble, NoticeKind::Firing, now);
+        self.alert(&audience, &notice, now);
+    }
+
+    /// Tells whoever was told that it is over.
+    pub(super) fn lower(
+        &mut self,
+        trouble: Trouble,
+        figure: impl FnOnce(u64) -> u64,
+        now: Timestamp,
+    ) {
+        let Some(mut raised) = self.alarm.raised.remove(&trouble) else { return };
+        self.alarm.moved.insert(trouble);
+        raised.figure = figure(raised.figure);
+        let notice = raised.notice(trouble, NoticeKind::Recovered, now);
+        let told: Vec<_> = raised.told.into_keys().collect();
         self.alert(&told, &notice, now);
     }
 

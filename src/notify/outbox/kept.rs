@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::alarm::Trouble;
 use super::{DeliveryId, Entry, Outbox, Progress};
 use crate::notify::message::Message;
 use crate::notify::plain;
@@ -23,7 +24,6 @@ pub(in crate::notify) struct Waiting {
 const DELIVERIES: u8 = b'd';
 const MESSAGES: u8 = b'm';
 const NEXT_KEY: &[u8] = b"no";
-const FULL_KEY: &[u8] = b"nf";
 
 impl Outbox {
     /// Says what has changed since the last call. What is new waits until facts with that number are
@@ -56,10 +56,10 @@ impl Outbox {
         for message in std::mem::take(&mut self.moved_messages) {
             facts.remove(message_key(&message));
         }
-        if self.alarm.take_moved() {
-            match self.alarm.full() {
-                Some(full) => facts.put(FULL_KEY.to_vec(), plain::write(full)),
-                None => facts.remove(FULL_KEY.to_vec()),
+        for trouble in self.alarm.take_moved() {
+            match self.alarm.raised(trouble) {
+                Some(raised) => facts.put(trouble.key().to_vec(), plain::write(raised)),
+                None => facts.remove(trouble.key().to_vec()),
             }
         }
     }
@@ -102,7 +102,9 @@ impl Outbox {
         }
         let next = table.get(NEXT_KEY).and_then(plain::read::<u64>);
         self.next = self.next.max(next.unwrap_or(1));
-        self.alarm.recall(table.get(FULL_KEY).and_then(plain::read));
+        for trouble in Trouble::ALL {
+            self.alarm.recall(trouble, table.get(trouble.key()).and_then(plain::read));
+        }
         garbled
     }
 }
