@@ -13,7 +13,7 @@ use super::keeper::Waker;
 use crate::faces::{Shared, stopped};
 use crate::limits;
 use crate::notify::{Couriers, Delivery, Outcome, Recipient, Verdict};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Delivers until `stop` says that there will be no more messages; then once more what is due, and
 /// waits for what is on its way.
@@ -55,7 +55,7 @@ fn send_due(
     under_way: &mut JoinSet<()>,
 ) {
     let room = limits::COURIERS.saturating_sub(under_way.len());
-    for delivery in shared.engine.due(shared.now(), room) {
+    for delivery in shared.engine.due(shared.reading(), room) {
         let (shared, couriers, log) = (shared.clone(), Arc::clone(&couriers.borrow()), log.clone());
         let easel = easel.clone();
         if delivery.message.is_unsaved {
@@ -63,7 +63,7 @@ fn send_due(
             tracing::error!(message_id, "a message goes out that is not on the disk");
         }
         under_way.spawn(async move {
-            let sent = shared.now();
+            let (sent, began) = (shared.now(), shared.clock.monotonic());
             let attempt = {
                 let (shared, delivery) = (shared.clone(), delivery.clone());
                 tokio::spawn(async move {
@@ -76,14 +76,18 @@ fn send_due(
                 reason: "the courier failed".to_owned(),
                 after: None,
             });
-            let now = shared.now();
-            let verdict = shared.engine.settle(delivery.id, &outcome, now);
+            let reading = shared.reading();
+            let verdict = shared.engine.settle(delivery.id, &outcome, reading);
             // Until it is in the log, a kill would have it delivered again.
             log.wake();
-            report(&delivery, &outcome, verdict, sent, now);
+            let took = shared.clock.monotonic().saturating_sub(began);
+            report(&delivery, &outcome, verdict, took, reading.now);
         });
     }
 }
+
+/// So long it waits at most: a clock that was set in the moment of a look delays nothing for longer.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long until something may be due. What is held back behind another delivery, or for want of a
 /// courier, waits for the end of one, which wakes the driver by itself.
@@ -91,9 +95,9 @@ fn until_due(shared: &Shared, under_way: usize) -> Duration {
     let next = shared.engine.view(|view| view.outbox.next_due());
     match next {
         Some(due) if under_way < limits::COURIERS => {
-            due.since(shared.now()).to_std().max(Duration::from_millis(10))
+            due.since(shared.now()).to_std().clamp(Duration::from_millis(10), LONGEST)
         }
-        _ => Duration::from_secs(60),
+        _ => LONGEST,
     }
 }
 
@@ -101,7 +105,7 @@ fn report(
     delivery: &Delivery,
     outcome: &Outcome,
     verdict: Verdict,
-    sent: Timestamp,
+    took: Duration,
     now: Timestamp,
 ) {
     let (contact, message_id) = (&delivery.message.contact, &delivery.message.id);
@@ -109,7 +113,7 @@ fn report(
         Recipient::Email(address) => address.as_str(),
         Recipient::Webhook(_) => "webhook",
     };
-    let (attempt, took) = (delivery.attempt, now.since(sent));
+    let (attempt, took) = (delivery.attempt, rounded(took));
     match (outcome, verdict) {
         (Outcome::Delivered, _) => {
             tracing::info!(contact, to, message_id, attempt, %took, "delivered");
@@ -122,4 +126,8 @@ fn report(
             tracing::error!(contact, to, message_id, attempt, %took, reason, "not delivered, given up");
         }
     }
+}
+
+fn rounded(took: Duration) -> Span {
+    Span::from_millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
 }

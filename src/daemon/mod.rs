@@ -42,7 +42,7 @@ use crate::faces::{Shared, Status, VERSION, http};
 use crate::limits;
 use crate::store::TierChange;
 use crate::time::clock::{Clock, SystemClock};
-use crate::time::{Timestamp, Window};
+use crate::time::{BelievedClock, Timestamp, Window};
 use files::PidFile;
 use keeper::Keepers;
 use listen::{Listener, Place};
@@ -84,7 +84,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     let (access, tokens) = (access(config)?, tokens(config)?);
 
     let threads = worker_threads(config);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(BelievedClock::new(SystemClock::new()));
     let engine = Arc::new(open(config, clock.now())?);
     let (tallies, writers) = Tallies::new(threads);
     let status = Arc::new(Status::default());

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::keeper::Waker;
 use crate::engine::Ticked;
 use crate::faces::Shared;
-use crate::time::{Belief, Span, Timestamp};
+use crate::time::{Span, Timestamp};
 
 /// The running ticker.
 pub(super) struct Ticker {
@@ -47,25 +47,27 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
     let thread = std::thread::Builder::new()
         .name("tallyd-tick".to_owned())
         .spawn(move || {
-            let (mut notes, mut belief) = (Vec::new(), Belief::default());
+            let (mut notes, mut was_in_doubt) = (Vec::new(), false);
             shared.note_tick();
-            let mut now = || believed(&mut belief, shared.now(), shared.clock.steady());
-            while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(now())) {
-                let now = now();
+            while let Err(RecvTimeoutError::Timeout) = life.recv_timeout(until_next(shared.now())) {
+                let reading = shared.reading();
                 shared.status.rounds.fetch_add(1, Relaxed);
-                let is_told = shared.engine.note_itself(&shared.beside(), now);
-                let ticked = shared.engine.tick(now);
+                tell_doubt(&shared, &mut was_in_doubt);
+                let is_told = shared.engine.note_itself(&shared.beside(), reading.now);
+                let ticked = shared.engine.tick(reading);
                 if is_told {
                     mail.notify_one();
                 }
                 if ticked.closed.is_some() {
                     shared.note_tick();
+                }
+                if ticked.closed.is_some() || !ticked.messages.is_empty() {
                     log.wake();
                 }
                 tell(&ticked, &mail, &mut notes);
             }
-            let now = now();
-            for last in [shared.engine.tick(now), shared.engine.finish(now)] {
+            let reading = shared.reading();
+            for last in [shared.engine.tick(reading), shared.engine.finish(reading.now)] {
                 tell(&last, &mail, &mut notes);
             }
             let _ = finish.send(());
@@ -74,19 +76,17 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
     Ok(Ticker { alive, done, thread })
 }
 
-/// The time to tick by. It says once when the wall clock is not believed, and once when it is again.
-fn believed(belief: &mut Belief, wall: Timestamp, steady: Duration) -> Timestamp {
-    let was_in_doubt = belief.is_in_doubt();
-    let now = belief.tell(wall, steady);
-    match (was_in_doubt, belief.is_in_doubt()) {
-        (false, true) => {
-            let leap = wall.since(now);
-            tracing::warn!(%leap, "the clock leapt forward; windows go on by the time before until it has kept to this for a quarter of an hour");
+/// Says once when the wall clock is not believed, and once when it is again.
+fn tell_doubt(shared: &Shared, was_in_doubt: &mut bool) {
+    let doubt = shared.clock.doubt();
+    match (*was_in_doubt, doubt) {
+        (false, Some(leap)) => {
+            tracing::warn!(%leap, "the clock leapt forward; all goes on by the time before until it has kept to this for a quarter of an hour");
         }
-        (true, false) => tracing::warn!("windows go by the clock again"),
+        (true, None) => tracing::warn!("time goes by the clock again"),
         _ => {}
     }
-    now
+    *was_in_doubt = doubt.is_some();
 }
 
 /// Time to the end of the second that holds `now`, and one millisecond so as not to be early.

@@ -103,6 +103,7 @@ impl Engine {
         if let Some(position) = observed {
             counters.observed_before(position);
         }
+        state.outbox.begin(now);
         state.audit.note(now, What::Start);
         state.close_strays(now);
         let is_anew = is_new || found.lost.is_some();

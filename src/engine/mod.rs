@@ -17,6 +17,7 @@ mod import;
 mod increments;
 mod meta;
 mod own;
+mod pace;
 mod past;
 mod picture;
 pub mod play;
@@ -41,6 +42,7 @@ use crate::rollup::SeriesId;
 use crate::rules::{Event, Level, Rules, Transition};
 use crate::series::Series;
 use crate::store::{Catalogue, Keeper, Known, MemoryStore, TickLog, Windows};
+use crate::time::clock::Reading;
 use crate::time::{Span, Timestamp, Window};
 
 use state::State;
@@ -197,16 +199,21 @@ impl Engine {
     ///
     /// Windows that passed in between are left out as a gap: what was counted in them cannot be told
     /// apart, so it belongs to the one that is closed now, and nobody takes them for idle.
-    pub fn tick(&self, now: Timestamp) -> Ticked {
-        let base = Window::ending(now.align_down(Span::SECOND), Span::SECOND);
-        self.tick_at(base, now, true)
+    ///
+    /// Where the clock was set back nothing is closed before it has caught up; what waits for no window goes on.
+    pub fn tick(&self, now: impl Into<Reading>) -> Ticked {
+        let reading = now.into();
+        let base = Window::ending(reading.now.align_down(Span::SECOND), Span::SECOND);
+        self.tick_at(base, reading, true)
     }
 
-    fn tick_at(&self, base: Window, now: Timestamp, is_over: bool) -> Ticked {
+    fn tick_at(&self, base: Window, reading: Reading, is_over: bool) -> Ticked {
         let mut state = self.state();
-        let end = base.end;
+        let (now, end) = (state.keep_time(reading), base.end);
         if end <= state.closed {
-            return Ticked { behind: state.closed.since(now), ..Ticked::default() };
+            let behind = state.closed.since(now);
+            let messages = if behind > Span::SECOND { state.remind(now) } else { Vec::new() };
+            return Ticked { behind, messages, ..Ticked::default() };
         }
         let gap = base.start.since(state.closed);
         let settled = state.windows.settled(now);
@@ -227,7 +234,7 @@ impl Engine {
     /// the last requests counted is judged as well. It is not covered, so it can fire `above`, and
     /// nothing else follows from it.
     pub fn finish(&self, now: Timestamp) -> Ticked {
-        let mut ticked = self.tick_at(Window::holding(now, Span::SECOND), now, false);
+        let mut ticked = self.tick_at(Window::holding(now, Span::SECOND), now.into(), false);
         ticked.messages.extend(self.state().release(now));
         ticked
     }
@@ -245,13 +252,17 @@ impl Engine {
 
     /// Deliveries that are due, at most `room`; each is to be settled. What is not on the disk yet is not
     /// due before it has waited for that.
-    pub fn due(&self, now: Timestamp, room: usize) -> Vec<Delivery> {
-        self.state().outbox.due(now, room)
+    pub fn due(&self, now: impl Into<Reading>, room: usize) -> Vec<Delivery> {
+        let mut state = self.state();
+        let now = state.keep_time(now.into());
+        state.outbox.due(now, room)
     }
 
     /// Notes how an attempt to deliver ended.
-    pub fn settle(&self, id: DeliveryId, outcome: &Outcome, now: Timestamp) -> Verdict {
-        self.state().settle(id, outcome, now)
+    pub fn settle(&self, id: DeliveryId, outcome: &Outcome, now: impl Into<Reading>) -> Verdict {
+        let mut state = self.state();
+        let now = state.keep_time(now.into());
+        state.settle(id, outcome, now)
     }
 
     /// Shows the outcome of the last tick. The next tick waits until `see` is done, so it is to be

@@ -15,7 +15,7 @@ use crate::rollup::row::{GROUP, latest_span, run_on};
 use crate::rollup::{Entry, Rollup, Row, RowBuilder, SeriesId};
 use crate::rules::Rules;
 use crate::store::{Catalogue, Counted, Facts, LogRecord, Windows};
-use crate::time::{Span, Timestamp, Window};
+use crate::time::{Span, Steps, Timestamp, Window};
 
 /// Cells that are drained before they are noted, at a hundred and more bytes each.
 const DRAINED: usize = 4096;
@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) outbox: Outbox,
     pub(super) audit: Audit,
     pub(super) deploys: Deploys,
+    pub(super) steps: Steps,
     /// The number of the last facts that were told to the log.
     pub(super) serial: u64,
     /// What changed of them since the last checkpoint.
@@ -93,6 +94,7 @@ impl State {
             outbox: Outbox::of(config),
             audit: Audit::default(),
             deploys: Deploys::default(),
+            steps: Steps::default(),
             serial: 0,
             unkept: Facts::default(),
             is_unsynced: false,

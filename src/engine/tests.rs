@@ -11,6 +11,7 @@ use crate::rollup::Record;
 use crate::rules::Level;
 
 mod backtest;
+mod clocks;
 mod delivery;
 mod fallback;
 mod pictures;

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::engine::tally::{Counts, Tallies};
 use crate::engine::{Beside, Engine};
 use crate::notify::links::LinkKey;
-use crate::time::clock::Clock;
+use crate::time::clock::{Clock, Reading};
 use crate::time::{Span, Timestamp};
 use http::tokens::Tokens;
 use memcache::access::Access;
@@ -31,7 +31,7 @@ use memcache::access::Access;
 pub struct Shared {
     /// The engine.
     pub engine: Arc<Engine>,
-    /// The time.
+    /// The time, as far as a clock that leaps is believed.
     pub clock: Arc<dyn Clock>,
     /// What clients of the memcached port did.
     pub tallies: Tallies,
@@ -168,6 +168,12 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The time now, and what tells whether somebody has set the clock.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.clock.reading()
     }
 
     /// Time since a base window was closed and the rules were evaluated. It goes by the monotonic

@@ -13,7 +13,7 @@ use super::plain;
 use crate::limits;
 use crate::rules::Level;
 use crate::store::{Facts, Table};
-use crate::time::{Span, Timestamp};
+use crate::time::{Span, Step, Timestamp};
 
 /// How long after a message the next one to the same contact waits for more.
 pub(super) const HOLD: Span = Span::from_secs(5);
@@ -97,6 +97,16 @@ impl Hold {
         };
         let ready = self.desks.iter().filter(|(_, desk)| is_ready(desk));
         ready.map(|(contact, _)| contact.clone()).collect()
+    }
+
+    /// Moves with a clock that was set when contacts were told last.
+    pub(super) fn set_clock(&mut self, step: Step) {
+        for (contact, desk) in &mut self.desks {
+            if let Some(last) = desk.last.and_then(|last| step.moved(last)) {
+                desk.last = Some(last);
+                self.moved.insert(contact.clone());
+            }
+        }
     }
 
     /// When somebody may be told next; `None` while nothing waits.

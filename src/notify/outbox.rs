@@ -12,6 +12,7 @@ mod alarm;
 mod kept;
 mod lanes;
 mod order;
+mod pace;
 mod passed_on;
 mod replaced;
 mod taken_back;
@@ -558,12 +559,13 @@ impl Entry {
             self.tries = 1;
         }
         self.asked = after.map(|after| now + after);
-        let due = now + after.unwrap_or_default().max(backoff(self.tries, id));
-        if due.since(self.queued) > give_up {
+        let end = self.queued + give_up;
+        if now >= end {
             return Verdict::GivenUp;
         }
-        self.due = due;
-        Verdict::Again(due)
+        // The last attempt is at the end, however long the other side would have it wait.
+        self.due = end.min(now + after.unwrap_or_default().max(backoff(self.tries, id)));
+        Verdict::Again(self.due)
     }
 
     /// When it may be handed out, as far as is known now.

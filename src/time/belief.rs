@@ -1,55 +1,104 @@
-//! The time that windows are closed by while the wall clock is being set.
+//! The time to go by while the wall clock is being set.
 //!
-//! A window that was closed stays closed. So a clock that shows next year for some seconds, and is set right
-//! again, would leave nothing to close for a year. Therefore a leap forward is not believed at once: time goes on
-//! from before it, by a clock that nobody sets and that runs while the machine sleeps, until the wall clock is back,
-//! or has kept to what it says for [`CLOCK_SETTLES_SECS`]. A leap that is right costs this much: windows of that time
-//! stand where they would without it, and the gap comes after them. A short step is believed, and so is every step
-//! back: windows wait until the clock has caught up. What a clock shows at a start is believed too, since nobody
-//! knows how long there was none.
+//! A window that was closed stays closed, a silence that is over is forgotten, a link that has expired is refused.
+//! So a clock that shows next year for some seconds, and is set right again, would leave nothing to close for a
+//! year. Therefore a leap forward is not believed at once: time goes on from before it, by a clock that nobody sets
+//! and that runs while the machine sleeps, until the wall clock is back, or has kept to what it says for
+//! [`CLOCK_SETTLES_SECS`]. A leap that is right costs this much: windows of that time stand where they would without
+//! it, and the gap comes after them. A short step is believed, and so is every step back: windows wait until the
+//! clock has caught up. What a clock shows at a start is believed too, since nobody knows how long there was none.
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::clock::Clock;
 use super::{Span, Timestamp};
 use crate::limits::CLOCK_SETTLES_SECS;
 
-/// The shortest step forward that is not believed at once: what waits behind it may wait.
-const LEAP: Span = Span::from_secs(CLOCK_SETTLES_SECS);
-const SETTLES: Duration = Duration::from_secs(CLOCK_SETTLES_SECS);
+/// A clock as far as it is believed. All who read it are told the same time.
+#[derive(Debug)]
+pub struct BelievedClock<C> {
+    clock: C,
+    belief: Belief,
+}
 
-/// See the module.
-#[derive(Debug, Default)]
-pub struct Belief {
-    /// What was believed last, or would be had the clock not been set back; and what the steady clock showed.
-    last: Option<(Timestamp, Duration)>,
+impl<C: Clock> BelievedClock<C> {
+    /// Believes what the clock shows first.
+    pub fn new(clock: C) -> Self {
+        Self { clock, belief: Belief::default() }
+    }
+}
+
+impl<C: Clock> Clock for BelievedClock<C> {
+    fn now(&self) -> Timestamp {
+        // The wall clock first: a pause between the two then looks like no leap.
+        self.belief.tell(self.clock.now(), self.clock.steady())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn steady(&self) -> Duration {
+        self.clock.steady()
+    }
+
+    fn doubt(&self) -> Option<Span> {
+        let now = self.now();
+        self.belief.is_in_doubt().then(|| self.clock.now().since(now))
+    }
+}
+
+/// The shortest step forward that is not believed at once: what waits behind it may wait.
+const LEAP_MILLIS: i64 = Span::from_secs(CLOCK_SETTLES_SECS).as_millis_i64();
+const SETTLES_MILLIS: i64 = LEAP_MILLIS;
+
+/// What is not known, or not so.
+const NONE: i64 = i64::MIN;
+
+/// What is believed. Each of the two is told by itself: where threads meet in the moment of a leap, one of them may
+/// be told the time before it once more, and the next look is right.
+#[derive(Debug)]
+struct Belief {
+    /// How far the wall clock lies beyond the steady one as it is believed, or would be had it not been set back;
+    /// in milliseconds.
+    beyond: AtomicI64,
     /// What the steady clock showed when the wall clock leapt.
-    leapt: Option<Duration>,
+    leapt: AtomicI64,
+}
+
+impl Default for Belief {
+    fn default() -> Self {
+        Self { beyond: AtomicI64::new(NONE), leapt: AtomicI64::new(NONE) }
+    }
 }
 
 impl Belief {
     /// The time to go by, where the wall clock shows `wall` and one that nobody sets `steady`.
-    pub fn tell(&mut self, wall: Timestamp, steady: Duration) -> Timestamp {
-        let expected = self.last.map_or(wall, |(last, before)| {
-            let passed = steady.saturating_sub(before).as_millis();
-            last + Span::from_millis(u64::try_from(passed).unwrap_or(u64::MAX))
-        });
-        if wall > expected + LEAP {
-            let leapt = *self.leapt.get_or_insert(steady);
-            if steady.saturating_sub(leapt) < SETTLES {
-                self.last = Some((expected, steady));
-                return expected;
+    fn tell(&self, wall: Timestamp, steady: Duration) -> Timestamp {
+        let steady = i64::try_from(steady.as_millis()).unwrap_or(i64::MAX);
+        let shown = wall.as_millis().saturating_sub(steady);
+        let beyond = self.beyond.load(Relaxed);
+        if beyond != NONE && shown > beyond.saturating_add(LEAP_MILLIS) {
+            let leapt = self.leapt.compare_exchange(NONE, steady, Relaxed, Relaxed);
+            let leapt = leapt.map_or_else(|since| since, |_| steady);
+            if steady.saturating_sub(leapt) < SETTLES_MILLIS {
+                return Timestamp::from_millis(steady.saturating_add(beyond));
             }
         }
-        self.leapt = None;
+        if self.is_in_doubt() {
+            self.leapt.store(NONE, Relaxed);
+        }
         // Where it was set back it may come to where it was without a doubt.
-        self.last = Some((expected.max(wall), steady));
+        if shown > beyond {
+            self.beyond.fetch_max(shown, Relaxed);
+        }
         wall
     }
 
     /// Whether the wall clock has leapt and is not believed yet.
-    #[must_use]
-    pub const fn is_in_doubt(&self) -> bool {
-        self.leapt.is_some()
+    fn is_in_doubt(&self) -> bool {
+        self.leapt.load(Relaxed) != NONE
     }
 }
 
@@ -65,7 +114,7 @@ mod tests {
 
     /// How far what is believed lies beyond the right time, at these seconds.
     fn check(name: &str, sets: &[Set], expect: &[(u64, i64)]) {
-        let mut belief = Belief::default();
+        let belief = Belief::default();
         let start = Timestamp::from_secs(1_767_571_200);
         let mut expect = expect.iter().peekable();
         for second in 0..=2 * 3600 {

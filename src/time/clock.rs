@@ -3,10 +3,11 @@
 //! Whoever needs the time is given a [`Clock`], so that a test can play a week in a second. The
 //! wall clock says which window an increment belongs to; the monotonic clock says when to wake up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::Timestamp;
+use super::{Span, Timestamp};
 
 /// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
@@ -19,6 +20,49 @@ pub trait Clock: Send + Sync + 'static {
     /// The same, but it goes on while the machine sleeps.
     fn steady(&self) -> Duration {
         self.monotonic()
+    }
+
+    /// How far the wall clock has leapt beyond what [`now`](Self::now) says, where it is not believed.
+    fn doubt(&self) -> Option<Span> {
+        None
+    }
+
+    /// The wall clock, and beside it the one that tells whether somebody has set it.
+    fn reading(&self) -> Reading {
+        Reading { now: self.now(), steady: Some(self.steady()) }
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        (**self).monotonic()
+    }
+
+    fn steady(&self) -> Duration {
+        (**self).steady()
+    }
+
+    fn doubt(&self) -> Option<Span> {
+        (**self).doubt()
+    }
+}
+
+/// What clocks show at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The wall clock.
+    pub now: Timestamp,
+    /// See [`Clock::steady`]; `None` where there is the wall clock alone, and nobody sets it.
+    pub steady: Option<Duration>,
+}
+
+impl From<Timestamp> for Reading {
+    fn from(now: Timestamp) -> Self {
+        Self { now, steady: None }
     }
 }
 
@@ -67,24 +111,32 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub struct ManualClock {
     millis: AtomicI64,
+    /// How far the wall clock alone was set.
+    beyond: AtomicI64,
 }
 
 impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self { millis: AtomicI64::new(now.as_millis()) }
+        Self { millis: AtomicI64::new(now.as_millis()), beyond: AtomicI64::new(0) }
     }
 
-    /// Shows `now` from here on; also an earlier time, as a wall clock that is set back would.
-    pub fn set(&self, now: Timestamp) {
-        self.millis.store(now.as_millis(), Ordering::Relaxed);
+    /// Lets time pass.
+    pub fn pass(&self, span: Span) {
+        self.millis.fetch_add(span.as_millis_i64(), Ordering::Relaxed);
+    }
+
+    /// Has the wall clock show so many milliseconds more than it would had nobody set it, or less.
+    pub fn set_beyond(&self, millis: i64) {
+        self.beyond.store(millis, Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.millis.load(Ordering::Relaxed))
+        let millis = self.millis.load(Ordering::Relaxed);
+        Timestamp::from_millis(millis.saturating_add(self.beyond.load(Ordering::Relaxed)))
     }
 
     fn monotonic(&self) -> Duration {

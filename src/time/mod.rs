@@ -6,12 +6,14 @@
 mod belief;
 pub mod clock;
 mod span;
+mod step;
 mod weekly;
 mod window;
 mod zone;
 
-pub use belief::Belief;
+pub use belief::BelievedClock;
 pub use span::{ParseSpanError, Span};
+pub use step::{Step, Steps};
 pub use weekly::{ParseStretchError, Stretch, Weekly};
 pub use window::Window;
 pub use zone::{NoSuchZone, Zone};

@@ -1,17 +1,20 @@
 //! The face on sockets and pipes of its own: bounds, and who waits for whom.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::tests::shared;
 use axum::routing::get;
 
+use super::super::tests::{START, shared};
 use super::*;
 use crate::config::{Config, Role, Token, TokenDigest};
+use crate::notify::links::{Link, Purpose};
 use crate::notify::tests::rule;
+use crate::time::{BelievedClock, Span};
 
 /// Far longer than anything takes here that comes to an end at all.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -262,5 +265,31 @@ async fn every_answer_says_that_it_is_for_our_own_pages() {
     for path in ["/", "/metrics", "/healthz", "/nowhere", "/chart.svg", "/api/v1/measure"] {
         let head = ask(&mut connect(addresses[0]).await, path).await;
         assert!(head.contains("cross-origin-resource-policy: same-origin\r\n"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_does_not_expire_by_a_clock_that_leaps_for_a_while() {
+    let (shared, clocks) = shared(&Config::default());
+    let clock = Arc::new(BelievedClock::new(Arc::clone(&clocks)));
+    let shared = Shared { clock, ..shared };
+    let until = START + Span::from_secs(3600);
+    let link = Link { purpose: Purpose::Acknowledge, incident: "i1-1", contact: "oncall", until };
+    let path = shared.links.url("", &link);
+    let (addresses, _stop) = start(&Face::new(shared)).await;
+    let two_days = 2 * 24 * 3_600_000;
+    // It is good, and what it is about is not known; then it has expired.
+    for (beyond, minute, expect) in [
+        (0, 0, "404"),
+        (two_days, 0, "404"),
+        (0, 1, "404"),
+        (two_days, 2, "404"),
+        (two_days, 17, "410"),
+    ] {
+        let passed = Span::from_secs(minute * 60);
+        clocks.wall.store((START + passed).as_millis() + beyond, Relaxed);
+        clocks.monotonic.store(passed.as_millis(), Relaxed);
+        let head = ask(&mut connect(addresses[0]).await, &path).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {expect}")), "{beyond} {minute}: {head}");
     }
 }

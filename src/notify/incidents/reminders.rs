@@ -7,11 +7,25 @@ use crate::notify::hold::Hold;
 use crate::notify::incident::Incident;
 use crate::notify::message::{Notice, NoticeKind};
 use crate::rules::{Event, Level, Policy};
-use crate::time::Timestamp;
+use crate::time::{Step, Timestamp};
 
 use super::{Incidents, Moment, describe};
 
 impl Incidents {
+    /// Moves with a clock that was set since when it is counted how long nobody has looked after what is open.
+    pub fn set_clock(&mut self, step: Step) {
+        self.hold.set_clock(step);
+        for (key, incident) in &mut self.open {
+            for since in [&mut incident.told_at, &mut incident.alarmed] {
+                if let Some(moved) = since.and_then(|since| step.moved(since)) {
+                    *since = Some(moved);
+                    self.moved.insert(key.clone());
+                }
+            }
+        }
+        self.is_restless = true;
+    }
+
     /// Tells what is due, and notes when something will be next.
     pub(super) fn remind(&mut self, moment: &Moment<'_>) {
         let now = moment.second();

@@ -443,3 +443,33 @@ fn what_was_taken_in_part_is_tried_again_soon() {
         assert!((base..=base * 6 / 5).contains(wait), "{waits:?}");
     }
 }
+
+#[test]
+fn the_last_attempt_is_at_the_end_whatever_the_other_side_asks_for() {
+    let mut outbox = Outbox::new(Span::from_secs(60));
+    outbox.queue(message(&["i1"]), mail("a"), at(0));
+    outbox.due(at(0), 1);
+    let after = Some(Span::from_secs(u64::MAX));
+    let outcome = Outcome::Later { reason: "429".to_owned(), after };
+    assert_eq!(outbox.settle(DeliveryId(1), &outcome, at(1)), Verdict::Again(at(60)));
+    assert_eq!(due(&mut outbox, 59), [0; 0]);
+    assert_eq!(due(&mut outbox, 60), [1]);
+    assert_eq!(outbox.settle(DeliveryId(1), &outcome, at(61)), Verdict::GivenUp);
+}
+
+#[test]
+fn a_clock_that_was_set_back_over_a_start_holds_nothing_back() {
+    let mut outbox = Outbox::new(Span::from_secs(7200));
+    outbox.queue(message(&["i1"]), mail("a"), at(200_000));
+    outbox.due(at(200_000), 1);
+    outbox.settle(DeliveryId(1), &later(), at(200_000));
+    let (mut facts, mut table) = (Facts::new(1), Table::default());
+    outbox.note(&mut facts);
+    table.apply(&facts);
+    let mut again = Outbox::new(Span::from_secs(7200));
+    assert_eq!(again.recall(&table, 1), 0);
+    again.begin(at(100_000));
+    assert_eq!(due(&mut again, 100_720), [1], "as long as anything waits");
+    let verdict = again.settle(DeliveryId(1), &later(), at(107_200));
+    assert_eq!(verdict, Verdict::GivenUp, "two hours after the start");
+}
