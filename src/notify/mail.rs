@@ -123,7 +123,8 @@ impl Page {
             sections: sections.collect(),
             digest: if is_digest { digest(&message.notices) } else { Vec::new() },
             server: words::one_line(&message.public_url),
-            commands: commands(full),
+            // Of a test there is no rule.
+            commands: if message.is_test { Vec::new() } else { commands(full) },
             pictures,
         }
     }
@@ -236,7 +237,8 @@ fn rows(
     rows.extend(notice.began.map(|value| ("When it began", amount(value))));
     rows.extend(notice.worst.map(|value| ("Worst", amount(value))));
     rows.extend(words::scaled(notice).map(|text| ("Note", text.to_owned())));
-    rows.push(("Threshold", words::threshold(notice)));
+    let threshold = words::threshold(notice);
+    rows.extend((!threshold.is_empty()).then_some(("Threshold", threshold)));
     if notice.kind.is_over() {
         let lasted = words::duration(notice.since.since(notice.opened));
         rows.push(("Lasted", format!("{lasted}, since {}", when(notice.opened))));

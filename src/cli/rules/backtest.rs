@@ -157,8 +157,10 @@ fn one(tested: &Tested) -> String {
         let _ = writeln!(text, "  {}", fire(firing));
     }
     let more = tested.fired.saturating_sub(tested.firings.len() as u64);
-    if more > 0 {
-        let _ = writeln!(text, "  and {more} times more");
+    match more {
+        0 => {}
+        1 => text.push_str("  and once more\n"),
+        _ => drop(writeln!(text, "  and {more} times more")),
     }
     text
 }
@@ -195,7 +197,7 @@ fn fire(firing: &Firing) -> String {
     let begin = Timestamp::from_secs(firing.begin).in_system_zone();
     let length = match firing.end {
         Some(end) => format!("for {}", rough(seconds(firing.begin, end))),
-        None => "and still then".to_owned(),
+        None => "and still at the end".to_owned(),
     };
     let worst = firing.worst.map(|worst| format!(", worst {}", short(worst)));
     let (title, level) = (one_line(&firing.title), &firing.level);
@@ -268,6 +270,6 @@ mod tests {
             lines[2].ends_with("  critical for 1h31m  errors-high{host=a}, worst 12.5"),
             "{text}"
         );
-        assert_eq!(lines[3], "  and 1 times more");
+        assert_eq!(lines[3], "  and once more");
     }
 }

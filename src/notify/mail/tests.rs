@@ -223,9 +223,28 @@ fn several_and_a_test() {
     Runbook        https://wiki.example/errors
 
     Server         http://127.0.0.1:8311
-    Command        tallyd check errors-high
-                   tallyd check orders-drop
     "##);
+}
+
+#[test]
+fn what_a_test_has_not_has_no_line() {
+    let about = About {
+        name: "test".to_owned(),
+        summary: "Whoever reads this…".to_owned(),
+        ..About::default()
+    };
+    let notice = Notice { rule: Arc::new(about), began: None, worst: None, ..on("b") };
+    let message =
+        Message { is_test: true, ..message(0, vec![Notice { labels: Vec::new(), ..notice }]) };
+    let text = written(&message).text;
+    let lines: Vec<_> = text.lines().skip_while(|line| !line.starts_with("Value now")).collect();
+    let expect = [
+        "Value now      17",
+        "Since          2026-01-05T00:00:00Z (just now)",
+        "",
+        "Server         http://127.0.0.1:8311",
+    ];
+    assert_eq!(lines, expect);
 }
 
 #[test]
