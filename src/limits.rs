@@ -195,6 +195,9 @@ pub const HELD_NOTICES: usize = 100_000;
 /// Silences that are not over.
 pub const SILENCES: usize = 1000;
 
+/// How far ahead a silence may begin and end. One that is to last longer has the hours of a schedule.
+pub const SILENCE_MAX: Span = Span::from_secs(366 * 24 * 60 * 60);
+
 /// Longest pattern of a silence, in bytes.
 pub const SILENCE_PATTERN_BYTES: usize = 1000;
 

@@ -12,7 +12,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use super::server::{self, Answer, Peer};
-use super::{AckArgs, DeployArgs, ServerArgs, SilenceArgs, UnackArgs, UnsilenceArgs};
+use super::{AckArgs, DeployArgs, SaidArgs, ServerArgs, SilenceArgs, UnackArgs, UnsilenceArgs};
 use crate::limits;
 use crate::reason::one_line;
 
@@ -35,12 +35,18 @@ pub(super) fn ack(args: &AckArgs) -> ExitCode {
 }
 
 fn try_ack(args: &AckArgs) -> Outcome {
-    let Some(what) = &args.what else { return open_incidents(&args.server) };
+    let Some(what) = &args.what else {
+        if args.said.comment.is_empty() {
+            return open_incidents(&args.server);
+        }
+        let words = "--comment needs a rule, or the id of an incident".to_owned();
+        return Err(Failure { code: WRONG, words });
+    };
     let labels = labels(&args.by)?;
     // Ids of incidents begin so, and hold what the name of a rule hardly does by chance.
     let is_id = labels.is_empty() && is_id(what, 'i');
-    let author = &args.author;
-    let mut body = json!({ "author": author, "comment": args.comment });
+    let SaidArgs { comment, by } = &args.said;
+    let mut body = json!({ "author": by.author, "comment": comment });
     if let Some(body) = body.as_object_mut() {
         if is_id {
             body.insert("incident".to_owned(), what.as_str().into());
@@ -63,7 +69,8 @@ fn try_ack(args: &AckArgs) -> Outcome {
 
 /// Says that nobody does any more.
 pub(super) fn unack(args: &UnackArgs) -> ExitCode {
-    let query = [("author", args.author.as_str()), ("comment", args.comment.as_str())];
+    let SaidArgs { comment, by } = &args.said;
+    let query = [("author", by.author.as_str()), ("comment", comment.as_str())];
     let done = ask(&args.server, Method::DELETE, &["acks", &args.incident], &query, None);
     end("unack", done.map(|_| format!("{}: acknowledged no more\n", one_line(&args.incident))))
 }
@@ -91,16 +98,36 @@ fn try_silence(args: &SilenceArgs) -> Outcome {
         "from": args.from,
         "for": args.span,
         "schedule": args.schedule,
-        "author": args.author,
-        "comment": args.comment,
+        "author": args.said.by.author,
+        "comment": args.said.comment,
     });
     let made = ask(&args.server, Method::POST, &["silences"], &[], Some(&body))?;
-    Ok(line_of_silence(&made))
+    let covered = covered(&made);
+    if let Err(warning) = &covered {
+        let _ = writeln!(io::stderr(), "tallyd silence: warning: {warning}");
+    }
+    Ok(line_of_silence(&made) + &covered.unwrap_or_default())
+}
+
+/// What a silence covers now, on a line of its own; that it is nothing, where it is.
+fn covered(made: &Value) -> Result<String, String> {
+    let Some(covers) = made.get("covers") else { return Ok(String::new()) };
+    let count = |name| covers.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let several = |count: u64, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let meant = text(covers, "meant");
+    match (count("rules"), count("instances")) {
+        (0, _) if meant.is_empty() => Err("it covers no rule now".to_owned()),
+        (0, _) => Err(format!("it covers no rule now; did you mean {meant}?")),
+        (rules, instances) => {
+            let (rules, instances) = (several(rules, "rule"), several(instances, "instance"));
+            Ok(format!("  covers {rules}, {instances} now\n"))
+        }
+    }
 }
 
 /// Ends a silence before its time.
 pub(super) fn unsilence(args: &UnsilenceArgs) -> ExitCode {
-    let query = [("author", args.author.as_str())];
+    let query = [("author", args.by.author.as_str())];
     let done = ask(&args.server, Method::DELETE, &["silences", &args.id], &query, None);
     end("unsilence", done.map(|_| format!("{}: ended\n", one_line(&args.id))))
 }
@@ -116,7 +143,7 @@ fn try_deploy(args: &DeployArgs) -> Outcome {
         return Ok(format!("{}: forgotten\n", one_line(id)));
     }
     let Some(what) = &args.what else { return deploys(&args.server) };
-    let body = json!({ "what": what, "who": args.author, "at": args.at });
+    let body = json!({ "what": what, "who": args.by.author, "at": args.at });
     let made = ask(&args.server, Method::POST, &["deploys"], &[], Some(&body))?;
     Ok(line_of_deploy(&made))
 }
@@ -124,15 +151,19 @@ fn try_deploy(args: &DeployArgs) -> Outcome {
 fn open_incidents(args: &ServerArgs) -> Outcome {
     let query = [("state", "open"), ("limit", "1000")];
     let data = ask(args, Method::GET, &["incidents"], &query, None)?;
-    let line = |incident: &Value| {
-        let ack = incident.get("acknowledged").filter(|ack| !ack.is_null());
-        let ack =
-            ack.map_or_else(String::new, |ack| format!(", acknowledged by {}", who(ack, "author")));
-        let (id, level, opened) =
-            (text(incident, "id"), text(incident, "level"), text(incident, "opened"));
-        format!("{id}  {level:8}  {}  since {opened}{ack}\n", title(incident))
-    };
-    Ok(lines(&data, "incidents", "no incident is open\n", line))
+    Ok(lines(&data, "incidents", "no incident is open\n", line_of_incident))
+}
+
+fn line_of_incident(incident: &Value) -> String {
+    let ack = incident.get("acknowledged").filter(|ack| !ack.is_null());
+    let ack =
+        ack.map_or_else(String::new, |ack| format!(", acknowledged by {}", who(ack, "author")));
+    // What flaps may be ok at the moment, and is open all the same.
+    let is_flapping = incident.get("flapping") == Some(&Value::Bool(true));
+    let flaps = if is_flapping { " (flapping)" } else { "" };
+    let (id, level, opened) =
+        (text(incident, "id"), text(incident, "level"), text(incident, "opened"));
+    format!("{id}  {level:8}  {}{flaps}  since {opened}{ack}\n", title(incident))
 }
 
 fn silences(args: &ServerArgs) -> Outcome {
@@ -160,10 +191,15 @@ fn line_of_silence(silence: &Value) -> String {
         Some(Value::String(name)) => format!(" in the hours of {}", one_line(name)),
         _ => String::new(),
     };
+    let missing = silence.get("missing_schedule").filter(|missing| !missing.is_null());
+    let missing = missing.map_or_else(String::new, |missing| {
+        let at = text(missing, "forgotten");
+        format!(" (which the configuration has no more; the silence is forgotten at {at})")
+    });
     let comment = text(silence, "comment");
     let comment = if comment.is_empty() { comment } else { format!(": {comment}") };
     let (id, what, by) = (text(silence, "id"), what.join(", "), who(silence, "author"));
-    format!("{id}  {what}{schedule}{until}, by {by}{comment}\n")
+    format!("{id}  {what}{schedule}{missing}{until}, by {by}{comment}\n")
 }
 
 fn line_of_deploy(deploy: &Value) -> String {
@@ -295,6 +331,33 @@ mod tests {
         assert!(pattern.parse::<crate::series::Pattern>().is_ok());
         let bad = ["eu".to_owned()];
         assert!(super::labels(&bad).is_err_and(|failure| failure.code == WRONG));
+    }
+
+    #[test]
+    fn what_flaps_is_listed_so() {
+        let line = |flapping| {
+            let incident = json!({
+                "id": "i1-2", "level": "ok", "rule": "errors", "labels": { "host": "a" },
+                "flapping": flapping, "opened": "2026-01-05T00:00:00Z",
+            });
+            line_of_incident(&incident)
+        };
+        let flaps = "i1-2  ok        errors{host=a} (flapping)  since 2026-01-05T00:00:00Z\n";
+        assert_eq!(line(true), flaps);
+        assert!(!line(false).contains("flapping"));
+    }
+
+    #[test]
+    fn a_missing_schedule_is_told_with_the_silence() {
+        let silence = json!({
+            "id": "s1-2", "rule": "a", "schedule": "night", "author": "kim",
+            "missing_schedule": { "since": "2026-01-05T00:00:00Z", "forgotten": "2026-01-12T00:00:00Z" },
+        });
+        assert_eq!(
+            line_of_silence(&silence),
+            "s1-2  rules a in the hours of night (which the configuration has no more; the silence \
+             is forgotten at 2026-01-12T00:00:00Z), by kim\n"
+        );
     }
 
     #[test]

@@ -23,9 +23,11 @@ mod serve;
 mod server;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::counters::cells::Kind;
@@ -265,6 +267,24 @@ struct QueryArgs {
     server: ServerArgs,
 }
 
+/// Who does something.
+#[derive(Args, Debug)]
+struct AuthorArgs {
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+}
+
+/// What is said with something, and by whom.
+#[derive(Args, Debug)]
+struct SaidArgs {
+    /// Why, or what else there is to say.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    comment: String,
+    #[command(flatten)]
+    by: AuthorArgs,
+}
+
 /// What `ack` takes.
 #[derive(Args, Debug)]
 struct AckArgs {
@@ -274,12 +294,8 @@ struct AckArgs {
     /// A tag of the instances that are meant, as region=eu; may be given several times.
     #[arg(long, value_name = "TAG=VALUE", requires = "what")]
     by: Vec<String>,
-    /// What there is to say about it.
-    #[arg(long, default_value = "", value_name = "TEXT", requires = "what")]
-    comment: String,
-    /// Who does it.
-    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
-    author: String,
+    #[command(flatten)]
+    said: SaidArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -289,12 +305,8 @@ struct AckArgs {
 struct UnackArgs {
     /// The id of the incident; tallyd ack lists them.
     incident: String,
-    /// Why.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    comment: String,
-    /// Who does it.
-    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
-    author: String,
+    #[command(flatten)]
+    said: SaidArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -319,12 +331,8 @@ struct SilenceArgs {
     /// The name of a schedule in whose hours it holds.
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
-    /// Why.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    comment: String,
-    /// Who does it.
-    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
-    author: String,
+    #[command(flatten)]
+    said: SaidArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -334,9 +342,8 @@ struct SilenceArgs {
 struct UnsilenceArgs {
     /// The id of the silence; tallyd silence lists them.
     id: String,
-    /// Who does it.
-    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
-    author: String,
+    #[command(flatten)]
+    by: AuthorArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -349,9 +356,8 @@ struct DeployArgs {
     /// When, if not now: -5m, 2026-01-05T00:00:00Z, or seconds since 1970.
     #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
     at: Option<String>,
-    /// Who did it.
-    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
-    author: String,
+    #[command(flatten)]
+    by: AuthorArgs,
     /// Forget the one with this id.
     #[arg(long, value_name = "ID", conflicts_with = "what")]
     forget: Option<String>,
@@ -636,6 +642,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if error.use_stderr() && args.get(1).is_some_and(|arg| arg == "check") => {
             return check::misused(&error);
         }
+        Err(error) if error.use_stderr() && is_config_misplaced(&error) => {
+            return misplaced_config(&error);
+        }
         // Help and the version come this way too, and go to standard output.
         Err(error) => error.exit(),
     };
@@ -664,4 +673,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             RulesCommand::Test { file } => rules::test(&file),
         },
     }
+}
+
+/// Whether a command was given a configuration that takes none, or in front of it.
+fn is_config_misplaced(error: &clap::Error) -> bool {
+    let text = error.to_string();
+    matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict)
+        && ["'--config", "'-c'"].iter().any(|flag| text.contains(flag))
+}
+
+/// A line more than clap says.
+fn misplaced_config(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let _ = writeln!(
+        io::stderr(),
+        "\n`--config` is for `serve`, `restore` and `rules backtest`, behind the command. What asks a running server \
+         takes `--server URL`, or TALLYD_SERVER."
+    );
+    ExitCode::from(2)
 }

@@ -112,7 +112,7 @@ fn incident(one: &Incident) -> Markup {
     html! {
         tr {
             td .state .(one.level.word()) { (one.level.name()) }
-            td { (one_line(&one.title())) }
+            td { (one_line(&one.title())) @if one.is_flapping { " (flapping)" } }
             td .faint { "since " (one.opened.in_system_zone()) }
             td {
                 @if let Some(ack) = &one.ack {

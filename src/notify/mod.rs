@@ -36,7 +36,7 @@ pub use incident::{Ack, Change, Incident, Note, NoteKind, Told};
 pub use incidents::{Acknowledged, Incidents, Moment, NoTest};
 pub use message::{About, Closing, Message, Notice, NoticeKind, Undelivered};
 pub use outbox::{Condition, Delivery, DeliveryId, Outbox, Outcome, Progress, Recipient, Verdict};
-pub use silences::{Refusal, Silence, Silences};
+pub use silences::{Coverage, MissingSchedule, Refusal, Silence, Silences};
 
 #[cfg(test)]
 mod peer;

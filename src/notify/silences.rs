@@ -2,7 +2,11 @@
 //!
 //! A silence names rules, series or both, by the patterns that rules use themselves, and holds once, from one
 //! instant to another, or in the hours of a schedule. It takes no message back, and recoveries do not ask it.
-//! One that is over is forgotten here; the audit knows of it. Who is told when a silence ends is not known here.
+//! One that is over is forgotten here; the audit knows of it. One whose schedule the configuration has no more covers
+//! nothing; it waits for the schedule to come back for a while, and is over then. Who is told when a silence ends is
+//! not known here.
+
+mod coverage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,10 +17,13 @@ use crate::config::{Config, Rule, Schedule};
 use crate::limits;
 use crate::series::Pattern;
 use crate::store::{Facts, Table};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
-/// The first byte of their facts' keys.
+pub use coverage::Coverage;
+
+/// The first byte of their facts' keys, and of the keys of the instants since which their schedules are missing.
 const SPACE: u8 = b's';
+const STRAY_SPACE: u8 = b'u';
 
 /// What is not to be told, and when.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +69,12 @@ pub enum Refusal {
     /// It would never hold.
     #[error("a silence ends after it begins, and after now")]
     Ends,
+    /// It would last for ever, or begin when nobody knows of it any more.
+    #[error(
+        "a silence begins and ends within {}; one that is to last has a schedule",
+        limits::SILENCE_MAX
+    )]
+    TooLate,
     /// It has no end.
     #[error("a silence has an end, or a schedule")]
     Endless,
@@ -94,6 +107,8 @@ pub(super) struct Subject<'a> {
 pub struct Silences {
     list: BTreeMap<Arc<str>, Silence>,
     schedules: BTreeMap<String, Arc<Schedule>>,
+    /// Those whose schedule the configuration has no more, since when that was seen first.
+    strays: BTreeMap<Arc<str>, Timestamp>,
     /// Those that hold, as of the last look.
     active: BTreeSet<Arc<str>>,
     /// Whether it has to be looked again who is covered.
@@ -101,6 +116,18 @@ pub struct Silences {
     /// Changes that nobody has noted yet.
     facts: Facts,
 }
+
+/// That a silence holds in the hours of a schedule that the configuration has no more: in none, that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingSchedule {
+    /// When that was seen first.
+    pub since: Timestamp,
+    /// When the silence is over, unless the schedule comes back before.
+    pub forgotten: Timestamp,
+}
+
+/// How long a silence waits for its schedule to come back: an edit of the configuration may be taken back.
+const STRAY_KEPT: Span = Span::WEEK;
 
 impl Silences {
     /// Takes over the schedules of a configuration.
@@ -125,6 +152,10 @@ impl Silences {
         if until.is_some_and(|until| until <= now || until <= *from) {
             return Err(Refusal::Ends);
         }
+        let last = now + limits::SILENCE_MAX;
+        if *from > last || until.is_some_and(|until| until > last) {
+            return Err(Refusal::TooLate);
+        }
         if let Some(name) = schedule.as_ref().filter(|name| !self.schedules.contains_key(*name)) {
             return Err(Refusal::NoSuchSchedule(name.clone()));
         }
@@ -134,7 +165,7 @@ impl Silences {
     /// Takes a silence that was checked.
     pub(super) fn add(&mut self, silence: Silence, audit: &mut Audit, now: Timestamp) {
         audit.note(now, What::Silence(Box::new(silence.clone())));
-        self.facts.put(fact_key(&silence.id), plain::write(&silence));
+        self.facts.put(fact_key(SPACE, &silence.id), plain::write(&silence));
         self.list.insert(Arc::clone(&silence.id), silence);
     }
 
@@ -148,8 +179,7 @@ impl Silences {
     ) -> Result<Silence, Refusal> {
         check_texts(author, "")?;
         let unknown = || Refusal::NoSuchSilence(id.chars().take(100).collect());
-        let silence = self.list.remove(id).ok_or_else(unknown)?;
-        self.facts.remove(fact_key(id));
+        let silence = self.forget(id).ok_or_else(unknown)?;
         let (silence_id, author) = (id.to_owned(), author.to_owned());
         audit.note(now, What::Unsilence { silence: silence_id, author });
         Ok(silence)
@@ -160,12 +190,12 @@ impl Silences {
         if self.list.is_empty() && self.active.is_empty() && !self.is_turned {
             return false;
         }
-        let is_over = |silence: &&Silence| silence.until.is_some_and(|until| until <= now);
+        self.look_for_strays(now);
+        let is_over = |silence: &&Silence| self.end(silence).is_some_and(|end| end <= now);
         let over: Vec<_> =
             self.list.values().filter(is_over).map(|one| Arc::clone(&one.id)).collect();
         for id in over {
-            self.list.remove(&id);
-            self.facts.remove(fact_key(&id));
+            self.forget(&id);
             audit.note(now, What::Unsilence { silence: id.to_string(), author: String::new() });
         }
         let active = self.list.values().filter(|silence| self.holds(silence, now));
@@ -173,6 +203,42 @@ impl Silences {
         let is_turned = std::mem::take(&mut self.is_turned) || active != self.active;
         self.active = active;
         is_turned
+    }
+
+    /// When it is over: at its end, or when its schedule has been missing for too long.
+    fn end(&self, silence: &Silence) -> Option<Timestamp> {
+        let stray = self.missing_schedule(&silence.id).map(|missing| missing.forgotten);
+        silence.until.into_iter().chain(stray).min()
+    }
+
+    fn forget(&mut self, id: &str) -> Option<Silence> {
+        let silence = self.list.remove(id)?;
+        self.facts.remove(fact_key(SPACE, id));
+        if self.strays.remove(id).is_some() {
+            self.facts.remove(fact_key(STRAY_SPACE, id));
+        }
+        Some(silence)
+    }
+
+    /// Notes whose schedule has gone, or come back.
+    fn look_for_strays(&mut self, now: Timestamp) {
+        for (id, silence) in &self.list {
+            let is_known = |name: &String| self.schedules.contains_key(name);
+            let is_stray = !silence.schedule.as_ref().is_none_or(is_known);
+            if is_stray && !self.strays.contains_key(id) {
+                self.strays.insert(Arc::clone(id), now);
+                self.facts.put(fact_key(STRAY_SPACE, id), plain::write(&now));
+            } else if !is_stray && self.strays.remove(id).is_some() {
+                self.facts.remove(fact_key(STRAY_SPACE, id));
+            }
+        }
+    }
+
+    /// That the configuration has the schedule of a silence no more.
+    #[must_use]
+    pub fn missing_schedule(&self, id: &str) -> Option<MissingSchedule> {
+        let since = *self.strays.get(id)?;
+        Some(MissingSchedule { since, forgotten: since + STRAY_KEPT })
     }
 
     fn holds(&self, silence: &Silence, now: Timestamp) -> bool {
@@ -217,6 +283,12 @@ impl Silences {
                 None => garbled += 1,
             }
         }
+        for (id, bytes) in table.below(STRAY_SPACE) {
+            match std::str::from_utf8(id).ok().zip(plain::read(bytes)) {
+                Some((id, since)) => drop(self.strays.insert(id.into(), since)),
+                None => garbled += 1,
+            }
+        }
         // One may have ended while nobody was there to see it.
         self.is_turned = true;
         garbled
@@ -248,8 +320,8 @@ fn check_len(what: &'static str, text: &str, max: usize) -> Result<(), Refusal> 
     if text.len() > max { Err(Refusal::TooLong { what, max }) } else { Ok(()) }
 }
 
-fn fact_key(id: &str) -> Vec<u8> {
-    let mut key = vec![SPACE];
+fn fact_key(space: u8, id: &str) -> Vec<u8> {
+    let mut key = vec![space];
     key.extend_from_slice(id.as_bytes());
     key
 }

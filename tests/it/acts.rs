@@ -202,8 +202,24 @@ fn commands_do_the_same_with_exit_codes() {
     let args = ["silence", "errors-high", "--by", "host=b", "--for", "2h", "--author", "kim"];
     let (code, out, _) = command(&server, &args);
     assert!(code == Some(0) && out.contains("rules errors-high{host=\"b\"} until "), "{out}");
+    let (line, covered) = out.split_once('\n').expect("two lines");
+    assert_eq!(covered, "  covers 1 rule, 1 instance now\n");
     let id = out.split(' ').next().expect("an id");
-    assert_eq!(command(&server, &["silence"]).1, out);
+    assert_eq!(command(&server, &["silence"]).1, format!("{line}\n"));
+    let wider = command(&server, &["silence", "errors-high", "--for", "1h"]).1;
+    assert!(wider.ends_with("\n  covers 1 rule, 2 instances now\n"), "{wider}");
+    let (code, mistyped, warning) = command(&server, &["silence", "erors-high", "--for", "1h"]);
+    assert!(code == Some(0) && mistyped.lines().count() == 1, "{mistyped}");
+    let expect = "tallyd silence: warning: it covers no rule now; did you mean errors-high?\n";
+    assert_eq!(warning, expect);
+    for made in [&wider, &mistyped] {
+        let id = made.split(' ').next().expect("an id");
+        assert_eq!(command(&server, &["unsilence", id]).0, Some(0));
+    }
+    let (code, _, error) = command(&server, &["silence", "errors-high", "--for", "99999999w"]);
+    assert!(code == Some(2) && error.contains("ends within 366d"), "{error}");
+    let (code, _, error) = command(&server, &["ack", "--config", "tallyd.toml"]);
+    assert!(code == Some(2) && error.contains("takes `--server URL`"), "{error}");
     assert_eq!(command(&server, &["unsilence", id]).0, Some(0));
     assert_eq!(command(&server, &["unsilence", id]).0, Some(1));
     assert_eq!(command(&server, &["silence"]).1, "nothing is silenced\n");

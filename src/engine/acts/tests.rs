@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::config::{Config, Surroundings, parse};
+use crate::config::{Config, Rule, Surroundings, parse};
 use crate::engine::Engine;
 use crate::notify::audit::What;
-use crate::notify::{Outcome, Refusal, Silence};
+use crate::notify::{Coverage, Outcome, Refusal, Silence};
 use crate::time::{Span, Timestamp};
 
 const START: Timestamp = Timestamp::from_secs(1_767_571_200);
@@ -206,4 +206,44 @@ fn what_still_holds_when_a_silence_ends_is_told_then() {
         "silence by ann",
     ];
     assert_eq!(audit, expect);
+}
+
+#[test]
+fn a_silence_says_what_it_covers_and_helps_who_mistyped() {
+    let rule = |name: &str, series: &str| Rule {
+        by: vec!["host".to_owned()],
+        series: series.parse().unwrap(),
+        ..crate::notify::tests::rule(name)
+    };
+    let rules = vec![rule("errors-high", "errors"), rule("errors-new", "new.errors")];
+    let start = Timestamp::from_secs(1_767_571_200);
+    let engine = Engine::new(&Config { rules, ..Config::default() }, start);
+    for host in ["a", "b", "c"] {
+        engine.counters().incr(format!("errors;host={host}").as_bytes(), 1, start);
+    }
+    engine.tick(start + Span::SECOND);
+    let check = |of_rule: &str, series: &str, expect: (usize, usize, Option<&str>)| {
+        let silence = Silence {
+            id: "".into(),
+            rule: of_rule.parse().ok(),
+            series: series.parse().ok(),
+            from: start,
+            until: None,
+            schedule: None,
+            author: String::new(),
+            comment: String::new(),
+            made: start,
+        };
+        let Coverage { rules, instances, meant } = engine.view(|view| silence.coverage(view.rules));
+        assert_eq!((rules, instances, meant.as_deref()), expect, "{of_rule} {series}");
+    };
+    check("*", "", (2, 3, None));
+    check("errors-high", "", (1, 3, None));
+    check("errors-high{host=~\"a|b\"}", "", (1, 2, None));
+    check("errors-new", "", (1, 0, None));
+    check("errors-high{host=\"z\"}", "", (0, 0, None));
+    check("erors-high", "", (0, 0, Some("errors-high")));
+    check("", "erors", (0, 0, Some("errors")));
+    check("", "errors;host=c", (1, 1, None));
+    check("e*", "x", (0, 0, None));
 }

@@ -20,7 +20,7 @@ use super::asked::parse;
 use super::{Problem, blocking, past};
 use crate::limits;
 use crate::notify::outbox::end_of_test;
-use crate::notify::{Deploy, Incident, NoTest, Refusal, Silence};
+use crate::notify::{Deploy, Incident, MissingSchedule, NoTest, Refusal, Silence};
 use crate::series::Pattern;
 use crate::time::{Span, Timestamp};
 
@@ -150,24 +150,33 @@ pub(super) async fn silences(State(shared): State<Shared>) -> Response {
     answer(move || {
         let all = shared.engine.view(|view| {
             let silences = view.incidents.silences();
-            let all = silences.iter().map(|one| (one.clone(), silences.is_active(&one.id)));
-            let mut all: Vec<_> = all.collect();
-            all.sort_by_key(|(silence, _)| std::cmp::Reverse(silence.made));
+            let state = |one: &Silence| {
+                (one.clone(), silences.is_active(&one.id), silences.missing_schedule(&one.id))
+            };
+            let mut all: Vec<_> = silences.iter().map(state).collect();
+            all.sort_by_key(|(silence, ..)| std::cmp::Reverse(silence.made));
             all
         });
-        let all: Vec<_> =
-            all.iter().map(|(one, is_active)| silence(one, Some(*is_active))).collect();
-        Ok(json!({ "silences": all }))
+        let listed = |(one, is_active, missing): &(Silence, bool, Option<MissingSchedule>)| {
+            let mut said = silence(one);
+            add(&mut said, "active", json!(is_active));
+            add(&mut said, "missing_schedule", json!(missing.map(missing_schedule)));
+            said
+        };
+        Ok(json!({ "silences": all.iter().map(listed).collect::<Vec<_>>() }))
     })
     .await
 }
 
-/// `POST /api/v1/silences`
+/// `POST /api/v1/silences`: what was made, and what it covers now.
 pub(super) async fn silence_it(State(shared): State<Shared>, body: Bytes) -> Response {
     answer(move || {
         let now = shared.now();
         let made = shared.engine.silence(quiet(read(&body)?, now)?, now)?;
-        Ok(silence(&made, None))
+        let covers = shared.engine.view(|view| made.coverage(view.rules));
+        let mut said = silence(&made);
+        add(&mut said, "covers", json!(covers));
+        Ok(said)
     })
     .await
 }
@@ -180,7 +189,7 @@ pub(super) async fn unsilence(
 ) -> Response {
     answer(move || {
         let ended = shared.engine.unsilence(&id, &whom(by)?.author, shared.now())?;
-        Ok(silence(&ended, None))
+        Ok(silence(&ended))
     })
     .await
 }
@@ -352,6 +361,7 @@ fn ack(incident: &Incident) -> Value {
         "rule": incident.rule.name,
         "labels": labels,
         "level": incident.level.word(),
+        "flapping": incident.is_flapping,
         "opened": incident.opened.rfc3339(),
         "at": ack.map(|ack| ack.at.rfc3339()),
         "author": ack.map(|ack| &ack.author),
@@ -359,8 +369,8 @@ fn ack(incident: &Incident) -> Value {
     })
 }
 
-fn silence(silence: &Silence, is_active: Option<bool>) -> Value {
-    let mut said = json!({
+fn silence(silence: &Silence) -> Value {
+    json!({
         "id": &*silence.id,
         "rule": silence.rule.as_ref().map(Pattern::to_string),
         "series": silence.series.as_ref().map(Pattern::to_string),
@@ -370,11 +380,18 @@ fn silence(silence: &Silence, is_active: Option<bool>) -> Value {
         "author": silence.author,
         "comment": silence.comment,
         "made": silence.made.rfc3339(),
-    });
-    if let (Some(is_active), Some(said)) = (is_active, said.as_object_mut()) {
-        said.insert("active".to_owned(), is_active.into());
+    })
+}
+
+fn missing_schedule(missing: MissingSchedule) -> Value {
+    let MissingSchedule { since, forgotten } = missing;
+    json!({ "since": since.rfc3339(), "forgotten": forgotten.rfc3339() })
+}
+
+fn add(to: &mut Value, name: &str, value: Value) {
+    if let Some(to) = to.as_object_mut() {
+        to.insert(name.to_owned(), value);
     }
-    said
 }
 
 fn deploy(id: u64, deploy: &Deploy) -> Value {
@@ -392,6 +409,7 @@ impl From<Refusal> for Problem {
             Refusal::Nothing
             | Refusal::Ends
             | Refusal::Endless
+            | Refusal::TooLate
             | Refusal::NoSuchSchedule(_)
             | Refusal::TooLong { .. } => Self::BadData(words),
         }

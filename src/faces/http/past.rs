@@ -197,6 +197,7 @@ fn incident(incident: &Incident, attempts: &BTreeMap<String, Vec<Line>>) -> Valu
         "labels": labels,
         "state": if incident.closed.is_some() { "closed" } else { "open" },
         "level": incident.level.word(),
+        "flapping": incident.is_flapping,
         "opened": incident.opened.rfc3339(),
         "since": incident.since.rfc3339(),
         "closed": incident.closed.map(Timestamp::rfc3339),

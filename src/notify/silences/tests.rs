@@ -89,6 +89,26 @@ fn holds_in_the_hours_of_its_schedule() {
     silences.configure(&Config::default());
     silences.advance(monday, &mut audit);
     assert!(!silences.is_active("s1"), "nobody knows its hours");
+    // The schedule comes back before the silence is forgotten.
+    let forgotten = monday + Span::WEEK;
+    let missing = MissingSchedule { since: monday, forgotten };
+    assert_eq!(silences.missing_schedule("s1"), Some(missing));
+    silences.configure(&config);
+    silences.advance(forgotten - Span::SECOND, &mut audit);
+    assert_eq!(silences.missing_schedule("s1"), None);
+    // It does not, not over a start either.
+    silences.configure(&Config::default());
+    silences.advance(monday, &mut audit);
+    let mut table = Table::default();
+    table.apply(&silences.take_facts());
+    let mut again = Silences::default();
+    assert_eq!(again.recall(&table), 0);
+    again.advance(forgotten - Span::SECOND, &mut audit);
+    assert!(again.get("s1").is_some());
+    again.advance(forgotten, &mut audit);
+    assert!(again.get("s1").is_none(), "it is over");
+    table.apply(&again.take_facts());
+    assert_eq!(table.below(SPACE).chain(table.below(STRAY_SPACE)).count(), 0);
 }
 
 #[test]
@@ -108,6 +128,15 @@ fn what_makes_no_sense_is_refused() {
         "a silence ends after it begins, and after now",
     );
     check(Silence { until: None, ..good.clone() }, "a silence has an end, or a schedule");
+    let last = at(5) + limits::SILENCE_MAX;
+    assert_eq!(
+        Silences::default().check(&Silence { until: Some(last), ..good.clone() }, at(5)),
+        Ok(())
+    );
+    for until in [last + Span::SECOND, at(i64::MAX)] {
+        let late = "a silence begins and ends within 366d; one that is to last has a schedule";
+        check(Silence { until: Some(until), ..good.clone() }, late);
+    }
     let schedule = Some("x".to_owned());
     check(Silence { schedule, ..good.clone() }, "there is no schedule `x`");
     check(Silence { author: "x".repeat(201), ..good.clone() }, "`author` is longer than 200 bytes");
