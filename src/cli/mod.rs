@@ -13,6 +13,7 @@ mod config;
 mod detach;
 mod doctor;
 mod import;
+mod measure;
 mod notify;
 mod pages;
 mod progress;
@@ -60,13 +61,18 @@ enum Command {
                             Example:\n  tallyd serve --config /etc/tallyd/tallyd.toml"
     )]
     Serve(ServeArgs),
-    /// Ask a running server for the state of a rule, as a Nagios plugin.
+    /// Ask a running server for the state of a rule, or of what was counted, as a Nagios plugin.
     #[command(
+        version,
         after_help = "Prints one line with performance data and exits with 0 OK, 1 WARNING, \
-                            2 CRITICAL or 3 UNKNOWN, which it also does when the server cannot be \
-                            reached or the command line is wrong.\n\nExample:\n  tallyd check errors-high"
+                      2 CRITICAL or 3 UNKNOWN, which it also does when the server cannot be \
+                      reached or the command line is wrong. A rule with several instances is as bad as the \
+                      worst of them, and has a line for each.\n\n\
+                      Examples:\n  tallyd check errors-high\n  tallyd check errors-high --by region=eu\n  \
+                      tallyd check --all\n  \
+                      tallyd check --series orders.placed --per minute --window 5m -w 20: -c 10:"
     )]
-    Check(CheckArgs),
+    Check(Box<check::CheckArgs>),
     /// Ask a running server what was counted, now or along a range of time.
     #[command(
         after_help = "Without --from it prints one value, of the window that ended with the last full \
@@ -211,15 +217,6 @@ struct ServeArgs {
     #[arg(long, value_name = "FLAGS", num_args = 0.., allow_hyphen_values = true,
           conflicts_with = "config")]
     memcached_compat: Option<Vec<OsString>>,
-}
-
-/// What `check` takes.
-#[derive(Args, Debug)]
-struct CheckArgs {
-    /// The name of the rule.
-    rule: String,
-    #[command(flatten)]
-    server: ServerArgs,
 }
 
 /// What `query` takes.

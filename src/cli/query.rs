@@ -8,9 +8,10 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Format, QueryArgs, server};
+use super::measure::{self, Line};
+use super::server::Peer;
+use super::{Format, QueryArgs};
 use crate::faces::rows;
-use crate::limits;
 use crate::time::Timestamp;
 
 /// Exit codes; `--help` lists them.
@@ -23,26 +24,6 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 
 /// Signs in one sparkline, at most.
 const SPARKS: usize = 72;
-
-/// What the server answers.
-#[derive(serde::Deserialize)]
-struct Answer {
-    status: String,
-    #[serde(default)]
-    data: Vec<Line>,
-    #[serde(default)]
-    error: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Line {
-    series: String,
-    points: Vec<(i64, Option<f64>)>,
-    #[serde(default)]
-    at_least: Vec<i64>,
-    #[serde(default)]
-    note: Option<String>,
-}
 
 /// Why there is nothing to print.
 struct Failure {
@@ -66,33 +47,24 @@ pub(super) fn run(args: &QueryArgs) -> ExitCode {
 }
 
 fn ask(args: &QueryArgs) -> Result<String, Failure> {
-    let no_server = |text| Failure { code: NO_SERVER, text };
     let (url, name) = url(args).map_err(|text| Failure { code: WRONG, text })?;
-    let timeout = Duration::from_secs(args.server.timeout);
-    let got = server::get(url, &name, timeout, limits::MEASURE_ANSWER_BYTES).map_err(no_server)?;
-    let Ok(answer) = serde_json::from_str::<Answer>(&got.text) else {
-        return Err(no_server(format!("{name} does not answer as tallyd does ({})", got.code)));
-    };
-    if let Some(error) = answer.error {
-        return Err(Failure { code: WRONG, text: error });
-    }
-    if got.code != 200 || answer.status != "success" {
-        return Err(no_server(format!("{name} answered with status {}", got.code)));
-    }
-    if answer.data.is_empty() {
+    let found = measure::ask(url, &name, Duration::from_secs(args.server.timeout));
+    let found = found.map_err(|failure| match failure {
+        measure::Failure::Question(text) => Failure { code: WRONG, text },
+        measure::Failure::Server(text) => Failure { code: NO_SERVER, text },
+    })?;
+    if found.lines.is_empty() {
         let text = format!("no series `{}` was ever seen", args.series);
         return Err(Failure { code: NO_SUCH_SERIES, text });
     }
     Ok(match args.format {
-        Format::Json => got.text.trim_end().to_owned() + "\n",
-        Format::Csv => csv(&answer.data),
-        Format::Table => table(&answer.data, io::stdout().is_terminal()),
+        Format::Json => found.text.trim_end().to_owned() + "\n",
+        Format::Csv => csv(&found.lines),
+        Format::Table => table(&found.lines, io::stdout().is_terminal()),
     })
 }
 
-fn url(args: &QueryArgs) -> Result<(reqwest::Url, server::Peer), String> {
-    let path = ["api", "v1", "measure"];
-    let (mut url, server) = server::url_of(&args.server.server, &args.server.papers, &path)?;
+fn url(args: &QueryArgs) -> Result<(reqwest::Url, Peer), String> {
     let asked = [
         ("series", Some(&args.series)),
         ("measure", Some(&args.measure)),
@@ -107,16 +79,10 @@ fn url(args: &QueryArgs) -> Result<(reqwest::Url, server::Peer), String> {
         ("to", args.to.as_ref()),
         ("step", args.step.as_ref()),
     ];
-    let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    url.query_pairs_mut().extend_pairs(asked);
-    Ok((url, server))
+    measure::url(&args.server.server, &args.server.papers, &asked)
 }
 
 impl Line {
-    fn is_bound(&self, at: i64) -> bool {
-        self.at_least.binary_search(&at).is_ok()
-    }
-
     fn value(&self, at: i64, value: Option<f64>) -> String {
         let bound = if self.is_bound(at) { "≥ " } else { "" };
         value.map_or_else(|| "–".to_owned(), |value| format!("{bound}{}", short(value)))

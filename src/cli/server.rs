@@ -206,18 +206,21 @@ pub(super) fn stream<E>(
 
 /// The words of an error as a server tells it; all that came where it has none.
 pub(super) fn told(text: &str) -> String {
-    let error = serde_json::from_str::<serde_json::Value>(text).ok();
-    let words = error.as_ref().and_then(|told| told.get("error")?.as_str());
-    words.unwrap_or(text).to_owned()
+    refusal_in(text.as_bytes()).unwrap_or_else(|| text.to_owned())
 }
 
 /// What a server said instead of what it was asked for, in its own words where it has some.
 async fn refusal(mut answer: reqwest::Response) -> String {
     let status = answer.status().as_u16();
     let text = answer.chunk().await.ok().flatten().unwrap_or_default();
-    let told = serde_json::from_slice::<serde_json::Value>(&text).ok();
-    let told = told.as_ref().and_then(|told| told.get("error")?.as_str());
+    let told = refusal_in(&text);
     told.map_or_else(|| format!("answered with status {status}"), |told| format!("says: {told}"))
+}
+
+/// What a server says is wrong, where that is how its answer reads.
+pub(super) fn refusal_in(answer: &[u8]) -> Option<String> {
+    let told = serde_json::from_slice::<serde_json::Value>(answer).ok()?;
+    Some(told.get("error")?.as_str()?.to_owned())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

@@ -240,6 +240,9 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// What is said of a change without bound, which JSON has no number for.
+pub const GREW_FROM_NOTHING: &str = "it grew from nothing";
+
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -2,29 +2,47 @@
 //!
 //! Source of the form: the Monitoring Plugins Development Guidelines (output, ranges, performance
 //! data). The line begins with the state, from which the exit code follows, so whoever carries it
-//! needs nothing else.
+//! needs nothing else. How long an answer may be is for whoever carries it to say: [`output`] cuts it.
 
-use std::fmt::Write;
+pub mod measured;
+mod output;
+pub mod range;
 
-use crate::config::{Change, Measure, Side, Threshold};
+use crate::config::{Change, Measure, Rule, Side, Threshold};
 use crate::engine::View;
-use crate::limits;
 use crate::notify::message::title;
 use crate::query::{Group, Observation};
 use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State};
 use crate::time::Span;
+use output::{Datum, Said, clean, plain};
 
 /// Without an evaluation for this long nothing can be said.
 pub const STALE: Span = Span::from_secs(10);
+
+/// What an answer about all rules is called.
+pub const ALL: &str = "all rules";
 
 /// The answer to a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// The state.
     pub level: Level,
-    /// The whole output, without a line end after it; at most [`limits::NAGIOS_BYTES`].
+    /// The whole output, without a line end after it; never longer than it was asked to be.
     pub text: String,
+}
+
+/// A tag that an instance is asked for by, and its value.
+pub type Tag = (String, String);
+
+/// `region=eu`; `Err` says how it is to be written.
+///
+/// # Errors
+/// Where the tag or the value is empty.
+pub fn tag(text: &str) -> Result<Tag, String> {
+    let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    let (name, value) = pair.ok_or_else(|| format!("`{text}` is no tag: write region=eu"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl Level {
@@ -39,54 +57,119 @@ impl Level {
         }
     }
 
-    /// The state that the output for a rule begins with; `None` where it does not begin as every
-    /// check of that rule does, so something else wrote it.
+    /// The state that the output about `name` begins with; `None` where it does not begin as every
+    /// check of that name does, so something else wrote it.
     #[must_use]
-    pub fn of_output(text: &str, rule: &str) -> Option<Self> {
+    pub fn of_output(text: &str, name: &str) -> Option<Self> {
         let (word, rest) = text.split_once(" - ")?;
-        rest.strip_prefix(clean(rule).as_str())?.strip_prefix(": ")?;
+        rest.strip_prefix(clean(name).as_str())?.strip_prefix(": ")?;
         [Self::Ok, Self::Warning, Self::Unknown, Self::Critical]
             .into_iter()
             .find(|level| level.name() == word)
     }
 }
 
-/// The check of a rule, last evaluated that long ago; `None` where there is no such rule.
+/// The check of a rule, or of its instances that have all of these tags; last evaluated that long ago.
+/// `None` where there is no such rule.
 #[must_use]
-pub fn check(view: &View<'_>, rule: &str, age: Span) -> Option<Check> {
+pub fn check(view: &View<'_>, rule: &str, tags: &[Tag], age: Span, room: usize) -> Option<Check> {
     let active = view.rules.get(rule)?;
     let name = &active.rule().name;
     if age >= STALE {
-        let reason = format!("nothing was evaluated for {} s", age.as_millis() / 1000);
-        return Some(unknown(name, &reason));
+        return Some(unknown(name, &stale(age), room));
     }
-    let level = active.level();
-    let instances: Vec<_> = active.instances().collect();
-    let mut text = format!("{} - {name}: ", level.name());
-    if let Some(error) = active.error() {
-        text.push_str(&clean(&error));
-    } else if let [(_, state)] = instances.as_slice() {
-        text.push_str(&clean(&describe(active, state)));
-    } else {
-        text.push_str(&clean(&summarize(active, &instances)));
+    let by = &active.rule().by;
+    if let Some((tag, _)) = tags.iter().find(|(tag, _)| !by.contains(tag)) {
+        let reason = format!("it has no instances by `{tag}`; `by` of the rule says by which");
+        return Some(unknown(name, &reason, room));
     }
-    truncate(&mut text, limits::NAGIOS_BYTES / 8);
-    let perfdata = perfdata(active, &instances, limits::NAGIOS_BYTES / 2);
-    if !perfdata.is_empty() {
-        let _ = write!(text, " | {perfdata}");
+    let is_meant = |group: &Group| {
+        let has = |(tag, value): &Tag| by.iter().zip(group).any(|of| of == (tag, value));
+        tags.iter().all(has)
+    };
+    let instances: Vec<_> = active.instances().filter(|(group, _)| is_meant(group)).collect();
+    if instances.is_empty() && !tags.is_empty() {
+        let tags: Vec<_> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let reason = format!("no instance has {}", tags.join(" and "));
+        return Some(unknown(name, &reason, room));
     }
-    if instances.len() > 1 {
-        long_output(active, &instances, &mut text);
+    Some(said(active, &instances).within(room))
+}
+
+/// The check of all rules together: how many are how bad, and a line for each that is not well.
+#[must_use]
+pub fn all(view: &View<'_>, age: Span, room: usize) -> Check {
+    if age >= STALE {
+        return unknown(ALL, &stale(age), room);
     }
-    Some(Check { level, text })
+    let rules: Vec<_> = view.rules.iter().map(|active| (active.level(), active)).collect();
+    let Some(worst) = rules.iter().map(|(level, _)| *level).max() else {
+        return unknown(ALL, "there are none", room);
+    };
+    let count = |level: Level| rules.iter().filter(|(of, _)| *of == level).count();
+    let counts = [Level::Critical, Level::Unknown, Level::Warning, Level::Ok]
+        .map(|level| (level, count(level)));
+    let words = counts.iter().filter(|(_, count)| *count > 0);
+    let words: Vec<_> = words.map(|(level, count)| format!("{count} {}", level.word())).collect();
+    let not_ok = rules.iter().filter(|(level, _)| *level != Level::Ok);
+    let line = |(level, active): &(Level, &Active)| {
+        let instances: Vec<_> = active.instances().collect();
+        (*level, format!("{}: {}", active.rule().name, summary(active, &instances)))
+    };
+    let datum = |(level, count): (Level, usize)| Datum {
+        label: level.word().to_owned(),
+        value: Some(f64::from(u32::try_from(count).unwrap_or(u32::MAX))),
+        least: "0",
+        ..Datum::default()
+    };
+    let (level, name) = (worst, ALL.to_owned());
+    let lines: Vec<_> = not_ok.map(line).collect();
+    Said { level, name, text: words.join(", "), data: counts.map(datum).into(), lines }.within(room)
 }
 
 /// An answer that nothing can be said.
 #[must_use]
-pub fn unknown(name: &str, reason: &str) -> Check {
-    let mut text = format!("UNKNOWN - {}: {}", clean(name), clean(reason));
-    truncate(&mut text, limits::NAGIOS_BYTES / 8);
-    Check { level: Level::Unknown, text }
+pub fn unknown(name: &str, reason: &str, room: usize) -> Check {
+    let (name, text) = (name.to_owned(), reason.to_owned());
+    Said { level: Level::Unknown, name, text, data: Vec::new(), lines: Vec::new() }.within(room)
+}
+
+fn stale(age: Span) -> String {
+    format!("nothing was evaluated for {} s", age.as_millis() / 1000)
+}
+
+/// What there is to say of some instances of a rule. What is wrong with the rule itself concerns them all.
+fn said(active: &Active, instances: &[(&Group, &State)]) -> Said {
+    let worst = instances.iter().map(|(_, state)| state.level).max().unwrap_or_default();
+    let is_wrong = active.error().is_some();
+    let level = if is_wrong { worst.max(Level::Unknown) } else { worst };
+    let line = |(group, state): &(&Group, &State)| {
+        let name = title(&active.rule().name, &active.labels(group));
+        (state.level, format!("{name}: {}", describe(active, state)))
+    };
+    let lines = if instances.len() > 1 { instances.iter().map(line).collect() } else { Vec::new() };
+    let (name, text) = (active.rule().name.clone(), summary(active, instances));
+    Said { level, name, text, data: data(active, instances), lines }
+}
+
+/// The first line behind the name.
+fn summary(active: &Active, instances: &[(&Group, &State)]) -> String {
+    if let Some(error) = active.error() {
+        return error;
+    }
+    if let [(_, state)] = instances {
+        return describe(active, state);
+    }
+    let bad = instances.iter().filter(|(_, state)| state.level != Level::Ok).count();
+    let worst = instances.iter().max_by_key(|(_, state)| state.level);
+    match (instances.len(), bad, worst) {
+        (0, ..) | (_, _, None) => "no data yet".to_owned(),
+        (all, 0, _) => format!("{all} instances, all ok"),
+        (all, bad, Some((group, state))) => {
+            let name = title(&active.rule().name, &active.labels(group));
+            format!("{bad} of {all} not ok, {name}: {}", describe(active, state))
+        }
+    }
 }
 
 fn describe(active: &Active, state: &State) -> String {
@@ -104,69 +187,40 @@ fn describe(active: &Active, state: &State) -> String {
     [Some(seen), why, pending, flapping, since].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn summarize(active: &Active, instances: &[(&Group, &State)]) -> String {
-    let bad = instances.iter().filter(|(_, state)| state.level != Level::Ok).count();
-    let worst = instances.iter().max_by_key(|(_, state)| state.level);
-    match (instances.len(), bad, worst) {
-        (0, ..) | (_, _, None) => "no data yet".to_owned(),
-        (all, 0, _) => format!("{all} instances, all ok"),
-        (all, bad, Some((group, state))) => {
-            let name = title(&active.rule().name, &active.labels(group));
-            format!("{bad} of {all} not ok, {name}: {}", describe(active, state))
-        }
-    }
-}
-
-/// One line for each instance, as far as the room goes.
-fn long_output(active: &Active, instances: &[(&Group, &State)], text: &mut String) {
-    let room = limits::NAGIOS_BYTES - 64;
-    for (at, (group, state)) in instances.iter().enumerate() {
-        let name = title(&active.rule().name, &active.labels(group));
-        let line = format!("{} - {name}: {}", state.level.name(), describe(active, state));
-        let line = clean(&line);
-        if text.len() + line.len() + 1 > room {
-            let _ = write!(text, "\n… and {} more", instances.len() - at);
-            return;
-        }
-        text.push('\n');
-        text.push_str(&line);
-    }
-}
-
-/// `'label'=value[unit];warn;crit;min;` for each instance, whole ones only.
-fn perfdata(active: &Active, instances: &[(&Group, &State)], room: usize) -> String {
+/// The performance data of each instance, with the thresholds that hold now.
+fn data(active: &Active, instances: &[(&Group, &State)]) -> Vec<Datum> {
     let rule = active.rule();
-    let is_percent = rule.against.is_some() && rule.change == Change::Percent;
-    let unit = match (is_percent, rule.measure) {
-        (true, _) => "%",
-        (false, Measure::Age) => "s",
-        _ => "",
+    let datum = |(group, state): &(&Group, &State)| Datum {
+        label: title(&rule.name, &active.labels(group)),
+        value: match state.observation {
+            Observation::Value { value, .. } | Observation::AtLeast(value) => Some(value),
+            _ => None,
+        },
+        unit: unit(rule.measure, rule.against.is_some().then_some(rule.change)),
+        warning: rule.warning.map(range).unwrap_or_default(),
+        critical: rule.critical.map(range).unwrap_or_default(),
+        least: least(rule),
     };
-    let warning = rule.warning.map(range).unwrap_or_default();
-    let critical = rule.critical.map(range).unwrap_or_default();
-    // A change may be negative, and so may a gauge.
-    let is_amount =
-        matches!(rule.measure, Measure::Sum | Measure::Rate | Measure::Count | Measure::Age);
-    let least = if is_amount && rule.against.is_none() { "0" } else { "" };
-    let mut text = String::new();
-    for (group, state) in instances {
-        let label = label(&title(&rule.name, &active.labels(group)));
-        let (value, unit) = match state.observation {
-            Observation::Value { value, .. } | Observation::AtLeast(value) if value.is_finite() => {
-                (plain(value), unit)
-            }
-            _ => ("U".to_owned(), ""),
-        };
-        let one = format!("'{label}'={value}{unit};{warning};{critical};{least};");
-        if text.len() + one.len() + 1 > room {
-            break;
-        }
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(&one);
+    instances.iter().map(datum).collect()
+}
+
+/// The unit that performance data has for this, if any.
+fn unit(measure: Measure, change: Option<Change>) -> &'static str {
+    match (change, measure) {
+        (Some(Change::Percent), _) => "%",
+        (_, Measure::Age) => "s",
+        _ => "",
     }
-    text
+}
+
+/// The least value that there can be. A change may be negative, and so may a gauge, or what is divided by one.
+fn least(rule: &Rule) -> &'static str {
+    let is_plain = rule.against.is_none() && rule.over.is_none();
+    if is_plain && is_amount(rule.measure) { "0" } else { "" }
+}
+
+fn is_amount(measure: Measure) -> bool {
+    matches!(measure, Measure::Sum | Measure::Rate | Measure::Count | Measure::Age)
 }
 
 /// The range of good values: outside it the plugin alerts.
@@ -174,39 +228,6 @@ fn range(threshold: Threshold) -> String {
     match threshold.side {
         Side::Above => format!("~:{}", plain(threshold.value)),
         Side::Below => format!("{}:", plain(threshold.value)),
-    }
-}
-
-/// A number as machines read it: no exponent, at most six digits after the point.
-fn plain(value: f64) -> String {
-    let text = format!("{value:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
-/// A label inside its quotes: a quote is doubled, and there is no equals sign.
-fn label(text: &str) -> String {
-    clean(text).replace('=', ":").replace('\'', "''")
-}
-
-/// Without what ends a line or begins the performance data, and in ASCII where it is ours.
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '|' => '/',
-            '−' => '-',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .collect()
-}
-
-fn truncate(text: &mut String, bytes: usize) {
-    if text.len() > bytes {
-        let end =
-            (0..=bytes.saturating_sub('…'.len_utf8())).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        text.push('…');
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values, observations and thresholds in words, the same in mails, checks and on pages.
 
-use crate::config::{Against, Change, Measure, OfLast, Rule, Side, Threshold};
-use crate::query::Observation;
+use crate::config::{Against, Change, Measure, OfLast, Per, Rule, Side, Threshold};
+use crate::query::{Observation, Question};
 use crate::time::Span;
 
 /// A number for people: whole numbers whole, others with about three digits, U+2212 as minus sign.
@@ -48,17 +48,29 @@ impl Unit {
     /// The unit of a rule's measure.
     #[must_use]
     pub fn of(rule: &Rule) -> Self {
-        if let Some(against) = rule.against {
-            let percent = if rule.change == Change::Percent { " %" } else { "" };
-            let text = format!("{percent} against {}", reference(against, rule.window));
+        if let (None, Some(over)) = (rule.against, &rule.over) {
+            let text = format!(" of {over} over {}", rule.window);
+            return Self { is_signed: false, text };
+        }
+        let compared = rule.against.map(|against| (against, rule.change));
+        Self::new(rule.measure, rule.per, rule.window, compared)
+    }
+
+    /// The same of a question that is no rule's.
+    #[must_use]
+    pub fn of_question(asked: &Question) -> Self {
+        let compared = asked.against.map(|against| (against, asked.change));
+        Self::new(asked.measure, asked.per, asked.window, compared)
+    }
+
+    fn new(measure: Measure, per: Per, window: Span, compared: Option<(Against, Change)>) -> Self {
+        if let Some((against, change)) = compared {
+            let percent = if change == Change::Percent { " %" } else { "" };
+            let text = format!("{percent} against {}", reference(against, window));
             return Self { is_signed: true, text };
         }
-        let window = rule.window;
-        if let Some(over) = &rule.over {
-            return Self { is_signed: false, text: format!(" of {over} over {window}") };
-        }
-        let text = match rule.measure {
-            Measure::Rate => format!(" per {}", rule.per.name()),
+        let text = match measure {
+            Measure::Rate => format!(" per {}", per.name()),
             Measure::Sum => format!(" in {window}"),
             Measure::Count => format!(" updates in {window}"),
             Measure::Mean => format!(" on average over {window}"),
@@ -67,7 +79,7 @@ impl Unit {
             Measure::Last => String::new(),
             Measure::Age => " s since the last update".to_owned(),
             Measure::P50 | Measure::P90 | Measure::P95 | Measure::P99 | Measure::P999 => {
-                format!(" at {} over {window}", rule.measure.name())
+                format!(" at {} over {window}", measure.name())
             }
         };
         Self { is_signed: false, text }

@@ -145,7 +145,10 @@ fn a_check_that_is_written_wrongly_is_unknown_and_not_critical() {
         assert_eq!(text(&output.stdout), format!("UNKNOWN - tallyd check: {expect}\n"));
         assert!(text(&output.stderr).contains("--help"), "{}", text(&output.stderr));
     };
-    check(&["check"], "the following required arguments were not provided: <RULE>");
+    check(
+        &["check"],
+        "the following required arguments were not provided: <RULE/--all/--series <PATTERN>>",
+    );
     check(&["check", "a", "b"], "unexpected argument 'b' found");
     check(
         &["check", "a", "--timeout", "0"],
@@ -356,7 +359,49 @@ fn every_command_explains_itself_with_an_example() {
     ] {
         let output = tallyd(args);
         assert_eq!(output.status.code(), Some(0));
-        assert!(text(&output.stdout).contains("Example:"), "{args:?}");
+        assert!(text(&output.stdout).contains("\nExample"), "{args:?}");
     }
     assert_eq!(tallyd(&["chekc"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_measure_is_checked_against_ranges_without_a_rule() {
+    let server = Server::start("");
+    assert_eq!(server.client().ask("incr errors;host=a 12\r\n"), "12");
+    let url = format!("http://{}", server.http);
+    let check = |words: &str| {
+        let words = words.split(' ').chain(["--server", &url]);
+        let words: Vec<_> = std::iter::once("check").chain(words).collect();
+        let output = tallyd(&words);
+        (output.status.code(), text(&output.stdout))
+    };
+    // Until the window is covered there is a lower bound, which is enough to be critical.
+    let asked = "--series errors --measure sum --window 10s";
+    let (code, line) = eventually("critical", || {
+        Some(check(&format!("{asked} -w 5 -c ~:10"))).filter(|(code, _)| *code == Some(2))
+    });
+    assert!(
+        line.starts_with("CRITICAL - errors: at least 12 in 10s, critical range ~:10 | "),
+        "{line}"
+    );
+    assert!(line.ends_with("| 'errors'=12;5;~:10;0;\n"), "{line}");
+    assert_eq!(check(&format!("{asked} -w 20:")).0, Some(3), "it may be 20 yet: {code:?}");
+    let (code, line) = check(&format!("{asked} --by host=a -w 20"));
+    assert_eq!(
+        (code, &*line),
+        (
+            Some(3),
+            "UNKNOWN - errors: at least 12 in 10s, tallyd was not running for part of the window | 'errors{host:a}'=12;20;;0;\n"
+        )
+    );
+    assert_eq!(check("--series nothing.like.it -c 5:").0, Some(3));
+    let (code, line) = check("--series errors --measure p99");
+    assert!(code == Some(3) && line.starts_with("UNKNOWN - errors: "), "{line}");
+    let (code, line) = check("--all -v");
+    let expect = format!("UNKNOWN - all rules: there are none\nasked {url}/check\n");
+    assert_eq!((code, line), (Some(3), expect));
+    assert_eq!(server.get("/check?http_status=1").0, 500);
+    assert_eq!(server.get("/check?by=host=a").0, 400);
+    assert_eq!(server.get("/check/x?nonsense=1").0, 400);
+    assert_eq!(tallyd(&["check", "-V"]).status.code(), Some(0));
 }

@@ -197,6 +197,34 @@ fn history_is_asked_for_as_it_says() {
 }
 
 #[test]
+fn checks_are_written_as_it_says() {
+    let rule = "[[rule]]\nname = \"errors-high\"\nseries = \"shop.errors\"\nby = [\"region\"]\n\
+                measure = \"sum\"\ncritical = { above = 10 }\nnotify = []\n";
+    let server = Server::start(rule);
+    let mut client = server.client();
+    assert_eq!(client.ask("incr shop.errors;region=eu 1\r\n"), "1");
+    assert_eq!(client.ask("incr orders.placed 1\r\n"), "1");
+    eventually("an instance", || server.check("errors-high").1.contains("eu").then_some(()));
+    let dir = tempfile::tempdir().expect("a directory");
+    let here = format!("TALLYD_SERVER=http://{}; export TALLYD_SERVER\n", server.http);
+    let lines: Vec<_> = commands("tallyd check errors-high").lines().collect();
+    let said = lines.iter().map(|line| shell(dir.path(), &format!("{here}{line}"), ""));
+    let said: Vec<_> = said.map(|output| (output.status.code(), text(&output.stdout))).collect();
+    // Too little of five minutes was seen to say that it is no more than one a minute.
+    let expect = [
+        "OK - errors-high: ",
+        "OK - errors-high: ",
+        "OK - all rules: 1 ok | ",
+        "UNKNOWN - orders.placed: at least ",
+    ];
+    for ((code, line), expect) in said.iter().zip(expect) {
+        assert!(line.starts_with(expect), "{line}");
+        assert_eq!(*code, Some(if expect.starts_with("OK") { 0 } else { 3 }), "{line}");
+    }
+    assert_eq!(said.len(), expect.len());
+}
+
+#[test]
 fn every_block_is_known_here() {
     assert_eq!(blocks("toml").len(), 6);
     let commands = blocks("sh").concat();
@@ -217,6 +245,10 @@ fn every_block_is_known_here() {
         "tallyd",
         "printf",
         "printf",
+        "tallyd",
+        "tallyd",
+        "tallyd",
+        "tallyd",
         "tallyd",
         "tallyd",
         "tallyd",

@@ -8,7 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 
-use super::super::Shared;
+use super::super::{GREW_FROM_NOTHING, Shared};
 use super::asked::{one_of, parse, too_much};
 use super::desk::{Desk, written};
 use super::{Problem, blocking};
@@ -253,7 +253,7 @@ impl serde::Serialize for Number {
 fn note(observation: Observation) -> Option<&'static str> {
     match observation {
         Observation::Value { value, .. } if value.is_finite() => None,
-        Observation::Value { .. } => Some("it grew from nothing"),
+        Observation::Value { .. } => Some(GREW_FROM_NOTHING),
         Observation::AtLeast(_) => Some("tallyd was not running for part of the window"),
         Observation::Missing => Some("nothing was set in the window"),
         Observation::NeverSeen => Some("no series like that was ever seen"),

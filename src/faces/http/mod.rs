@@ -13,6 +13,7 @@ mod asked;
 mod backtest;
 mod backup;
 mod chart;
+mod check;
 mod desk;
 mod forms;
 mod import;
@@ -32,7 +33,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Extension, Path, Query, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -52,9 +53,8 @@ use tokio::task::JoinSet;
 use access::Visitor;
 use problem::{Problem, json};
 
-use super::{Shared, nagios, page, prometheus, stopped};
+use super::{Shared, page, prometheus, stopped};
 use crate::limits;
-use crate::rules::Level;
 
 /// What is answered, and the room for connections: one for all listeners.
 #[derive(Clone)]
@@ -278,50 +278,6 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 async fn metrics(State(shared): State<Shared>) -> Response {
     let headers = [(CONTENT_TYPE, prometheus::CONTENT_TYPE)];
     blocking(move || (headers, prometheus::exposition(&shared)).into_response()).await
-}
-
-/// What a check may be asked for.
-#[derive(serde::Deserialize)]
-struct CheckQuery {
-    /// `1`: the state is also in the HTTP status, for clients that look at nothing else.
-    #[serde(default)]
-    http_status: Option<String>,
-}
-
-async fn check(
-    State(shared): State<Shared>,
-    Path(rule): Path<String>,
-    Query(query): Query<CheckQuery>,
-) -> Response {
-    blocking(move || answer_check(&shared, &rule, query.http_status.as_deref())).await
-}
-
-fn answer_check(shared: &Shared, rule: &str, http_status: Option<&str>) -> Response {
-    let age = shared.since_tick();
-    let found = shared.engine.view(|view| nagios::check(view, rule, age));
-    let is_known = found.is_some();
-    let check = found.unwrap_or_else(|| nagios::unknown(rule, "there is no such rule"));
-    let status = match (http_status, check.level) {
-        (Some("1"), level) => status_of(level),
-        (None | Some("0"), _) if is_known => StatusCode::OK,
-        (None | Some("0"), _) => StatusCode::NOT_FOUND,
-        (Some(_), _) => {
-            let wrong = "http_status is 1 or 0".to_owned();
-            return Problem::BadData(wrong).into_response();
-        }
-    };
-    text(status, check.text + "\n")
-}
-
-/// For `check_http`, to which 4xx is a warning and 5xx is critical. It has no status for UNKNOWN, so
-/// that is critical to it: somebody has to look.
-fn status_of(level: Level) -> StatusCode {
-    match level {
-        Level::Ok => StatusCode::OK,
-        Level::Warning => StatusCode::EXPECTATION_FAILED,
-        Level::Critical => StatusCode::SERVICE_UNAVAILABLE,
-        Level::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
-    }
 }
 
 fn text(status: StatusCode, body: String) -> Response {

@@ -110,7 +110,8 @@ pub(super) static CALLS: &[Call] = &[
     get("/healthz", ANYBODY, |_, m| on(m, healthz)),
     get("/readyz", ANYBODY, |_, m| on(m, readyz)),
     get("/metrics", READ, |_, m| on(m, metrics)),
-    get("/check/{rule}", READ, |_, m| on(m, check)),
+    get("/check", READ, |_, m| on(m, check::all)),
+    get("/check/{rule}", READ, |_, m| on(m, check::one)),
     // A signed link in a mail is its own permission; without one it takes the role.
     get("/ack/{incident}", READ, |_, m| on(m, forms::ack)).page(),
     post("/ack/{incident}", OPERATE, |_, m| on(m, forms::do_ack)).page(),
