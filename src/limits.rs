@@ -407,6 +407,18 @@ pub const SET_MEMBERS: usize = 1_000_000;
 /// Events of StatsD in an hour: each takes the place of a deploy.
 pub const EVENTS_HOUR: u32 = 60;
 
+/// Longest text of an NRPE query, in bytes: the name of a rule and tags. `check_nrpe` sends about one KiB.
+pub const NRPE_QUERY_BYTES: usize = 4096;
+
+/// NRPE connections that are served at once. One more is accepted and waits; the rest wait in the kernel.
+pub const NRPE_CONNECTIONS: usize = 256;
+
+/// How long one may take from its first byte to its end, in seconds.
+pub const NRPE_SECS: u64 = 10;
+
+/// Networks from which NRPE may be asked.
+pub const NRPE_NETWORKS: usize = 1000;
+
 /// Time from a request to stop until the process ends whatever still runs, in seconds.
 pub const SHUTDOWN_SECS: u64 = 4;
 

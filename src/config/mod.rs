@@ -1,8 +1,7 @@
 //! The configuration file: TOML text in, checked values out.
 //!
 //! A file is taken whole or not at all, and everything that is wrong with it is told at once, each
-//! problem with its line. No key is ever ignored: one that is unknown, or that a later version will
-//! have, is an error. What is read by the rest of the program is [`Config`]; nothing outside this
+//! problem with its line. No key is ever ignored: one that is unknown is an error. What is read by the rest of the program is [`Config`]; nothing outside this
 //! module sees TOML.
 //!
 //! It knows nothing of sockets and threads. Files and environment variables are reached through
@@ -16,10 +15,11 @@ mod excerpt;
 mod extract;
 mod http;
 mod inlets;
-mod later;
 mod metric;
 mod model;
 mod nearest;
+mod network;
+mod nrpe;
 mod problem;
 mod read;
 mod rule;
@@ -37,12 +37,13 @@ mod unmatched;
 mod value;
 mod webhook;
 
-pub use access::server_config;
+pub use access::{TlsFault, server_config};
 pub use extract::rules_alone;
 pub use http::{Http, Role, Token, TokenDigest, Tokens};
 pub use metric::usual_layout;
 pub use model::*;
 pub use nearest::nearest;
+pub use network::Network;
 pub use problem::{Problem, Problems};
 pub use script::{
     Act, Case, Deed, Expectation, Input, InputKind, Reload, Script, StateWord, Step, Steps, Whose,

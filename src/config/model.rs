@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::http::Http;
+use super::network::Network;
 use super::template::Template;
 use crate::histogram::Layout;
 use crate::limits;
@@ -47,6 +48,8 @@ pub struct Config {
     pub statsd: Inlets,
     /// `[graphite]`, which has no `unix`
     pub graphite: Inlets,
+    /// `[nrpe]`
+    pub nrpe: Nrpe,
     /// What memcached's own start flags ask for; a file cannot say it.
     pub compat: Compat,
 }
@@ -196,6 +199,17 @@ pub enum MissingIncr {
     Create,
     /// It answers `NOT_FOUND`, as memcached does.
     NotFound,
+}
+
+/// Whether and whom the NRPE port answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nrpe {
+    /// Its address; `None`: there is none.
+    pub listen: Option<SocketAddr>,
+    /// Hosts that may ask.
+    pub allow: Vec<Network>,
+    /// What it proves itself with; `None`: clear text.
+    pub tls: Option<Tls>,
 }
 
 /// Bounds of the live table.
@@ -818,6 +832,11 @@ impl Default for Config {
             },
             statsd: Inlets::default(),
             graphite: Inlets::default(),
+            nrpe: Nrpe {
+                listen: None,
+                allow: vec![Network::of(IpAddr::from([127, 0, 0, 1]))],
+                tls: None,
+            },
             compat: Compat::default(),
         }
     }

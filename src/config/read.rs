@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
 use super::sink::{Fault, Finding, Sink, shown};
 use super::surroundings::{FileRead, Surroundings};
-use super::{access, contact, email, http, inlets, metric, rule, schedule, tier, value};
+use super::{access, contact, email, http, inlets, metric, nrpe, rule, schedule, tier, value};
 use crate::limits;
 use crate::reason;
 use crate::time::Span;
@@ -74,6 +74,7 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         notify,
         statsd,
         graphite,
+        nrpe: nrpe::nrpe(&mut root, default.nrpe, reader),
         compat: default.compat,
     }
 }

@@ -13,7 +13,6 @@ use toml::Spanned;
 use toml::de::{DeValue, Error as SyntaxError};
 
 use super::excerpt::Source;
-use super::later;
 use super::nearest::nearest;
 use super::problem::{Problem, Problems, Severity};
 use super::section::Place;
@@ -260,9 +259,6 @@ fn syntax_finding(message: &str, place: Place) -> Finding {
 
 fn unknown_key(key: &UnknownKey, asked: &BTreeMap<&'static str, Vec<&'static str>>) -> Finding {
     let name = shown(&key.name);
-    if later::is_key(key.title, &key.name) {
-        return Finding::new(key.place, format!("{name} is not supported by this version"));
-    }
     let message = match key.title {
         "" => format!("unknown key or section {name}"),
         title => format!("unknown key {name} in {title}"),

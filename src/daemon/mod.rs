@@ -38,7 +38,7 @@ use crate::engine::{Engine, Found};
 use crate::faces::http::tokens::Tokens;
 use crate::faces::memcache::Worker;
 use crate::faces::memcache::access::Access;
-use crate::faces::{Shared, Status, VERSION, http};
+use crate::faces::{Shared, Status, VERSION, http, nrpe};
 use crate::limits;
 use crate::store::TierChange;
 use crate::time::clock::{Clock, SystemClock};
@@ -72,16 +72,16 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     let mut signals = Signals::new()?;
 
     let listeners = listen::bind(&config.server.listen, &config.compat).await?;
-    let http_listeners = bind_http(&config.server.http).await?;
+    let http_listeners = bind(&config.server.http, "HTTP").await?;
+    let nrpe_listeners = bind(config.nrpe.listen.as_slice(), "NRPE").await?;
     let inlets = told::bind(config).await?;
     if listeners.is_empty() && http_listeners.is_empty() && !config.compat.is_on {
         bail!("nothing to do: both server.listen and server.http are empty");
     }
     let memcached = joined(listeners.iter().map(Listener::address));
-    let http_addresses = http_listeners.iter().filter_map(|listener| listener.local_addr().ok());
-    let http_addresses = joined(http_addresses.map(|address| address.to_string()));
+    let (http_addresses, nrpe_address) = (addresses(&http_listeners), addresses(&nrpe_listeners));
     let _pid_file = leave_traces(config, &listeners)?;
-    let (access, tokens) = (access(config)?, tokens(config)?);
+    let (access, tokens, nrpe) = (access(config)?, tokens(config)?, gate(config)?);
 
     let threads = worker_threads(config);
     let clock: Arc<dyn Clock> = Arc::new(BelievedClock::new(SystemClock::new()));
@@ -93,7 +93,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     status.allows_shutdown.store(config.compat.shutdown, Relaxed);
     let (access, tokens) = (Arc::new(access), Arc::new(tokens));
     let links = files::link_key(config);
-    let shared = Shared { engine, clock, tallies, status, access, tokens, links };
+    let shared = Shared { engine, clock, tallies, status, access, tokens, nrpe, links };
     let (stop, stopped) = watch::channel(false);
 
     let workers = start_workers(writers, &shared, config, &stopped)?;
@@ -108,11 +108,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     for listener in listeners {
         accepting.spawn(accept::accept(listener, hands.clone(), shared.clone(), stopped.clone()));
     }
-    let mut serving = JoinSet::new();
-    let face = http::Face::new(shared.clone());
-    for listener in http_listeners {
-        serving.spawn(face.clone().serve(listener, stopped.clone()));
-    }
+    let mut serving = show(&shared, http_listeners, nrpe_listeners, &stopped);
     let (mut reloads, couriers) = Reloads::new(path, config, &shared, &mail);
     let beating = tokio::spawn(heartbeat::beat(shared.clone(), couriers.clone(), stopped.clone()));
     // The couriers stop after the ticker, since its last tick may bring them something.
@@ -123,7 +119,7 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
     shared.set_ready(true);
     tell_systemd(&[sd_notify::NotifyState::Ready]);
     let living = tokio::spawn(watchdog::watch(Arc::clone(&shared.status)));
-    say_ready(config, &memcached, &http_addresses, threads);
+    say_ready(config, &memcached, &http_addresses, &nrpe_address, threads);
 
     reload::warn_of_unmatched(&shared);
 
@@ -178,10 +174,11 @@ async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()
 }
 
 /// The line by which others see that it is ready, and where.
-fn say_ready(config: &Config, memcached: &str, http: &str, threads: usize) {
+fn say_ready(config: &Config, memcached: &str, http: &str, nrpe: &str, threads: usize) {
     tracing::info!(
         memcached,
         http,
+        nrpe,
         data = %config.server.data_dir.display(),
         threads,
         rules = config.rules.len(),
@@ -394,6 +391,32 @@ fn tokens(config: &Config) -> anyhow::Result<Tokens> {
     Ok(tokens)
 }
 
+/// What it asks of whoever asks over NRPE.
+fn gate(config: &Config) -> anyhow::Result<Arc<nrpe::Gate>> {
+    let gate = nrpe::Gate::default();
+    gate.take_over(&config.nrpe).context("cannot use the certificate of nrpe.tls_cert")?;
+    Ok(Arc::new(gate))
+}
+
+/// Serves whoever only looks, until the process is asked to stop.
+fn show(
+    shared: &Shared,
+    http_listeners: Vec<TcpListener>,
+    nrpe_listeners: Vec<TcpListener>,
+    stopped: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut serving = JoinSet::new();
+    let face = http::Face::new(shared.clone());
+    for listener in http_listeners {
+        serving.spawn(face.clone().serve(listener, stopped.clone()));
+    }
+    let face = nrpe::Face::new(shared.clone());
+    for listener in nrpe_listeners {
+        serving.spawn(face.clone().serve(listener, stopped.clone()));
+    }
+    serving
+}
+
 /// The files by which others find this server, where they were asked for.
 fn leave_traces(config: &Config, listeners: &[Listener]) -> anyhow::Result<Option<PidFile>> {
     if let Some(path) = &config.compat.port_file {
@@ -406,14 +429,14 @@ fn leave_traces(config: &Config, listeners: &[Listener]) -> anyhow::Result<Optio
     config.compat.pid_file.as_deref().map(PidFile::write).transpose()
 }
 
-/// Listens for HTTP on every address, or says about each why not.
-async fn bind_http(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+/// Listens on every address, or says about each why not.
+async fn bind(addresses: &[SocketAddr], what: &str) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     let mut problems = Vec::new();
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            Err(error) => problems.push(format!("{address} for HTTP: {error}")),
+            Err(error) => problems.push(format!("{address} for {what}: {error}")),
         }
     }
     if problems.is_empty() {
@@ -422,7 +445,13 @@ async fn bind_http(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>>
     bail!("cannot listen on {}", problems.join("; "))
 }
 
-/// Where sockets really listen, for the log.
+/// Where these really listen, for the log.
+fn addresses(listeners: &[TcpListener]) -> String {
+    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    joined(addresses.map(|address| address.to_string()))
+}
+
+/// Several of them, for the log.
 fn joined(addresses: impl Iterator<Item = String>) -> String {
     let texts: Vec<_> = addresses.collect();
     if texts.is_empty() { "off".to_owned() } else { texts.join(",") }

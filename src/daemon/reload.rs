@@ -70,6 +70,9 @@ impl Reloads {
             tracing::warn!(line = warning.line(), "configuration: {}", warning.message());
         }
         let new = Arc::new(loaded.config);
+        if let Err(fault) = shared.nrpe.take_over(&new.nrpe) {
+            keep("nrpe.tls_cert", &fault.to_string());
+        }
         // What is told from here on is told as the new file says.
         self.couriers.send_replace(Arc::new(Couriers::new(&new)));
         let its = Arc::clone(&new);
@@ -126,6 +129,7 @@ fn later(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[[metric]]", old.metrics == new.metrics),
         ("[statsd]", old.statsd == new.statsd),
         ("[graphite]", old.graphite == new.graphite),
+        ("[nrpe] listen", old.nrpe.listen == new.nrpe.listen),
     ];
     sections.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
 }

@@ -6,6 +6,7 @@ pub mod http;
 pub mod manifest;
 pub mod memcache;
 pub mod nagios;
+pub mod nrpe;
 mod page;
 mod prometheus;
 pub mod rows;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub access: Arc<Access>,
     /// Who may ask over HTTP.
     pub tokens: Arc<Tokens>,
+    /// Who may ask over NRPE.
+    pub nrpe: Arc<nrpe::Gate>,
     /// What the links in mails are signed with.
     pub links: LinkKey,
 }
@@ -193,7 +196,8 @@ impl Shared {
     /// What of the process itself goes into series, beside what the engine knows.
     #[must_use]
     pub fn beside(&self) -> Beside {
-        let Status { disk_free, disk_size, connections, refused, .. } = &*self.status;
+        let Status { disk_free, disk_size, connections, refused, statsd, graphite, .. } =
+            &*self.status;
         Beside {
             disk_free: disk_free.load(Relaxed).checked_sub(1),
             disk_size: disk_size.load(Relaxed),

@@ -310,6 +310,19 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
     shared.tallies.sum().each(|name, value| {
         one(&format!("memcached_{name}_total"), counter, "As memcached's stats counts it.", value);
     });
+    let nrpe = &shared.nrpe;
+    let asked = [
+        ("nrpe_checks_total", "Queries over NRPE that were answered.", &nrpe.answered),
+        (
+            "nrpe_refused_total",
+            "Connections over NRPE of hosts that are not allowed.",
+            &nrpe.refused,
+        ),
+        ("nrpe_failed_total", "Connections over NRPE that ended without an answer.", &nrpe.failed),
+    ];
+    for (name, help, figure) in asked {
+        one(name, counter, help, figure.load(Relaxed));
+    }
     outcome(shared, &mut one);
     told::told(shared, &mut one);
     one(

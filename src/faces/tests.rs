@@ -38,6 +38,7 @@ pub(super) fn shared(config: &Config) -> (Shared, Arc<Clocks>) {
         status: Arc::default(),
         access: Arc::default(),
         tokens: Arc::default(),
+        nrpe: Arc::default(),
     };
     (shared, clocks)
 }

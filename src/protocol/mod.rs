@@ -1,5 +1,6 @@
 //! The memcached text protocol, as memcached 1.6.18 speaks it: bytes → [`Request`], [`Reply`] →
-//! bytes. And lines of StatsD and Graphite, to which nothing is answered: `statsd`, `graphite`.
+//! bytes. Beside it, and apart from it, lie lines of StatsD and Graphite, to which nothing is answered (`statsd`,
+//! `graphite`), and the packets of NRPE ([`nrpe`]).
 //!
 //! What always holds: a request borrows from the bytes it was read from, and nothing here allocates
 //! but the reply buffer that the caller owns. The same bytes give the same requests wherever they
@@ -25,6 +26,7 @@ mod login;
 mod meta;
 mod meta_reply;
 mod name;
+pub mod nrpe;
 mod number;
 mod parse;
 mod plain;

@@ -1,7 +1,7 @@
 //! Who may speak on the memcached port, over what: unix sockets, users, TLS, and their reload.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -155,7 +155,7 @@ fn users_are_read_again_on_sighup_and_a_wrong_file_changes_nothing() {
 }
 
 /// Writes a certificate of its own making with its key; gives the certificate.
-fn certify(dir: &Path) -> CertificateDer<'static> {
+pub fn certify(dir: &Path) -> CertificateDer<'static> {
     let key = rcgen::KeyPair::generate().expect("a key");
     let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     let certificate = parameters.self_signed(&key).expect("a certificate");
@@ -164,10 +164,15 @@ fn certify(dir: &Path) -> CertificateDer<'static> {
     certificate.der().clone()
 }
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A TLS client that trusts nothing but `certificate`.
 fn tls(server: &Server, certificate: &CertificateDer<'static>) -> TlsStream {
+    tls_to(server.memcached, certificate)
+}
+
+/// The same of any address.
+pub fn tls_to(address: SocketAddr, certificate: &CertificateDer<'static>) -> TlsStream {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -178,7 +183,7 @@ fn tls(server: &Server, certificate: &CertificateDer<'static>) -> TlsStream {
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").expect("a name");
     let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    let stream = TcpStream::connect(server.memcached).expect("the server accepts");
+    let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
     StreamOwned::new(session, stream)
 }

@@ -115,6 +115,11 @@ impl Server {
         }
     }
 
+    /// Where it answers NRPE, which has to be configured.
+    pub fn nrpe(&mut self) -> SocketAddr {
+        address(&self.wait_for_log("is ready"), "nrpe=")
+    }
+
     /// A client of the memcached port.
     pub fn client(&self) -> Client {
         Client::connect(self.memcached)
@@ -310,7 +315,8 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn address(line: &str, field: &str) -> SocketAddr {
+/// The first address behind a field of a line of the log.
+pub fn address(line: &str, field: &str) -> SocketAddr {
     let value = line.split_once(field).expect(field).1.trim_start_matches('"');
     let end = value.find(['"', ' ', ',']).unwrap_or(value.len());
     value[..end].parse().expect("an address")

@@ -225,8 +225,17 @@ fn checks_are_written_as_it_says() {
 }
 
 #[test]
+fn nrpe_is_configured_as_it_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    crate::access::certify(dir.path());
+    let set = block_with("[nrpe]").replace("0.0.0.0:5666", "127.0.0.1:0");
+    let mut server = Server::start_in(dir, "", &set, &[]);
+    assert_ne!(server.nrpe().port(), 0);
+}
+
+#[test]
 fn every_block_is_known_here() {
-    assert_eq!(blocks("toml").len(), 6);
+    assert_eq!(blocks("toml").len(), 7);
     let commands = blocks("sh").concat();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
     // The first two are what builds and runs these tests.
@@ -281,7 +290,7 @@ fn every_series_of_its_own_is_there() {
         let path = format!("/api/v1/measure?series={name}&measure=last");
         eventually(name, || server.get(&path).1.contains("\"points\"").then_some(()));
     }
-    assert_eq!(series, 19, "and no other");
+    assert_eq!(series, 21, "and no other");
     let (code, line) = server.check("history-fails");
     assert_eq!(code, Some(0), "{line}");
 }
