@@ -17,6 +17,7 @@ impl Outbox {
             // What came since the step has its time of the clock as it is.
             let Some(queued) = step.moved(entry.queued) else { continue };
             (entry.queued, entry.due) = (queued, entry.due + step);
+            entry.asked = entry.asked.map(|asked| asked + step);
             entry.out = entry.out.and_then(|out| step.moved(out).or(Some(out)));
             self.moved.insert(*id);
         }
