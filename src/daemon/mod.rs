@@ -3,9 +3,8 @@
 //! One thread per worker serves the memcached port. One does nothing but tick, so that no request of
 //! the memcached port can make a window late; an HTTP answer can, by as long as it reads under the
 //! engine's lock: a picture some 30 ms, the list of metrics, the page and the rules as long as it
-//! takes to gather them. One thread syncs, and one each takes
-//! lines of StatsD and Graphite. Everything else (accepting, HTTP, couriers, signals) runs
-//! on the main thread.
+//! takes to gather them. One thread syncs, and one each takes lines of StatsD and Graphite. Everything
+//! else (accepting, HTTP, couriers, signals) runs on the main thread.
 
 mod accept;
 mod couriers;

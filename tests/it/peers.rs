@@ -12,6 +12,7 @@ mod package;
 mod process;
 mod relay;
 pub mod sink;
+mod statsd;
 mod suite;
 pub mod webhook;
 

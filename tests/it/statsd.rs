@@ -9,12 +9,12 @@ use std::io::Write;
 use crate::harness::{Server, eventually};
 
 /// A server with both, on free ports, and where they are.
-struct Told {
-    server: Server,
-    statsd_udp: SocketAddr,
-    statsd_tcp: SocketAddr,
-    graphite_udp: SocketAddr,
-    graphite_tcp: SocketAddr,
+pub struct Told {
+    pub server: Server,
+    pub statsd_udp: SocketAddr,
+    pub statsd_tcp: SocketAddr,
+    pub graphite_udp: SocketAddr,
+    pub graphite_tcp: SocketAddr,
 }
 
 const EVERYWHERE: &str = "[statsd]\nudp = '127.0.0.1:0'\ntcp = '127.0.0.1:0'\n\
@@ -25,7 +25,8 @@ impl Told {
         Self::at(Server::start(&format!("{EVERYWHERE}{rest}")))
     }
 
-    fn at(mut server: Server) -> Self {
+    /// One that was started with all four.
+    pub fn at(mut server: Server) -> Self {
         let place = |line: &str, kind: &str| {
             let at = line.find(kind).expect(kind) + kind.len();
             let rest = &line[at..];
@@ -43,9 +44,9 @@ impl Told {
         }
     }
 
-    /// What a key shows, once it is `expect`.
+    /// Waits until a key shows `expect`.
     #[track_caller]
-    fn shows(&self, key: &str, expect: &str) {
+    pub fn shows(&self, key: &str, expect: &str) {
         let mut last = None;
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(key, || {
@@ -56,12 +57,13 @@ impl Told {
         assert!(found.is_ok(), "{key} shows {last:?} and not {expect}");
     }
 
-    fn value(&self, key: &str) -> Option<String> {
+    /// What a key shows.
+    pub fn value(&self, key: &str) -> Option<String> {
         shown(&self.server, key)
     }
 
     /// A figure of `/metrics`.
-    fn figure(&self, name: &str) -> u64 {
+    pub fn figure(&self, name: &str) -> u64 {
         let metrics = self.server.get("/metrics").1;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
