@@ -328,6 +328,10 @@ pub const BACKTEST_SECS: u64 = 60;
 /// What a command reads of its answer, in bytes: all times that are listed, with the longest names.
 pub const BACKTEST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
+/// Answers to `/metrics` that are written at once. Each knows which series make a family, of some ten bytes each where many share
+/// a name and some three hundred where none does, and has a thread.
+pub const SCRAPES: usize = 4;
+
 /// Tokens in one file; each request is held against all of them, at some nanoseconds each.
 pub const TOKENS: usize = 1000;
 

@@ -11,6 +11,7 @@ mod apply;
 mod backtest;
 mod backup;
 mod facts;
+mod figures;
 mod fill;
 mod history;
 mod import;
@@ -32,7 +33,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Config, Metric};
-use crate::counters::cells::Kind;
 use crate::counters::{Counters, Options};
 use crate::notify::message::title;
 use crate::notify::{
@@ -41,7 +41,7 @@ use crate::notify::{
 use crate::rollup::SeriesId;
 use crate::rules::{Event, Level, Rules, Transition};
 use crate::series::Series;
-use crate::store::{Catalogue, Keeper, Known, MemoryStore, TickLog, Windows};
+use crate::store::{Catalogue, Keeper, MemoryStore, TickLog, Windows};
 use crate::time::clock::Reading;
 use crate::time::{Span, Timestamp, Window};
 
@@ -137,6 +137,8 @@ pub struct View<'a> {
 /// One series with its figures of this moment.
 #[derive(Clone, Debug)]
 pub struct Figure<'a> {
+    /// Which series.
+    pub id: SeriesId,
     /// Name and tags.
     pub series: Series,
     /// The figures.
@@ -283,25 +285,6 @@ impl Engine {
             unlogged: state.unlogged,
             log_waiting: state.rows_waiting(),
         })
-    }
-
-    /// Every series with its total or gauge of this moment. The lock is held for the list alone.
-    #[must_use]
-    pub fn figures(&self) -> Vec<Figure<'_>> {
-        let state = self.state();
-        let figure = |(id, known): (SeriesId, &Known)| {
-            let value = match known.kind {
-                Kind::Counter => FigureValue::Total(self.counters.totals(known.cell()?).0),
-                Kind::Gauge => FigureValue::Gauge(known.last()?),
-                Kind::Distribution => {
-                    let (count, sum) = self.counters.observed(known.cell()?);
-                    FigureValue::Observed { count, sum }
-                }
-            };
-            let metric = known.cell().and_then(|cell| self.counters.metric(cell));
-            Some(Figure { series: state.catalogue.series(id), value, metric })
-        };
-        state.catalogue.iter().filter_map(figure).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

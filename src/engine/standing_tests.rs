@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Against, Change, Measure, MetricKind, Per, Rule, Tier};
+use crate::counters::cells::Kind;
 use crate::histogram::Layout;
 use crate::query::{Observation, Question, Side};
 use crate::rules::Active;

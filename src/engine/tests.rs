@@ -222,7 +222,8 @@ fn totals_and_gauges_are_shown_as_they_are() {
     world.second();
     let figures: Vec<_> = world
         .engine
-        .figures()
+        .figures_since(0, usize::MAX)
+        .unwrap_or_default()
         .into_iter()
         .map(|figure| (figure.series.to_string(), figure.value))
         .collect();
@@ -286,7 +287,13 @@ fn what_was_counted_before_the_start_is_shown_and_judged_where_it_belongs() {
     let begun = &message.notices[0];
     assert_eq!((begun.kind, begun.since.as_secs()), (NoticeKind::Firing, 1_767_571_201));
     assert_eq!(world.seconds(10, ""), [(5, "Recovered errors-high ok".to_owned())]);
-    let figures: Vec<_> = world.engine.figures().into_iter().map(|figure| figure.value).collect();
+    let figures: Vec<_> = world
+        .engine
+        .figures_since(0, usize::MAX)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|figure| figure.value)
+        .collect();
     assert_eq!(figures[1..], [FigureValue::Total(50), FigureValue::Gauge(21.5)]);
     world.send("incr errors 11\r\n");
     assert_eq!(world.second(), ["Firing errors-high critical"]);
@@ -323,15 +330,29 @@ fn a_series_goes_on_where_its_key_comes_again() {
         if delta != 4 {
             world.now = world.now + Span::from_secs(3 * 3600);
             world.second();
-            assert_eq!(world.engine.figures().len(), 2, "the clock may be wrong");
+            assert_eq!(
+                world.engine.figures_since(0, usize::MAX).unwrap_or_default().len(),
+                2,
+                "the clock may be wrong"
+            );
             world.seconds(900, "");
-            assert_eq!(world.engine.figures().len(), 1, "the overflow alone has a cell");
+            assert_eq!(
+                world.engine.figures_since(0, usize::MAX).unwrap_or_default().len(),
+                1,
+                "the overflow alone has a cell"
+            );
         }
         world.send(&format!("incr {key} {delta}\r\n"));
         world.second();
         assert_eq!(sums(&world), [(key.to_owned(), delta)]);
     }
-    let figures: Vec<_> = world.engine.figures().into_iter().map(|figure| figure.value).collect();
+    let figures: Vec<_> = world
+        .engine
+        .figures_since(0, usize::MAX)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|figure| figure.value)
+        .collect();
     assert_eq!(figures, [FigureValue::Total(0), FigureValue::Total(1)]);
     assert_eq!(world.engine.view(|view| view.catalogue.len()), 3, "no series twice");
     assert_eq!(world.engine.counters().overflowed(), 0);
@@ -388,7 +409,13 @@ fn the_value_shown_is_gone_when_it_has_expired() {
     world.send("set g 0 0 1\r\n9\r\n");
     world.second();
     let gauges = |world: &World| {
-        world.engine.figures().iter().filter(|f| matches!(f.value, FigureValue::Gauge(_))).count()
+        world
+            .engine
+            .figures_since(0, usize::MAX)
+            .unwrap_or_default()
+            .iter()
+            .filter(|f| matches!(f.value, FigureValue::Gauge(_)))
+            .count()
     };
     assert_eq!(gauges(&world), 1);
     world.send("delete g\r\n");

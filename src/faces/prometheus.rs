@@ -1,14 +1,21 @@
-//! The text exposition format, version 0.0.4, for `/metrics`.
+//! What `/metrics` answers, in Prometheus' text format, version 0.0.4, and in OpenMetrics, version 1.0.0.
 //!
 //! Every counter's total, every gauge, and number and sum of every distribution's observations, with
 //! tags as labels, then tallyd's own figures. Prometheus
 //! spells with fewer characters than we do, so what is different here may be the same there. What
-//! falls together is kept apart, in the same way at every start, and counted in
+//! falls together is kept apart, in the same way at every start and in either form, and counted in
 //! `tallyd_metric_name_collisions`: a series whose name is spelled like another's has its own in a
 //! label `tallyd_name`; one whose tags are spelled like another's, too, has its whole key in a label
-//! `tallyd_series`; and a user's name that begins with `tallyd_` gets `user_` before it.
-//! Source of the form: Prometheus, "Exposition formats".
+//! `tallyd_series`; a gauge that is spelled like a counter or a distribution is a family of its own, which ends in
+//! `_value`, and such a distribution one that ends in `_observed`; and a user's name that begins with `tallyd_` gets
+//! `user_` before it.
+//!
+//! First it is seen which series make a family, a part of them at a time; then each family is written, a part of
+//! its series at a time, with their figures of that moment. So neither the engine's lock is held for long nor room
+//! taken for a million series with their names. How it reaches whoever asked is not known here.
+//! Sources of the forms: Prometheus, "Exposition formats"; OpenMetrics 1.0.
 
+mod page;
 mod told;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,11 +23,11 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
-use crate::engine::{Figure, FigureValue};
+use crate::engine::{Engine, Figure, FigureValue};
+use crate::rollup::SeriesId;
 use crate::series::{OVERFLOW, Series, is_reserved};
-
-/// The content type of the format.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) use page::Form;
+use page::{Number, Page};
 
 /// What a family is, in the order in which they choose their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,45 +37,84 @@ enum Type {
     Gauge,
 }
 
-/// One metric family: the samples that share a name and a type.
-struct Family<'a> {
-    kind: Type,
-    figures: Vec<&'a Figure<'a>>,
+/// Where figures come from.
+trait Source<'a> {
+    /// Those of a part of the series, from the `seen`-th on; `None` behind the last.
+    fn since(&self, seen: usize, most: usize) -> Option<Vec<Figure<'a>>>;
+
+    /// Those of these series.
+    fn of(&self, ids: &[SeriesId]) -> Vec<Figure<'a>>;
 }
 
-/// The whole answer to `/metrics`.
-pub(super) fn exposition(shared: &Shared) -> String {
-    let figures = shared.engine.figures();
-    let mut out = String::with_capacity(figures.len() * 64 + 4096);
-    let collisions = series(&figures, &mut out);
-    own(shared, collisions, &mut out);
-    out
+impl<'a> Source<'a> for &'a Engine {
+    fn since(&self, seen: usize, most: usize) -> Option<Vec<Figure<'a>>> {
+        self.figures_since(seen, most)
+    }
+
+    fn of(&self, ids: &[SeriesId]) -> Vec<Figure<'a>> {
+        self.figures_of(ids)
+    }
+}
+
+/// Series whose figures are looked at together: some tenth of a millisecond under the engine's lock.
+const PART: usize = 512;
+
+/// Writes it all, in pieces of whole lines, until `hand_on` says that nobody wants more.
+pub(super) fn exposition(shared: &Shared, form: Form, hand_on: &mut dyn FnMut(&str) -> bool) {
+    let mut page = Page::new(form, hand_on);
+    let collisions = series(&&*shared.engine, &mut page);
+    own(shared, collisions, &mut page);
+    page.end();
 }
 
 /// Writes the user's series; how many had to be kept apart from another.
-fn series(figures: &[Figure<'_>], out: &mut String) -> usize {
-    let mut wanted: BTreeMap<(Type, String), Vec<&Figure<'_>>> = BTreeMap::new();
-    for figure in figures.iter().filter(|figure| is_shown(&figure.series)) {
-        let kind = Type::of(figure.value);
-        wanted.entry((kind, family_name(&figure.series, kind))).or_default().push(figure);
-    }
+fn series<'a>(source: &impl Source<'a>, page: &mut Page<'_>) -> usize {
+    let mut owners: HashMap<String, (Type, String)> = HashMap::new();
+    let mut families: BTreeMap<String, Family<'a>> = BTreeMap::new();
+    let mut apart = 0;
     // Counters first: a family has one type, and where a gauge is spelled like a counter it is the
     // gauge that gets another name, whichever was seen first.
-    let mut owners: HashMap<String, (Type, String)> = HashMap::new();
-    let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
-    for ((kind, mut name), figures) in wanted {
+    for ((kind, mut name), family) in seen(source) {
         let is_free = |name: &String| {
             let own = (kind, name.clone());
-            kind.samples(name).all(|sample| owners.get(&sample).is_none_or(|owner| *owner == own))
+            kind.claims(name).all(|claimed| owners.get(&claimed).is_none_or(|owner| *owner == own))
         };
-        while !is_free(&name) {
-            name.push_str(if kind == Type::Summary { "_summary" } else { "_gauge" });
+        let wanted = name.len();
+        while kind != Type::Counter && !is_free(&name) {
+            name.push_str(if kind == Type::Summary { "_observed" } else { "_value" });
         }
-        owners.extend(kind.samples(&name).map(|sample| (sample, (kind, name.clone()))));
-        let family = families.entry(name).or_insert(Family { kind, figures: Vec::new() });
-        family.figures.extend(figures);
+        if name.len() > wanted {
+            apart += family.ids.len();
+        }
+        owners.extend(kind.claims(&name).map(|claimed| (claimed, (kind, name.clone()))));
+        match families.get_mut(&name) {
+            Some(other) => other.join(family),
+            None => drop(families.insert(name, family)),
+        }
     }
-    families.iter_mut().map(|(name, family)| family.write(name, out)).sum()
+    drop(owners);
+    for (name, family) in families {
+        if page.is_unwanted() {
+            break;
+        }
+        apart += family.write(&name, source, page);
+    }
+    apart
+}
+
+/// Which series share a name and a type.
+fn seen<'a>(source: &impl Source<'a>) -> BTreeMap<(Type, String), Family<'a>> {
+    let mut families: BTreeMap<(Type, String), Family<'a>> = BTreeMap::new();
+    let mut seen = 0;
+    while let Some(figures) = source.since(seen, PART) {
+        seen += PART;
+        for figure in figures.iter().filter(|figure| is_shown(&figure.series)) {
+            let kind = Type::of(figure.value);
+            let family = families.entry((kind, family_name(&figure.series, kind)));
+            family.or_insert_with(|| Family::new(kind, &figure.series)).take(figure);
+        }
+    }
+    families
 }
 
 /// Series of tallyd's own that stand among its figures in no other way.
@@ -85,7 +131,7 @@ fn family_name(series: &Series, kind: Type) -> String {
     if name.starts_with("tallyd_") && !is_reserved(series.name().as_bytes()) {
         name.insert_str(0, "user_");
     }
-    if kind == Type::Counter && !name.ends_with("_total") {
+    if kind == Type::Counter && page::stem(&name).is_none() {
         name.push_str("_total");
     }
     name
@@ -108,63 +154,123 @@ impl Type {
         }
     }
 
-    /// The names of the samples that a family of that name has, or could have.
-    fn samples(self, name: &str) -> impl Iterator<Item = String> {
+    /// The names that a family of that name has, or could have: of samples, and of itself, which in OpenMetrics is
+    /// a counter's without its end.
+    fn claims(self, name: &str) -> impl Iterator<Item = String> {
         let further = if self == Self::Summary { &["_sum", "_count"][..] } else { &[] };
-        std::iter::once("").chain(further.iter().copied()).map(move |end| format!("{name}{end}"))
+        let samples = std::iter::once("").chain(further.iter().copied());
+        let stem = page::stem(name).filter(|_| self == Self::Counter).map(str::to_owned);
+        samples.map(move |end| format!("{name}{end}")).chain(stem)
     }
 }
 
-impl Family<'_> {
-    /// Writes all samples; how many had to be kept apart from another.
-    fn write(&mut self, name: &str, out: &mut String) -> usize {
-        self.help(name, out);
-        let _ = writeln!(out, "# TYPE {name} {}", self.kind.word());
-        // Label sets meet only where one of them is not spelled as its tags are. That is rare, and a
-        // family may have a million.
-        let mut seen = HashSet::new();
-        let may_meet = self.figures.iter().any(|figure| {
-            figure.series.tags().iter().any(|tag| label_name(&tag.name) != *tag.name)
-        });
-        if may_meet {
-            self.figures.sort_by(|a, b| a.series.cmp(&b.series));
+/// One metric family: the series that share a name and a type.
+struct Family<'a> {
+    kind: Type,
+    ids: Vec<SeriesId>,
+    /// The first of their names, which goes without a label.
+    plain: Box<str>,
+    /// Whether two of them may have the same labels: where one is not spelled as its tags are. That is rare.
+    may_meet: bool,
+    /// What the configuration says of them: description and unit.
+    said: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Family<'a> {
+    fn new(kind: Type, series: &Series) -> Self {
+        let plain = series.name().into();
+        Self { kind, ids: Vec::new(), plain, may_meet: false, said: None }
+    }
+
+    fn take(&mut self, figure: &Figure<'a>) {
+        let series = &figure.series;
+        self.ids.push(figure.id);
+        if series.name() < &*self.plain {
+            self.plain = series.name().into();
         }
-        let plain = self.figures.iter().map(|figure| figure.series.name()).min();
+        self.may_meet |= series.tags().iter().any(|tag| label_name(&tag.name) != *tag.name);
+        let said = figure.metric.map(|metric| (&*metric.description, &*metric.unit));
+        self.say(said.filter(|said| *said != ("", "")));
+    }
+
+    /// Where the configuration says several things, one of them: a family has one help.
+    fn say(&mut self, said: Option<(&'a str, &'a str)>) {
+        self.said = self.said.into_iter().chain(said).min();
+    }
+
+    fn join(&mut self, other: Self) {
+        self.ids.extend(other.ids);
+        self.plain = std::mem::take(&mut self.plain).min(other.plain);
+        self.may_meet |= other.may_meet;
+        self.say(other.said);
+    }
+
+    /// Writes all samples; how many had to be kept apart from another.
+    fn write(&self, name: &str, source: &impl Source<'a>, page: &mut Page<'_>) -> usize {
+        let unit = self.said.map_or("", |(_, unit)| unit);
+        page.family(name, self.kind.word(), &self.help(), unit);
+        let mut seen = HashSet::new();
         let mut apart = 0;
-        for figure in &self.figures {
-            let series = &figure.series;
-            let name_label =
-                (Some(series.name()) != plain).then_some(("tallyd_name", series.name()));
-            let mut labels = labels(series, name_label);
-            let mut is_apart = name_label.is_some();
-            if may_meet && !seen.insert(labels.clone()) {
-                labels = self::labels(series, Some(("tallyd_series", &series.to_string())));
-                is_apart = true;
+        // In order, where it matters who comes first.
+        let part = if self.may_meet { self.ids.len().max(1) } else { PART };
+        for ids in self.ids.chunks(part) {
+            let mut figures = source.of(ids);
+            figures.retain(|figure| Type::of(figure.value) == self.kind);
+            if self.may_meet {
+                figures.sort_by(|a, b| a.series.cmp(&b.series));
             }
-            apart += usize::from(is_apart);
-            let _ = match figure.value {
-                FigureValue::Total(total) => writeln!(out, "{name}{labels} {total}"),
-                FigureValue::Gauge(value) => writeln!(out, "{name}{labels} {value}"),
-                FigureValue::Observed { count, sum } => {
-                    writeln!(out, "{name}_sum{labels} {sum}\n{name}_count{labels} {count}")
+            for figure in &figures {
+                apart += usize::from(self.sample(name, figure, &mut seen, page));
+                if !page.turn() {
+                    return apart;
                 }
-            };
+            }
         }
         apart
     }
 
-    /// What the configuration says of the family. Where it says several things, one of them: a family
-    /// has one help.
-    fn help(&self, name: &str, out: &mut String) {
-        let metrics = self.figures.iter().filter_map(|figure| figure.metric);
-        let said = metrics.map(|metric| (metric.description.as_str(), metric.unit.as_str()));
-        let text = match said.filter(|said| *said != ("", "")).min() {
-            None => return,
+    /// Writes one; whether it had to be kept apart from another.
+    fn sample(
+        &self,
+        name: &str,
+        figure: &Figure<'_>,
+        seen: &mut HashSet<String>,
+        page: &mut Page<'_>,
+    ) -> bool {
+        let series = &figure.series;
+        let name_label = (series.name() != &*self.plain).then_some(("tallyd_name", series.name()));
+        let mut labels = labels(series, name_label);
+        let mut is_apart = name_label.is_some();
+        if self.may_meet && !seen.insert(labels.clone()) {
+            labels = self::labels(series, Some(("tallyd_series", &series.to_string())));
+            is_apart = true;
+        }
+        let _ = match figure.value {
+            FigureValue::Total(total) => writeln!(page, "{name}{labels} {total}"),
+            FigureValue::Gauge(value) => writeln!(page, "{name}{labels} {}", Number(value)),
+            FigureValue::Observed { count, sum } => {
+                let sum = Number(sum);
+                writeln!(page, "{name}_sum{labels} {sum}\n{name}_count{labels} {count}")
+            }
+        };
+        is_apart
+    }
+
+    /// What people are told of it.
+    fn help(&self) -> String {
+        match self.said {
+            None => {
+                let what = match self.kind {
+                    Type::Counter => "Increments",
+                    Type::Summary => "Observations",
+                    Type::Gauge => "Last value",
+                };
+                format!("{what} of {}.", self.plain)
+            }
             Some((description, "")) => description.to_owned(),
             Some(("", unit)) => format!("In {unit}."),
             Some((description, unit)) => format!("{description} (in {unit})"),
-        };
-        let _ = writeln!(out, "# HELP {name} {}", text.replace('\\', "\\\\"));
+        }
     }
 }
 
@@ -238,13 +344,11 @@ fn spelled(name: &str, is_allowed: impl Fn(char) -> bool) -> String {
 }
 
 /// tallyd's own figures.
-fn own(shared: &Shared, collisions: usize, out: &mut String) {
-    use std::sync::atomic::Ordering::Relaxed;
+fn own(shared: &Shared, collisions: usize, page: &mut Page<'_>) {
     let mut one = |name: &str, kind: &str, help: &str, value: u64| {
-        let _ = write!(
-            out,
-            "# HELP tallyd_{name} {help}\n# TYPE tallyd_{name} {kind}\ntallyd_{name} {value}\n"
-        );
+        let name = format!("tallyd_{name}");
+        page.family(&name, kind, help, "");
+        let _ = writeln!(page, "{name} {value}");
     };
     let counters = shared.engine.counters();
     let status = &shared.status;
@@ -290,7 +394,7 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
         status.connections.load(Relaxed) as u64,
     );
     one(
-        "connections_total",
+        "connections_accepted_total",
         counter,
         "Connections to it since the start.",
         status.accepted.load(Relaxed) as u64,
@@ -328,16 +432,12 @@ fn own(shared: &Shared, collisions: usize, out: &mut String) {
     one(
         "metric_name_collisions",
         gauge,
-        "Series kept apart by a label because their names fall together.",
+        "Series kept apart by a label or another name, because theirs fall together.",
         collisions as u64,
     );
-    told::refused(shared, out);
-    let _ = write!(
-        out,
-        "# HELP tallyd_build_info The version.\n# TYPE tallyd_build_info gauge\n\
-         tallyd_build_info{{version=\"{}\"}} 1\n",
-        super::VERSION
-    );
+    told::refused(shared, page);
+    page.family("tallyd_build_info", "gauge", "The version.", "");
+    let _ = writeln!(page, "tallyd_build_info{{version=\"{}\"}} 1", super::VERSION);
 }
 
 /// What the last tick left, and what lies on the disk.

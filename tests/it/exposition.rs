@@ -1,4 +1,5 @@
-//! A strict reader of Prometheus' text exposition format, version 0.0.4.
+//! A strict reader of Prometheus' text exposition format, version 0.0.4, and of OpenMetrics, version 1.0.0, as far as
+//! it is written here.
 //!
 //! Stricter than Prometheus: every family has its type before its samples and stands in one piece,
 //! counters end in `_total`, and no sample is there twice. The source's own tests include this file as
@@ -23,8 +24,20 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(Sample, f64)>, String> {
     Ok(reader.samples)
 }
 
+/// The same of OpenMetrics: the end is there, a counter's family goes without `_total`, and no family has the name of
+/// another's samples.
+pub(crate) fn parse_open(text: &str) -> Result<Vec<(Sample, f64)>, String> {
+    let body = text.strip_suffix("# EOF\n").ok_or("the end is missing")?;
+    let mut reader = Reader { is_open: true, ..Reader::default() };
+    for line in body.split('\n').filter(|line| !line.is_empty()) {
+        reader.line(line).map_err(|wrong| format!("{wrong}: {line}"))?;
+    }
+    Ok(reader.samples)
+}
+
 #[derive(Default)]
 struct Reader {
+    is_open: bool,
     /// The family that lines belong to now.
     family: Option<String>,
     is_counter: bool,
@@ -52,11 +65,20 @@ impl Reader {
                 _ => return Err("a type that is not ours".to_owned()),
             };
             self.is_summary = kind == "summary";
-            if self.is_counter && !name.ends_with("_total") {
+            if self.is_counter && !self.is_open && !name.ends_with("_total") {
                 return Err("a counter without _total".to_owned());
+            }
+            if self.is_open && !self.helped.contains(name) {
+                return Err("a family without help".to_owned());
             }
             self.family = Some(name.to_owned());
             return is_new(self.families.insert(name.to_owned()), "a second TYPE");
+        }
+        if let Some(comment) = line.strip_prefix("# UNIT ").filter(|_| self.is_open) {
+            let (name, unit) = comment.split_once(' ').ok_or("a unit without a name")?;
+            let is_its =
+                self.family.as_deref() == Some(name) && name.ends_with(&format!("_{unit}"));
+            return is_new(is_its, "a unit that is not the family's");
         }
         let at = line.find(['{', ' ']).ok_or("no value")?;
         let (name, rest) = line.split_at(at);
@@ -64,6 +86,7 @@ impl Reader {
         let family = match (name.strip_suffix("_sum"), name.strip_suffix("_count")) {
             (Some(family), _) | (_, Some(family)) if self.is_summary => family,
             _ if self.is_summary => "",
+            _ if self.is_counter && self.is_open => name.strip_suffix("_total").unwrap_or(""),
             _ => name,
         };
         if self.family.as_deref() != Some(family) {

@@ -145,7 +145,9 @@ impl Server {
         ));
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        (status.expect("a status"), body.to_owned())
+        let is_chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+        (status.expect("a status"), body)
     }
 
     /// Runs `tallyd check` against it.
@@ -276,6 +278,20 @@ impl Client {
             }
         }
     }
+}
+
+/// A body that came in chunks, as one.
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("the length of a chunk");
+        whole.push_str(&rest[..length]);
+        body = rest[length..].strip_prefix("\r\n").expect("the end of a chunk");
+        if length == 0 {
+            break;
+        }
+    }
+    whole
 }
 
 /// The binary under test.

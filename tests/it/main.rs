@@ -30,6 +30,7 @@ mod hostile_inputs;
 mod http_access;
 mod import;
 mod main_job;
+mod metrics;
 mod nrpe;
 mod open_windows;
 mod operation;

@@ -181,7 +181,7 @@ fn rules_and_alerts_are_told_as_prometheus_tells_them() {
         alert["labels"],
         serde_json::json!({"alertname": "errors-high", "severity": "critical"})
     );
-    assert_eq!((&alert["state"], &alert["value"]), (&"firing".into(), &"50".into()));
+    assert_eq!((&alert["state"], &alert["value"]), (&"firing".into(), &"5e+01".into()));
     assert_eq!(alert["annotations"]["summary"], "Too many errors");
 }
 

@@ -10,6 +10,7 @@ mod memcached;
 mod opensmtpd;
 mod package;
 mod process;
+mod prometheus;
 mod relay;
 pub mod sink;
 mod statsd;

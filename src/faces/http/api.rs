@@ -17,7 +17,8 @@ use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State as RuleState};
 use crate::time::Timestamp;
 
-/// `GET /api/v1/rules`; with `rule_name[]`, which may stand there several times, of these alone.
+/// `GET /api/v1/rules`; with `rule_name[]`, which may stand there several times, of these alone. Of the `type`
+/// `record` there are none.
 pub(super) async fn rules(
     State(shared): State<Shared>,
     Query(asked): Query<Vec<(String, String)>>,
@@ -27,8 +28,10 @@ pub(super) async fn rules(
             asked.iter().filter(|(key, _)| key == "rule_name[]").map(|(_, name)| name).collect();
         success(&shared.engine.view(|view| {
             let last = view.rules.evaluated();
-            let is_asked =
-                |active: &&Active| names.is_empty() || names.contains(&&active.rule().name);
+            let are_alerts = asked.iter().all(|(key, kind)| key != "type" || kind != "record");
+            let is_asked = |active: &&Active| {
+                are_alerts && (names.is_empty() || names.contains(&&active.rule().name))
+            };
             let rules = view.rules.iter().filter(is_asked);
             let rules: Vec<_> = rules.map(|active| rule(active, last)).collect();
             let evaluated = last.map(Timestamp::rfc3339).unwrap_or_default();
@@ -79,6 +82,10 @@ fn rule(active: &Active, evaluated: Option<Timestamp>) -> Value {
         "name": rule.name,
         "query": query(active),
         "duration": hold,
+        "keepFiringFor": rule
+            .critical
+            .or(rule.warning)
+            .map_or(0.0, |limit| limit.clear_hold.as_secs_f64()),
         "labels": {},
         "annotations": annotations(active),
         "alerts": alerts,
@@ -150,10 +157,24 @@ fn active_alerts(active: &Active) -> Vec<Value> {
             "annotations": annotations(active),
             "state": word,
             "activeAt": state.since.rfc3339(),
-            "value": state.value.map_or_else(String::new, |value| value.to_string()),
+            "value": state.value.map_or_else(String::new, exponential),
         }))
     };
     active.instances().filter_map(alert).collect()
+}
+
+/// A number as Prometheus writes that of an alert: `5e+01`.
+fn exponential(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 fn instance(active: &Active, group: &Group, state: &RuleState) -> Value {
@@ -174,4 +195,23 @@ fn instance(active: &Active, group: &Group, state: &RuleState) -> Value {
 
 fn labels(active: &Active, group: &Group) -> Map<String, Value> {
     active.labels(group).into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_prometheus_does() {
+        for (value, text) in [
+            (50.0, "5e+01"),
+            (0.0, "0e+00"),
+            (-1.5, "-1.5e+00"),
+            (0.000_25, "2.5e-04"),
+            (1e300, "1e+300"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(exponential(value), text);
+        }
+    }
 }

@@ -25,7 +25,12 @@ pub(super) struct Desk {
 impl Desk {
     /// A desk at which nobody sits.
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, turn: Arc::new(Semaphore::new(1)) }
+        Self::with_turns(shared, 1)
+    }
+
+    /// One at which several sit.
+    pub(super) fn with_turns(shared: Shared, turns: usize) -> Self {
+        Self { shared, turn: Arc::new(Semaphore::new(turns)) }
     }
 }
 

@@ -6,6 +6,7 @@
 //! blocking thread, since the thread that accepts has others to serve. What is answered stands in `routes`,
 //! each call with who may make it, which `access` holds. Without tokens only loopback is listened on.
 
+mod accept;
 mod access;
 mod acts;
 mod api;
@@ -20,6 +21,7 @@ mod import;
 mod login;
 mod look;
 mod measure;
+mod metrics;
 mod past;
 mod problem;
 mod reload;
@@ -53,7 +55,7 @@ use tokio::task::JoinSet;
 use access::Visitor;
 use problem::{Problem, json};
 
-use super::{Shared, page, prometheus, stopped};
+use super::{Shared, page, stopped};
 use crate::limits;
 
 /// What is answered, and the room for connections: one for all listeners.
@@ -239,7 +241,11 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 
 /// Headers that every answer has.
 async fn finish(request: Request, next: Next) -> Result<Response, Infallible> {
+    let may_be_packed = accept::gzip(request.headers());
     let mut response = next.run(request).await;
+    if may_be_packed {
+        response = accept::packed(response).await;
+    }
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -273,11 +279,6 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     } else {
         text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
     }
-}
-
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let headers = [(CONTENT_TYPE, prometheus::CONTENT_TYPE)];
-    blocking(move || (headers, prometheus::exposition(&shared)).into_response()).await
 }
 
 fn text(status: StatusCode, body: String) -> Response {

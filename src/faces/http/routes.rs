@@ -67,6 +67,10 @@ impl Desks {
     fn own(&self) -> Desk {
         Desk::new(self.shared.clone())
     }
+
+    fn scrapes(&self) -> Desk {
+        Desk::with_turns(self.shared.clone(), limits::SCRAPES)
+    }
 }
 
 const ANYBODY: Option<Role> = None;
@@ -109,7 +113,7 @@ pub(super) static CALLS: &[Call] = &[
     get("/chart.png", READ, |d, m| on(m, chart::png).with_state(d.easel.clone())),
     get("/healthz", ANYBODY, |_, m| on(m, healthz)),
     get("/readyz", ANYBODY, |_, m| on(m, readyz)),
-    get("/metrics", READ, |_, m| on(m, metrics)),
+    get("/metrics", READ, |d, m| on(m, metrics::answer).with_state(d.scrapes())),
     get("/check", READ, |_, m| on(m, check::all)),
     get("/check/{rule}", READ, |_, m| on(m, check::one)),
     // A signed link in a mail is its own permission; without one it takes the role.

@@ -9,37 +9,77 @@ use proptest::prelude::*;
 mod exposition;
 
 fn figures(series: &[(&str, FigureValue)]) -> Vec<Figure<'static>> {
-    let figure = |(key, value): &(&str, FigureValue)| Figure {
+    let figure = |(id, (key, value)): (u32, &(&str, FigureValue))| Figure {
+        id: SeriesId(id),
         series: Series::from_key(key.as_bytes()),
         value: *value,
         metric: None,
     };
-    series.iter().map(figure).collect()
+    (0..).zip(series).map(figure).collect()
 }
 
-/// What is written of these series, seen in either order, with tallyd's own figures behind it;
-/// and how many were kept apart.
-fn written(mut figures: Vec<Figure<'_>>) -> (String, usize) {
-    let (shared, _) = shared(&Config::default());
-    let mut texts = Vec::new();
-    let mut collisions = 0;
-    for _ in 0..2 {
-        let mut out = String::new();
-        collisions = super::series(&figures, &mut out);
-        texts.push(out.clone());
-        own(&shared, collisions, &mut out);
-        let samples = exposition::parse(&out).unwrap_or_else(|wrong| panic!("{wrong}:\n{out}"));
-        assert!(samples.len() > figures.len(), "each is there once:\n{out}");
-        figures.reverse();
+/// Figures in the order in which they were first seen.
+struct Seen<'a>(Vec<Figure<'a>>);
+
+impl<'a> Source<'a> for Seen<'a> {
+    fn since(&self, seen: usize, most: usize) -> Option<Vec<Figure<'a>>> {
+        let rest = self.0.get(seen..).filter(|rest| !rest.is_empty());
+        rest.map(|rest| rest.iter().take(most).cloned().collect())
     }
-    let sorted =
-        |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(sorted(&texts[0]), sorted(&texts[1]), "it does not depend on who came first");
-    (texts.swap_remove(0), collisions)
+
+    fn of(&self, ids: &[SeriesId]) -> Vec<Figure<'a>> {
+        let find = |id: &SeriesId| self.0.iter().find(|figure| figure.id == *id).cloned();
+        ids.iter().filter_map(find).collect()
+    }
 }
 
+/// What is written in one form, with tallyd's own figures behind it or without; and how many were kept apart.
+fn page(form: Form, seen: &Seen<'_>, shared: Option<&Shared>) -> (String, usize) {
+    let mut text = String::new();
+    let mut hand_on = |piece: &str| {
+        text.push_str(piece);
+        true
+    };
+    let mut page = Page::new(form, &mut hand_on);
+    let collisions = series(seen, &mut page);
+    if let Some(shared) = shared {
+        own(shared, collisions, &mut page);
+    }
+    page.end();
+    (text, collisions)
+}
+
+/// What is written of these series in the text format, seen in either order, read back in both forms with
+/// tallyd's own figures behind it; and how many were kept apart.
+fn written(figures: Vec<Figure<'_>>) -> (String, usize) {
+    let (shared, _) = shared(&Config::default());
+    let mut seen = Seen(figures);
+    let first = page(Form::Text, &seen, None);
+    let mut samples = Vec::new();
+    for _ in 0..2 {
+        for form in [Form::Text, Form::OpenMetrics] {
+            let (text, _) = page(form, &seen, Some(&shared));
+            let read = match form {
+                Form::Text => exposition::parse(&text),
+                Form::OpenMetrics => exposition::parse_open(&text),
+            };
+            let mut read = read.unwrap_or_else(|wrong| panic!("{wrong}:\n{text}"));
+            assert!(read.len() > seen.0.len(), "each is there once:\n{text}");
+            read.sort_by(|a, b| a.0.cmp(&b.0));
+            samples.push(format!("{read:?}"));
+        }
+        seen.0.reverse();
+    }
+    samples.dedup();
+    assert_eq!(samples.len(), 1, "it depends neither on the form nor on who came first");
+    first
+}
+
+/// Holds types and samples against what is expected; what helps is written out in one place alone.
 fn check(series: &[(&str, FigureValue)], expect: &str, collisions: usize) {
-    assert_eq!(written(figures(series)), (expect.to_owned(), collisions));
+    let (text, apart) = written(figures(series));
+    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("# HELP "));
+    assert_eq!((lines.collect::<String>(), apart), (expect.to_owned(), collisions));
 }
 
 #[test]
@@ -72,9 +112,9 @@ fn names_that_fall_together_are_kept_apart() {
             ("c;x.y=1;x_y=2", FigureValue::Gauge(4.0)),
         ],
         "# TYPE a_b_total counter\na_b_total 1\na_b_total{tallyd_name=\"a_b\"} 2\n\
-         # TYPE a_b_total_gauge gauge\na_b_total_gauge 3\n\
+         # TYPE a_b_total_value gauge\na_b_total_value 3\n\
          # TYPE c gauge\nc{tag__name__=\"\\\"\\\\\"} 5\nc{x_y=\"1\",x_y_=\"2\"} 4\n",
-        1,
+        2,
     );
 }
 
@@ -130,14 +170,14 @@ fn distributions_are_summaries_and_their_samples_are_their_own() {
             ("x_total", FigureValue::Total(5)),
             ("x_total;a=b", observed(6)),
         ],
-        "# TYPE ms summary\nms_sum{host=\"a\"} 0.5\nms_count{host=\"a\"} 2\n\
-         # TYPE ms_count_summary summary\nms_count_summary_sum 0.5\nms_count_summary_count 3\n\
+        "# TYPE ms_count_observed summary\nms_count_observed_sum 0.5\nms_count_observed_count 3\n\
          # TYPE ms_count_total counter\nms_count_total 4\n\
-         # TYPE ms_sum_gauge gauge\nms_sum_gauge 1\n\
+         # TYPE ms_observed summary\nms_observed_sum{host=\"a\"} 0.5\nms_observed_count{host=\"a\"} 2\n\
+         # TYPE ms_sum gauge\nms_sum 1\n\
          # TYPE x_total counter\nx_total 5\n\
-         # TYPE x_total_summary summary\nx_total_summary_sum{a=\"b\"} 0.5\n\
-         x_total_summary_count{a=\"b\"} 6\n",
-        0,
+         # TYPE x_total_observed summary\nx_total_observed_sum{a=\"b\"} 0.5\n\
+         x_total_observed_count{a=\"b\"} 6\n",
+        3,
     );
 }
 
@@ -150,8 +190,50 @@ fn a_family_has_the_help_that_the_configuration_gives_it() {
     let config = crate::config::parse(text, path, &surroundings).unwrap().config;
     let mut some = figures(&[("a", FigureValue::Gauge(1.0)), ("b", FigureValue::Gauge(2.0))]);
     some[0].metric = config.metrics.first();
-    let expect = "# HELP a a \\\\ b (in ms)\n# TYPE a gauge\na 1\n# TYPE b gauge\nb 2\n";
+    let expect = "# HELP a a \\\\ b (in ms)\n# TYPE a gauge\na 1\n# HELP b Last value of b.\n# TYPE b gauge\nb 2\n";
     assert_eq!(written(some).0, expect);
+}
+
+#[test]
+fn openmetrics_has_families_units_and_an_end() {
+    let text =
+        "[[metric]]\nmatch = '*'\nkind = 'gauge'\nunit = 'seconds'\ndescription = 'a \"b\"'\n";
+    let path = std::path::Path::new("tallyd.toml");
+    let config = crate::config::parse(text, path, &crate::config::Surroundings::none());
+    let config = config.unwrap().config;
+    let mut some = figures(&[
+        ("a.b", FigureValue::Total(1)),
+        ("a.b;x=1", FigureValue::Gauge(f64::INFINITY)),
+        ("_total", FigureValue::Total(2)),
+        ("up_seconds", FigureValue::Gauge(f64::NEG_INFINITY)),
+    ]);
+    some[3].metric = config.metrics.first();
+    let (text, apart) = page(Form::OpenMetrics, &Seen(some), None);
+    let expect = "# HELP _total Increments of _total.\n# TYPE _total counter\n_total_total 2\n\
+         # HELP a_b Increments of a.b.\n# TYPE a_b counter\na_b_total 1\n\
+         # HELP a_b_value Last value of a.b.\n# TYPE a_b_value gauge\na_b_value{x=\"1\"} +Inf\n\
+         # HELP up_seconds a \\\"b\\\" (in seconds)\n# TYPE up_seconds gauge\n# UNIT up_seconds seconds\nup_seconds -Inf\n\
+         # EOF\n";
+    assert_eq!((text.as_str(), apart), (expect, 1));
+}
+
+#[test]
+fn it_is_handed_on_in_pieces_until_nobody_wants_more() {
+    let some: Vec<_> = (0..5000).map(|at| format!("orders;host=h{at}")).collect();
+    let some: Vec<_> = some.iter().map(|key| (&**key, FigureValue::Total(1))).collect();
+    let seen = Seen(figures(&some));
+    for most in [1, 2, 100] {
+        let mut sizes = Vec::new();
+        let mut hand_on = |piece: &str| {
+            sizes.push(piece.len());
+            sizes.len() < most
+        };
+        let mut page = Page::new(Form::Text, &mut hand_on);
+        series(&seen, &mut page);
+        page.end();
+        assert!(sizes.iter().all(|size| *size < 65 * 1024), "{sizes:?}");
+        assert_eq!(sizes.len(), most.min(3), "{sizes:?}");
+    }
 }
 
 proptest! {
@@ -159,7 +241,7 @@ proptest! {
     fn whatever_clients_call_their_series_the_exposition_is_valid(
         series in proptest::collection::btree_map(
             prop_oneof![
-                "(user_|tallyd_|tallyd.)?(a[._]b|series|connections)(_total|_gauge|_sum|_count|_summary){0,2}\
+                "(user_|tallyd_|tallyd.)?(a[._]b|series|connections|[._]total)(_total|_value|_sum|_count|_observed){0,2}\
                  (;(x[._:]y|_?_x|tallyd_(name|series)|tag_tallyd_name|\\PC)=[ab\"\\\\]){0,3}",
                 "\\PC{1,8}(;\\PC{1,3}=\\PC{1,3}){0,2}",
             ]
@@ -173,7 +255,7 @@ proptest! {
             0..40,
         )
     ) {
-        let figure = |(series, value)| Figure { series, value, metric: None };
-        written(series.into_iter().map(figure).collect());
+        let figure = |(id, (series, value))| Figure { id: SeriesId(id), series, value, metric: None };
+        written((0..).zip(series).map(figure).collect());
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
+use super::page::Page;
 use crate::faces::told::Tally;
 
 /// Each protocol that is on, with its name.
@@ -38,13 +39,12 @@ pub(super) fn told(shared: &Shared, one: &mut impl FnMut(&str, &str, &str, u64))
 }
 
 /// Writes how many lines were refused, by reason.
-pub(super) fn refused(shared: &Shared, out: &mut String) {
+pub(super) fn refused(shared: &Shared, page: &mut Page<'_>) {
     for (name, tally) in on(shared) {
         let name = format!("tallyd_{name}_refused_total");
-        let _ = writeln!(out, "# HELP {name} Lines that were not taken, or not wholly, by reason.");
-        let _ = writeln!(out, "# TYPE {name} counter");
+        page.family(&name, "counter", "Lines that were not taken, or not wholly, by reason.", "");
         for (reason, count) in tally.refused_by_reason() {
-            let _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {count}");
+            let _ = writeln!(page, "{name}{{reason=\"{reason}\"}} {count}");
         }
     }
 }
