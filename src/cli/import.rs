@@ -179,7 +179,11 @@ fn read_from(
             Ok(text) => rows::read(text, kind).and_then(|row| {
                 rows::check_name(&row.series)?;
                 before.map_or(Ok(()), |_| rows::check_answer(&row.series, text))?;
-                Ok(row)
+                let secs = row.secs.saturating_sub(before.unwrap_or(0));
+                if secs < 0 {
+                    return Err("its step begins before 1970, of which nothing is kept");
+                }
+                Ok(rows::Row { secs, ..row })
             }),
             Err(_) => Err("it is not UTF-8"),
         };
@@ -190,7 +194,6 @@ fn read_from(
                     Some(at) => *at,
                     None => table.name(&series, &mut places),
                 };
-                let secs = secs.saturating_sub(before.unwrap_or(0));
                 table.rows.push(Row { secs, bits, series });
             }
             Err(wrong) => bad.push((number, wrong)),

@@ -586,14 +586,19 @@ enum RulesCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Print one rule with all its instances.
+    /// Print one rule with all its instances, or some of them.
     #[command(
-        after_help = "Exits with 0; with 1 when there is no such rule; with 3 when the server does not \
-                      answer.\n\nExample:\n  tallyd rules show errors-high"
+        after_help = "Exits with 0; with 1 when there is no such rule, or no such instance of it; with 2 when \
+                      --by is no TAG=VALUE; with 3 when the server does not answer.\n\n\
+                      Examples:\n  tallyd rules show errors-high\n  \
+                      tallyd rules show errors-high --by region=eu"
     )]
     Show {
         /// The name of the rule.
         rule: String,
+        /// The instances with this tag alone; more than one --by: with all of them.
+        #[arg(long, value_name = "TAG=VALUE", value_parser = rules::tag)]
+        by: Vec<(String, String)>,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -665,7 +670,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Config(ConfigCommand::Check(args))) => config::check(&args),
         Some(Command::Rules(command)) => match command {
             RulesCommand::List { server } => rules::list(&server),
-            RulesCommand::Show { rule, server } => rules::show(&rule, &server),
+            RulesCommand::Show { rule, by, server } => rules::show(&rule, &by, &server),
             RulesCommand::Backtest(args) => rules::backtest(&args),
             RulesCommand::Test { file } => rules::test(&file),
         },

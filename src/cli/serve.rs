@@ -13,7 +13,7 @@ use super::compat::{self, Asked};
 use super::config::complain;
 use super::detach::{Detached, detach};
 use crate::config::{self, Config, Surroundings};
-use crate::daemon;
+use crate::daemon::{self, Prepared};
 use crate::reason;
 
 /// Runs the server until it is told to stop.
@@ -48,14 +48,16 @@ fn run_as_memcached(flags: &[OsString]) -> ExitCode {
         }
     }
     set_up_logging(start.level);
+    let prepared = daemon::prepare();
     if !start.ignored.is_empty() {
         tracing::warn!("these flags change nothing here: {}", start.ignored.join(", "));
     }
-    serve(start.config, None)
+    serve(prepared, start.config, None)
 }
 
 /// Runs it with a configuration file, or with the defaults.
 fn run_with(file: Option<&Path>) -> ExitCode {
+    let prepared = daemon::prepare();
     let loaded = match file.map(|file| config::load(file, &Surroundings::of_process())).transpose()
     {
         Ok(loaded) => loaded,
@@ -75,11 +77,11 @@ fn run_with(file: Option<&Path>) -> ExitCode {
         }
         None => Config::default(),
     };
-    serve(config, file.map(Path::to_owned))
+    serve(prepared, config, file.map(Path::to_owned))
 }
 
-fn serve(config: Config, path: Option<PathBuf>) -> ExitCode {
-    match daemon::run(config, path) {
+fn serve(prepared: Prepared, config: Config, path: Option<PathBuf>) -> ExitCode {
+    match prepared.run(config, path) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", reason::plain(&format!("{error:#}")));

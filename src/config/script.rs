@@ -371,6 +371,11 @@ fn expectations(
     sink: &Sink,
     line_of: &dyn Fn(Place) -> usize,
 ) -> Vec<Expectation> {
+    if section.is_empty_list("expect") {
+        let message = "this case expects nothing, and would hold whatever its rules do";
+        let place = section.key_place("expect").unwrap_or_else(|| section.place());
+        sink.error(Finding::new(place, message));
+    }
     let mut list: Vec<_> = section
         .tables("expect", "`expect`")
         .into_iter()

@@ -311,6 +311,11 @@ impl Cells {
         self.max.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Takes the room back that nobody has used.
+    pub(super) fn narrow(&self) {
+        self.max.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// A fresh cell, all zero; `None` when there is no room left, in the table or on the disk.
     pub fn allocate(&self) -> Option<CellId> {
         loop {

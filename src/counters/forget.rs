@@ -41,9 +41,11 @@ impl Counters {
     }
 
     pub(super) fn flush_now(&self) {
+        // What tallyd knows of itself is not the clients' to take away.
+        let own = self.own_cells();
         for shard in 0..SHARDS {
             for (_, id) in self.keys.write(shard).iter() {
-                if id != self.overflow {
+                if id != self.overflow && !own.contains(&id) {
                     self.cells.get(id).hide();
                     self.cells.mark(id);
                 }

@@ -81,9 +81,10 @@ pub enum Condemned {
 }
 
 impl Counters {
-    /// Gives a value a new time of expiry; whether there was one.
+    /// Gives a value a new time of expiry; whether there was one that a client may change.
     pub fn touch(&self, key: &[u8], expires: Option<Timestamp>, now: Timestamp) -> bool {
-        self.glance(key, None, now, |glance| glance.expires = expires).is_some()
+        !series::is_reserved(key)
+            && self.glance(key, None, now, |glance| glance.expires = expires).is_some()
     }
 
     /// Shows the value of a key to `see`. With `make`, a key that shows nothing gets an empty value

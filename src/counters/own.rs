@@ -21,10 +21,15 @@ impl Counters {
         debug_assert!(series::is_reserved(key), "others are the clients'");
         let hash = self.keys.hash(key);
         let id = self.with_write(hash, key, |slot| {
-            if slot.id.is_none() {
+            let id = slot.id.or_else(|| {
                 self.cells.widen();
-            }
-            let id = slot.id.or_else(|| self.birth(slot, hash, key))?;
+                let born = self.birth(slot, hash, key);
+                if born.is_none() {
+                    // The room is nobody else's.
+                    self.cells.narrow();
+                }
+                born
+            })?;
             let face = Face { kind, ..self.face(id) };
             self.cells.get(id).face.store(face.pack(), Relaxed);
             // So that the next drain learns what it is, also where nothing is counted yet.
@@ -38,7 +43,7 @@ impl Counters {
         id
     }
 
-    /// Sets a gauge of our own.
+    /// Sets a gauge of our own, if there is one.
     pub fn set_own(&self, key: &[u8], value: f64, now: Timestamp) {
         let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
@@ -49,8 +54,8 @@ impl Counters {
         });
     }
 
-    /// Adds to a counter of our own.
-    pub fn add_own(&self, key: &[u8], delta: u64) {
+    /// Adds to a counter of our own; whether there is one.
+    pub fn add_own(&self, key: &[u8], delta: u64) -> bool {
         let hash = self.keys.hash(key);
         self.with_write(hash, key, |slot| {
             if let Some(id) = slot.id {
@@ -60,7 +65,13 @@ impl Counters {
                 cell.set_expires(None);
                 self.cells.add(id, cell, delta);
             }
-        });
+            slot.id.is_some()
+        })
+    }
+
+    /// The cells of all of them.
+    pub(super) fn own_cells(&self) -> Vec<CellId> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a cell is of one of them.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -48,28 +49,50 @@ use listen::{Listener, Place};
 use reload::Reloads;
 use ticker::Ticker;
 
-/// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed. `path` is where the
-/// configuration was read, and is read again when that is asked for.
-///
-/// # Errors
-/// Where it cannot listen on an address, or start a thread.
-pub fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
-    raise_descriptor_limit();
+/// A process that is told something from outside from here on, and not ended by it: to be made before anything
+/// that takes a while, since a SIGHUP may come as soon as somebody knows the process.
+pub struct Prepared(anyhow::Result<(Runtime, Signals)>);
+
+/// Makes it. Where that fails, [`Prepared::run`] says so.
+#[must_use]
+pub fn prepare() -> Prepared {
+    Prepared(begin())
+}
+
+impl Prepared {
+    /// Runs until SIGTERM or SIGINT, or a client's `shutdown` where it is allowed. `path` is where the
+    /// configuration was read, and is read again when that is asked for.
+    ///
+    /// # Errors
+    /// Where it cannot listen on an address, or start a thread.
+    pub fn run(self, config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
+        let (runtime, signals) = self.0?;
+        raise_descriptor_limit();
+        let done = runtime.block_on(serve(&Arc::new(config), path, signals));
+        // Whatever still formats an answer on a blocking thread has nobody to send it to.
+        runtime.shutdown_background();
+        done
+    }
+}
+
+fn begin() -> anyhow::Result<(Runtime, Signals)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .thread_name("tallyd-blocking")
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(serve(&Arc::new(config), path));
-    // Whatever still formats an answer on a blocking thread has nobody to send it to.
-    runtime.shutdown_background();
-    done
+    let inside = runtime.enter();
+    let signals = Signals::new()?;
+    drop(inside);
+    Ok((runtime, signals))
 }
 
-async fn serve(config: &Arc<Config>, path: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
-
+async fn serve(
+    config: &Arc<Config>,
+    path: Option<PathBuf>,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
     let listeners = listen::bind(&config.server.listen, &config.compat).await?;
     let http_listeners = bind(&config.server.http, "HTTP").await?;
     let nrpe_listeners = bind(config.nrpe.listen.as_slice(), "NRPE").await?;
@@ -225,7 +248,12 @@ fn open(config: &Config, now: Timestamp) -> anyhow::Result<Engine> {
     let (engine, found) = Engine::open(config, &config.server.data_dir, now)?;
     report(&found, &config.server.data_dir);
     // Nobody is there yet who could take the room.
-    engine.know_itself();
+    let unmade = engine.know_itself();
+    if unmade > 0 {
+        tracing::error!(
+            "{unmade} series of what tallyd knows of itself cannot be made: is the disk full? rules that watch them see nothing until they are"
+        );
+    }
     Ok(engine)
 }
 

@@ -53,7 +53,11 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
                 let reading = shared.reading();
                 shared.status.rounds.fetch_add(1, Relaxed);
                 tell_doubt(&shared, &mut was_in_doubt);
+                let unmade = shared.engine.unmade();
                 let is_told = shared.engine.note_itself(&shared.beside(), reading.now);
+                if unmade > 0 && shared.engine.unmade() == 0 {
+                    tracing::info!("all series of what tallyd knows of itself are there now");
+                }
                 let ticked = shared.engine.tick(reading);
                 if is_told {
                     mail.notify_one();

@@ -29,7 +29,7 @@ mod state;
 pub mod tally;
 mod unmatched;
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Config, Metric};
@@ -73,6 +73,8 @@ pub struct Engine {
     store_bytes: AtomicU64,
     /// When the store last took what it was given, in milliseconds; 0 before the first time.
     kept: AtomicI64,
+    /// Series of tallyd's own that could not be made yet.
+    unmade: AtomicUsize,
     /// What was noted last of tallyd's own figures.
     noted: Mutex<own::Noted>,
 }
@@ -185,6 +187,7 @@ impl Engine {
             keeper: Mutex::new(keeper),
             log: Mutex::new(log),
             store_bytes: AtomicU64::new(0),
+            unmade: AtomicUsize::new(0),
             kept: AtomicI64::new(0),
             noted: Mutex::default(),
         }

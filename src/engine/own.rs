@@ -96,11 +96,20 @@ const fn float(figure: u64) -> f64 {
 }
 
 impl Engine {
-    /// Makes the series, before any client is there.
-    pub fn know_itself(&self) {
-        for Figure { key, kind, .. } in &FIGURES {
-            self.counters.own(key.as_bytes(), *kind);
-        }
+    /// Makes the series, before any client is there; how many could not be made. Those are tried again with each
+    /// note.
+    pub fn know_itself(&self) -> usize {
+        let make =
+            |figure: &&Figure| self.counters.own(figure.key.as_bytes(), figure.kind).is_none();
+        let unmade = FIGURES.iter().filter(make).count();
+        self.unmade.store(unmade, Relaxed);
+        unmade
+    }
+
+    /// How many of the series could not be made yet; once they are, what their figures grew by meanwhile is in them.
+    #[must_use]
+    pub fn unmade(&self) -> usize {
+        self.unmade.load(Relaxed)
     }
 
     /// Notes the figures in the base window that is closed next, and tells the default contacts where the disk is
@@ -112,6 +121,9 @@ impl Engine {
         reason = "a counter is a whole number, and grows"
     )]
     pub fn note_itself(&self, beside: &Beside, now: Timestamp) -> bool {
+        if self.unmade() > 0 {
+            self.know_itself();
+        }
         let read = self.view(|view| {
             let sources = Sources { engine: self, view, beside, now };
             FIGURES.map(|figure| (figure.read)(&sources))
@@ -121,7 +133,9 @@ impl Engine {
             let (key, Some(value)) = (figure.key.as_bytes(), value) else { continue };
             match figure.kind {
                 Kind::Counter if value > *noted => {
-                    self.counters.add_own(key, (value - *noted) as u64);
+                    if !self.counters.add_own(key, (value - *noted) as u64) {
+                        continue;
+                    }
                 }
                 Kind::Counter => {}
                 Kind::Gauge | Kind::Distribution => self.counters.set_own(key, value, now),
@@ -146,6 +160,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Surroundings, parse};
     use crate::counters::{Condition, Entry, Stored};
+    use crate::disk::lying::{Fate, LyingDisk};
     use crate::query::Observation;
     use crate::rules::Level;
 
@@ -220,6 +235,32 @@ notify = []
     }
 
     #[test]
+    fn what_the_disk_had_no_room_for_is_made_when_it_has() {
+        // With the overflow one file of cells.
+        const FULL: usize = 65_535;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = LyingDisk::under(dir.path());
+        let engine = Engine::open(&config(FULL), dir.path(), START).unwrap().0;
+        // The first file of cells is full; there is no room for a second one.
+        (0..FULL).for_each(|n| _ = engine.counters.incr(format!("k{n}").as_bytes(), 1, START));
+        disk.meet(1, Fate::Refused(28, u64::MAX));
+        assert_eq!(engine.know_itself(), NUMBER);
+        let beside = Beside { refused: 7, ..Beside::default() };
+        engine.note_itself(&beside, START);
+        assert_eq!(engine.unmade(), NUMBER);
+        disk.meet(u64::MAX, Fate::Done);
+        let second = START + Span::SECOND;
+        engine.note_itself(&beside, second);
+        assert_eq!(engine.unmade(), 0);
+        engine.tick(second);
+        let refused = engine.counters.get(b"tallyd.connections_refused", second, |view| {
+            String::from_utf8_lossy(view.value).into_owned()
+        });
+        assert_eq!(refused.as_deref(), Some("7"), "with what came meanwhile");
+        LyingDisk::leave(dir.path());
+    }
+
+    #[test]
     fn they_take_no_room_from_clients_and_nobody_else_writes_them() {
         let dir = tempfile::tempdir().unwrap();
         for start in [START, START + Span::from_secs(60), START + Span::from_secs(120)] {
@@ -235,8 +276,9 @@ notify = []
             let (key, value) = (b"tallyd.disk_free".as_slice(), b"1".as_slice());
             let entry = Entry { key, value, flags: 0, expires: None };
             assert_eq!(counters.store(entry, Condition::Always, now), Stored::Reserved);
-            assert!(!counters.delete(key, now));
+            assert!(!counters.delete(key, now) && !counters.touch(key, Some(now), now));
             counters.flush_all(now, now);
+            assert!(counters.get(key, now, |_| ()).is_some(), "it is not the clients'");
             let now = seconds(&engine, &beside, now, 1);
             assert_eq!(seen(&engine, "disk"), (Level::Ok, self::value(5000.0)));
             engine.write_log().unwrap();

@@ -61,6 +61,9 @@ pub fn read(line: &str, kind: Kind) -> Result<Row<'_>, &'static str> {
     let (series, rest) = field(rest.ok_or("it has one field, and should have three")?)?;
     let (value, _) = field(rest.ok_or("it has two fields, and should have three")?)?;
     let secs = secs(time.trim()).ok_or("its time is neither seconds since 1970 nor RFC 3339")?;
+    if secs < 0 {
+        return Err("its time is before 1970, of which nothing is kept");
+    }
     if series.is_empty() {
         return Err("its series has no name");
     }
@@ -187,6 +190,7 @@ mod tests {
             ("now,a,5", Kind::Counter, "its time is neither"),
             ("-5,a,5", Kind::Counter, "its time is neither"),
             ("99999999999999999999,a,5", Kind::Counter, "its time is neither"),
+            ("1969-12-31T23:59:59Z,a,5", Kind::Counter, "its time is before 1970"),
             ("5,,5", Kind::Counter, "its series has no name"),
             ("5,a,-1", Kind::Counter, "a counter's value is a whole number"),
             ("5,a,1.5", Kind::Counter, "a counter's value is a whole number"),

@@ -42,6 +42,8 @@ pub(super) struct Reading {
     pub(super) covered: f64,
     /// Why the value, if any, says nothing.
     pub(super) fault: Option<Reason>,
+    /// What was counted is more than a window holds, and the value is this or more.
+    pub(super) is_beyond: bool,
 }
 
 /// A reading that may be judged.
@@ -239,13 +241,16 @@ impl View<'_> {
             _ => value.unwrap_or(0.0).abs(),
         };
         let fault = (!applies).then_some(Reason::WrongKind);
-        Reading { value, weight, covered: share, fault }
+        let of_sums = matches!(self.question.measure, Measure::Sum | Measure::Rate | Measure::Mean);
+        // Sums stop at the greatest number that there is.
+        let is_beyond = of_sums && counts.is_some_and(|counts| counts.sum == u64::MAX);
+        Reading { value, weight, covered: share, fault, is_beyond }
     }
 
     fn age(&self, instant: Timestamp) -> Reading {
         let youngest = self.series.iter().map(|id| self.facts.of(*id).updated()).max();
         let value = youngest.map(|updated| instant.since(updated).as_secs_f64());
-        Reading { value, weight: 0.0, covered: 1.0, fault: None }
+        Reading { value, weight: 0.0, covered: 1.0, fault: None, is_beyond: false }
     }
 }
 
@@ -406,7 +411,7 @@ pub(super) fn unreadable(error: &ReadError) -> Reading {
 
 impl Reading {
     pub(super) fn unknown(fault: Option<Reason>) -> Self {
-        Self { value: None, weight: 0.0, covered: 0.0, fault }
+        Self { value: None, weight: 0.0, covered: 0.0, fault, is_beyond: false }
     }
 
     /// What there is to compare with. `Err` where there is nothing.
@@ -441,6 +446,7 @@ impl Reading {
             });
         }
         match self.value {
+            Some(value) if self.is_beyond => Err(Observation::AtLeast(value)),
             Some(value) => {
                 let covered = if needs_cover { self.covered.min(1.0) } else { 1.0 };
                 Ok(Judged { value, weight: self.weight, covered })

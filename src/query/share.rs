@@ -74,13 +74,15 @@ impl Reading {
         let covered = self.covered.min(whole.covered);
         let is_known = covered >= COVERED_MIN || measure == Measure::Last;
         let nothing = (whole.value == Some(0.0)).then_some(Reason::NothingToDivideBy);
-        let fault = self.fault.or(whole.fault);
+        // A share of a whole that is this or more could be anything.
+        let fault = self.fault.or(whole.fault).or(whole.is_beyond.then_some(Reason::Gap));
         let value = self.value.zip(whole.value).filter(|_| is_known);
         Self {
             value: value.map(|(part, whole)| part / whole),
             weight: self.weight,
             covered,
             fault: fault.or(nothing.filter(|_| is_known)),
+            is_beyond: self.is_beyond,
         }
     }
 }

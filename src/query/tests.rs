@@ -207,6 +207,21 @@ fn distributions_together_are_merged_and_mixed_with_others_as_far_as_that_goes()
     }
 }
 
+/// A window holds numbers up to 2^64: beyond it what is told is a lower bound, and says so.
+#[test]
+fn a_sum_that_is_more_than_a_window_holds_is_a_lower_bound() {
+    let mut world = World::new();
+    let id = world.series("a", Kind::Counter);
+    for _ in 0..3 {
+        world.second(&[(id, Record::Counts(Counts::base(u64::MAX / 2, 1, None)))]);
+    }
+    let ask = |measure, secs| world.ask(&over(measure, secs), &[id]);
+    assert!(matches!(ask(Measure::Sum, 2), Observation::Value { .. }));
+    assert_eq!(ask(Measure::Sum, 3), Observation::AtLeast(18_446_744_073_709_551_616.0));
+    assert_eq!(ask(Measure::Rate, 3), Observation::AtLeast(18_446_744_073_709_551_616.0 / 3.0));
+    assert!(matches!(ask(Measure::Max, 3), Observation::Value { .. }));
+}
+
 #[test]
 fn a_distribution_that_was_not_set_is_missing_and_a_gap_makes_bounds() {
     let mut world = World::new();

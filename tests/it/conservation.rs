@@ -142,6 +142,7 @@ fn a_query_says_what_is_wrong_and_with_which_code() {
         (&["orders", "--window", "0s"], "`window` is one or more whole seconds"),
         (&["orders", "--step", "1s"], "`step` needs `from`"),
         (&["orders", "--from", "yesterday"], "`from`: it is none of"),
+        (&["orders", "--from", "-1m", "--to", "-2m"], "has to be before `to`"),
         (&["orders", "--from", "-1d", "--step", "15s"], "`step`: so long ago"),
         (&["orders", "--from", "-40d", "--step", "10s"], "points are more than"),
         (&["orders", "--by", ""], "`by` is one to"),

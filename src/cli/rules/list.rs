@@ -62,17 +62,38 @@ pub(in crate::cli) fn list(args: &ServerArgs) -> ExitCode {
     print(fetch(args, None).map(|rules| table(&rules)), "list")
 }
 
-/// Prints one rule with all its instances.
-pub(in crate::cli) fn show(name: &str, args: &ServerArgs) -> ExitCode {
-    let rules = match fetch(args, Some(name)) {
+/// A tag as it is asked for.
+pub(in crate::cli) fn tag(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(tag, _)| !tag.is_empty());
+    let (tag, value) = pair.ok_or("write it as TAG=VALUE, like region=eu")?;
+    Ok((tag.to_owned(), value.to_owned()))
+}
+
+/// Prints one rule with all its instances that have these tags.
+pub(in crate::cli) fn show(name: &str, by: &[(String, String)], args: &ServerArgs) -> ExitCode {
+    let mut rules = match fetch(args, Some(name)) {
         Ok(rules) => rules,
         Err(error) => return print(Err(error), "show"),
     };
-    let Some(rule) = rules.iter().find(|rule| rule.name == name) else {
-        let _ = writeln!(io::stderr(), "tallyd rules show: there is no rule `{name}`");
-        return ExitCode::from(NO_SUCH_RULE);
+    let none = |what: &str| {
+        let _ = writeln!(io::stderr(), "tallyd rules show: {}", one_line(what));
+        ExitCode::from(NO_SUCH_RULE)
     };
+    let Some(rule) = rules.iter_mut().find(|rule| rule.name == name) else {
+        return none(&format!("there is no rule `{name}`"));
+    };
+    rule.instances.retain(|instance| instance.has(by));
+    if rule.instances.is_empty() && !by.is_empty() {
+        let asked: Vec<_> = by.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
+        return none(&format!("`{name}` has no instance with {}", asked.join(" and ")));
+    }
     print(Ok(whole(rule)), "show")
+}
+
+impl Instance {
+    fn has(&self, tags: &[(String, String)]) -> bool {
+        tags.iter().all(|(tag, value)| self.labels.get(tag) == Some(value))
+    }
 }
 
 fn print(text: Result<String, String>, command: &str) -> ExitCode {

@@ -5,5 +5,5 @@ mod list;
 mod test;
 
 pub(super) use backtest::backtest;
-pub(super) use list::{list, show};
+pub(super) use list::{list, show, tag};
 pub(super) use test::test;

@@ -127,6 +127,12 @@ fn plan(asked: &Asked, mut question: Question, past: &Past) -> Result<Plan, Prob
         affordable(one, &question, past)?;
         return Ok(Plan { question, at: At::Instant(at) });
     };
+    if from >= to {
+        let (from, to) = (from.rfc3339(), to.rfc3339());
+        let wrong =
+            format!("`from` ({from}) has to be before `to` ({to}, which is now or earlier)");
+        return Err(bad(&wrong));
+    }
     let step = match asked.step.as_deref() {
         Some(text) => length(text, "step")?,
         None => fitting(from, to, past, &question),
