@@ -1,66 +1,14 @@
 #!/bin/bash
-# The life of the Debian package on a machine with systemd: installed, started, reloaded, hung, upgraded with its history
-# kept, removed and purged. $1 is a directory with first.deb and second.deb, the same with a higher version; what is said
-# goes into the file `output` there.
-#
-# To be run as root in namespaces of its own (`unshare` with --mount --net --pid --fork --kill-child --mount-proc --cgroup
-# --uts --ipc): the machine's /etc, /usr and /var are seen through overlays, its /run and /tmp are empty ones, and
-# the systemd that is booted is init of these namespaces alone. All of it ends with this process.
+# The life of the Debian package on a machine with systemd (`machine.sh`): installed, started, reloaded, hung, upgraded with its
+# history kept, removed and purged. /run/package has first.deb, and second.deb, the same with a higher version.
 set -Eeuo pipefail
-
-boot() {
-    local work=$1 dir
-    mount --make-rprivate /
-    ip link set lo up
-    mkdir "$work/over"
-    mount -t tmpfs -o size=1g tmpfs "$work/over"
-    for dir in etc usr var; do
-        mkdir -p "$work/over/$dir/upper" "$work/over/$dir/work"
-        mount -t overlay overlay "/$dir" \
-            -o "lowerdir=/$dir,upperdir=$work/over/$dir/upper,workdir=$work/over/$dir/work"
-    done
-    mount -t tmpfs -o size=64m tmpfs /run
-    mkdir -p /run/lock /run/package
-    mount --bind "$work" /run/package
-    mount -t tmpfs -o size=64m tmpfs /tmp
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    cp "$0" /run/script
-    # Debian's way to say that nothing may be started; here something may.
-    rm -f /usr/sbin/policy-rc.d
-    units
-    exec env -i container=package PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system \
-        --unit=package-test.target --show-status=no --log-target=null
-}
-
-# Nothing starts but what goes through the package's life, and ends systemd with its exit code.
-units() {
-    cat > /etc/systemd/system/package-test.target << END
-[Unit]
-DefaultDependencies=no
-Wants=package-test.service
-END
-    cat > /etc/systemd/system/package-test.service << END
-[Unit]
-DefaultDependencies=no
-SuccessAction=exit-force
-FailureAction=exit-force
-FailureActionExitStatus=1
-[Service]
-Type=oneshot
-Environment=DEBIAN_FRONTEND=noninteractive HOME=/root LC_ALL=C
-StandardOutput=file:/run/package/output
-StandardError=inherit
-ExecStart=/bin/bash /run/script life
-TimeoutStartSec=240
-END
-    mkdir -p /etc/systemd/system/tallyd.service.d
-    # So that nobody waits half a minute, and no other target of this machine is started along.
-    printf '[Unit]\nWants=\nAfter=\nDefaultDependencies=no\n[Service]\nWatchdogSec=4s\n' \
-        > /etc/systemd/system/tallyd.service.d/test.conf
-}
 
 life() {
     trap 'echo "FAILED in line $LINENO: $BASH_COMMAND"; systemctl status --no-pager tallyd || true' ERR
+    # So that nobody waits half a minute for what hangs.
+    mkdir -p /etc/systemd/system/tallyd.service.d
+    printf '[Service]\nWatchdogSec=6s\n' > /etc/systemd/system/tallyd.service.d/try.conf
+
     step 'install, which starts it'
     dpkg -i /run/package/first.deb
     systemctl is-active tallyd
@@ -155,7 +103,4 @@ eventually() {
     return 1
 }
 
-case $1 in
-    life) life ;;
-    *) boot "$1" ;;
-esac
+life
