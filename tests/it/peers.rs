@@ -7,6 +7,7 @@
 
 mod alertmanager;
 mod memcached;
+mod nagios;
 mod opensmtpd;
 mod package;
 mod process;

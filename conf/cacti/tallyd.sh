@@ -1,0 +1,29 @@
+#!/bin/sh
+# tallyd for Cacti: one value of what was counted. It needs curl and nothing of tallyd's.
+#
+# Data Collection -> Data Input Methods -> Add:
+#   Input Type    Script/Command
+#   Input String  sh <path_cacti>/scripts/tallyd.sh <url> <series> <measure> <window> <per>
+#   Input Fields  url, series, measure, window, per
+#   Output Field  value
+# and a data template on it: data source type GAUGE, step 300; url is http://127.0.0.1:8311, series orders.placed (or a
+# glob, or with tags: orders{region="eu"}), measure rate, window 5m, per minute.
+#
+# It prints the number, or U where there is none; a lower bound, known since tallyd was not running for part of the
+# window, is no value either. What is wrong is said on standard error.
+set -eu
+if [ $# -lt 3 ]; then
+    echo "usage: $0 URL SERIES MEASURE [WINDOW [PER]]" >&2
+    exit 2
+fi
+answer=$(curl -sS -m 10 -G "$1/api/v1/measure" --data-urlencode "series=$2" --data-urlencode "measure=$3" \
+    --data-urlencode "window=${4:-5m}" --data-urlencode "per=${5:-second}") || answer=
+case $answer in
+*'"at_least"'* | *'"data":[]'*) value= ;;
+*'"status":"success"'*) value=$(printf '%s\n' "$answer" | sed -n 's/.*"points":\[\[[0-9]*,\([-0-9.e+]*\)\]\].*/\1/p') ;;
+*)
+    value=
+    printf 'tallyd: %s\n' "${answer:-no answer}" >&2
+    ;;
+esac
+echo "${value:-U}"
