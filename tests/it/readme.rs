@@ -236,7 +236,11 @@ fn nrpe_is_configured_as_it_says() {
 #[test]
 fn every_block_is_known_here() {
     assert_eq!(blocks("toml").len(), 7);
-    let commands = blocks("sh").concat();
+    // The operator's hour is followed by a test of its own, on a machine with systemd.
+    let hour = README.split_once("### From an empty machine").expect("the chapter").1;
+    let hour = hour.split_once("\n### ").expect("another one follows").0;
+    let commands =
+        blocks("sh").into_iter().filter(|block| !hour.contains(block)).collect::<String>();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.split(' ').next()).collect();
     // The first two are what builds and runs these tests.
     let expect = [

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::harness::text;
 
+const README: &str = include_str!("../../../README.md");
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -57,23 +59,62 @@ fn newer(package: &Path, dir: &Path) -> PathBuf {
     newer
 }
 
+/// Runs a script on a machine with systemd, which finds this directory as /run/package; what it says has to end well.
+fn on_a_machine(dir: &Path, script: &str) {
+    let status = Command::new("timeout")
+        .args(["--signal=KILL", "600", "unshare", "--mount", "--net", "--pid", "--fork"])
+        .args(["--kill-child", "--mount-proc", "--cgroup", "--uts", "--ipc", "bash"])
+        .arg(root().join("tests/peers/machine.sh"))
+        .arg(dir)
+        .arg(root().join("tests/peers").join(script))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("unshare runs");
+    let said = std::fs::read(dir.join("output")).unwrap_or_default();
+    let said = text(&said);
+    assert!(status.success() && said.ends_with("ALL WELL\n"), "{status}:\n{said}");
+}
+
 #[test]
 #[ignore = "needs the package, and root that may boot systemd in namespaces; run tests/run"]
 fn it_is_installed_reloaded_hung_upgraded_and_purged_under_systemd() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::copy(package(), dir.path().join("first.deb")).expect("it can be copied");
     newer(&package(), dir.path());
-    let status = Command::new("timeout")
-        .args(["--signal=KILL", "300", "unshare", "--mount", "--net", "--pid", "--fork"])
-        .args(["--kill-child", "--mount-proc", "--cgroup", "--uts", "--ipc", "bash"])
-        .arg(root().join("tests/peers/package.sh"))
-        .arg(dir.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("unshare runs");
-    let said = std::fs::read(dir.path().join("output")).unwrap_or_default();
-    let said = text(&said);
-    assert!(status.success() && said.ends_with("ALL WELL\n"), "{status}:\n{said}");
+    on_a_machine(dir.path(), "package.sh");
+}
+
+/// The chapter of README, to the next one.
+fn hour() -> &'static str {
+    let chapter = README.split_once("### From an empty machine to a page on the phone\n");
+    let rest = chapter.expect("the chapter").1;
+    rest.split_once("\n### ").expect("another one follows").0
+}
+
+#[test]
+#[ignore = "needs the package, those of Nagios, Prometheus, and root that may boot systemd in namespaces; run tests/run"]
+fn an_operators_hour_goes_word_by_word_under_systemd() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::copy(package(), dir.path().join("first.deb")).expect("it can be copied");
+    let blocks: Vec<_> = hour().split("\n```sh\n").skip(1).collect();
+    assert_eq!(blocks.len(), 6);
+    let (steps, debs) = (dir.path().join("hour"), dir.path().join("debs"));
+    for made in [&steps, &debs] {
+        std::fs::create_dir(made).expect("it can be made");
+    }
+    for (at, block) in (1..).zip(blocks) {
+        let (commands, _) = block.split_once("```").expect("it ends");
+        let first = commands.split_whitespace().nth(1).unwrap_or_default();
+        let name = format!("{at}-{}", first.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        std::fs::write(steps.join(name), commands).expect("it can be written");
+    }
+    let nagios = std::env::var_os("TALLYD_TEST_HOUR");
+    let nagios =
+        nagios.expect("TALLYD_TEST_HOUR names the packages of Nagios; `tests/run` sets it");
+    for package in std::fs::read_dir(nagios).expect("packages").flatten() {
+        std::fs::copy(package.path(), debs.join(package.file_name())).expect("it can be copied");
+    }
+    on_a_machine(dir.path(), "hour.sh");
 }
