@@ -328,6 +328,15 @@ pub const BACKTEST_SECS: u64 = 60;
 /// What a command reads of its answer, in bytes: all times that are listed, with the longest names.
 pub const BACKTEST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
+/// Longest path with its query, in bytes.
+pub const HTTP_URI_BYTES: usize = 8 * 1024;
+
+/// All headers of a request together, in bytes.
+pub const HTTP_HEAD_BYTES: usize = 16 * 1024;
+
+/// What is read of a request before it is taken apart, in bytes.
+pub const HTTP_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Answers to `/metrics` that are written at once. Each knows which series make a family, of some ten bytes each where many share
 /// a name and some three hundred where none does, and has a thread.
 pub const SCRAPES: usize = 4;
@@ -427,6 +436,7 @@ pub const NRPE_NETWORKS: usize = 1000;
 pub const SHUTDOWN_SECS: u64 = 4;
 
 const _: () = {
+    assert!(HTTP_URI_BYTES + HTTP_HEAD_BYTES < HTTP_BUFFER_BYTES, "what is too long is told so");
     assert!(KEY_BYTES * 1000 < GET_LINE_BYTES, "one thousand full keys fit a retrieval line");
     assert!(LINE_BYTES < READ_CHUNK_BYTES, "all other lines fit what is read at once");
     assert!(LINE_BYTES <= GET_LINE_BYTES);

@@ -28,6 +28,7 @@ mod hostile;
 mod hostile_clients;
 mod hostile_inputs;
 mod http_access;
+mod http_security;
 mod import;
 mod main_job;
 mod metrics;

@@ -35,6 +35,7 @@ use super::super::Shared;
 use super::login;
 use super::problem::{Problem, Stranger};
 use super::routes::{self, Call, Verb};
+use crate::limits;
 use crate::notify::links::Purpose;
 
 /// Whose page a browser fetches for, and what it does with the answer. Source: W3C, "Fetch Metadata
@@ -45,7 +46,7 @@ const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Turns away what may not ask at all, whatever it asks.
 pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let most = routes::body_max(request.method().as_str(), request.uri().path());
-    let judged = judge_uri(request.uri()).and_then(|()| {
+    let judged = judge_head(&request).and_then(|()| judge_uri(request.uri())).and_then(|()| {
         if !shared.tokens.are_asked_for() && !is_signed(request.uri()) {
             judge(request.headers(), is_safe(request.method()))?;
         }
@@ -142,6 +143,18 @@ fn session(headers: &HeaderMap) -> Option<&str> {
 
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Refuses what no client of ours says so long.
+fn judge_head(request: &Request) -> Result<(), Problem> {
+    let uri = request.uri().path_and_query().map_or(0, |all| all.as_str().len());
+    if uri > limits::HTTP_URI_BYTES {
+        return Err(Problem::LongUri);
+    }
+    let headers = request.headers();
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > limits::HTTP_HEAD_BYTES { Err(Problem::LongHead) } else { Ok(()) }
 }
 
 /// Refuses a token where everybody on the way writes it down.
@@ -255,7 +268,6 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits;
 
     fn may(headers: &[(HeaderName, &str)]) -> bool {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));

@@ -11,6 +11,7 @@ mod access;
 mod acts;
 mod api;
 mod asked;
+mod asks;
 mod backtest;
 mod backup;
 mod chart;
@@ -22,38 +23,44 @@ mod login;
 mod look;
 mod measure;
 mod metrics;
+mod openapi;
 mod past;
 mod problem;
 mod reload;
+mod room;
 mod routes;
 pub mod tokens;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use access::Visitor;
 use problem::{Problem, json};
+use room::{Room, Seat};
 
 use super::{Shared, page, stopped};
 use crate::limits;
@@ -63,7 +70,7 @@ use crate::limits;
 pub struct Face {
     shared: Shared,
     router: Router,
-    room: Arc<Semaphore>,
+    room: Room,
     patience: Patience,
 }
 
@@ -83,7 +90,7 @@ impl Face {
         Self {
             router: router(shared.clone()),
             shared,
-            room: Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS)),
+            room: Room::new(limits::HTTP_CONNECTIONS),
             patience: Patience {
                 asking: Duration::from_secs(limits::HTTP_CONNECTION_SECS),
                 farewell: Duration::from_secs(limits::HTTP_FAREWELL_SECS),
@@ -101,8 +108,8 @@ impl Face {
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
                 accepted = listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, from) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, most likely: a moment later there may be one.
                     tracing::warn!(%error, "cannot accept an HTTP connection");
@@ -112,47 +119,66 @@ impl Face {
             };
             // The room comes second: one that was taken before there is a connection would be
             // missing from the other listeners.
-            let permit = tokio::select! {
+            let seat = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                permit = Arc::clone(&self.room).acquire_owned() => permit,
+                seat = self.room.seat() => seat,
             };
             // It matters to speed alone.
             let _ = stream.set_nodelay(true);
             let (face, stop) = (self.clone(), stop.clone());
-            connections.spawn(async move {
-                face.welcome(stream, stop).await;
-                drop(permit);
-            });
+            connections.spawn(face.welcome(stream, from, seat, stop));
         }
         drop(listener);
         while connections.join_next().await.is_some() {}
     }
 
-    /// Serves one connection, from its handshake on where there is one.
-    async fn welcome(self, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+    /// Serves one connection, from its handshake on where there is one, as long as it has its seat.
+    async fn welcome(
+        self,
+        stream: TcpStream,
+        from: SocketAddr,
+        seat: Seat,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let Self { router, patience, .. } = self;
+        let from = Some(from);
+        let guest = |carrier| Guest { carrier, from, seat: Some(seat.clone()) };
         let Some(tls) = self.shared.tokens.tls() else {
-            return attend(stream, Carrier::Clear, router, patience, stop).await;
+            let served = attend(stream, guest(Carrier::Clear), router, patience, stop);
+            return tokio::select! { () = served => {}, () = seat.given_up() => {} };
         };
         let limit = Duration::from_secs(limits::TLS_HANDSHAKE_SECS);
         let shaken = tokio::select! {
             biased;
             () = stopped(&mut stop) => return,
+            () = seat.given_up() => return,
             shaken = tokio::time::timeout(limit, tls.accept(stream)) => shaken,
         };
         match shaken.map_err(std::io::Error::from).and_then(|shaken| shaken) {
-            Ok(stream) => attend(stream, Carrier::Tls, router, patience, stop).await,
+            Ok(stream) => {
+                let served = attend(stream, guest(Carrier::Tls), router, patience, stop);
+                tokio::select! { () = served => {}, () = seat.given_up() => {} }
+            }
             Err(error) => tracing::debug!(%error, "an HTTP connection ended in its handshake"),
         }
     }
 }
 
 /// What a request came over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Carrier {
+    #[default]
     Clear,
     Tls,
+}
+
+/// Who is connected, and by what.
+#[derive(Clone, Default)]
+struct Guest {
+    carrier: Carrier,
+    from: Option<SocketAddr>,
+    seat: Option<Seat>,
 }
 
 /// Tells of a connection that a long answer on it is being read: while it is, its time is not over.
@@ -173,7 +199,7 @@ impl Reading {
 /// Answers one connection until it ends, or its time is over, or the process stops.
 async fn attend(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    carrier: Carrier,
+    guest: Guest,
     router: Router,
     patience: Patience,
     mut stop: watch::Receiver<bool>,
@@ -181,13 +207,30 @@ async fn attend(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECS));
+        .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECS))
+        // Ours are less, and have an answer in words; what is longer than these gets a bare status.
+        .max_buf_size(limits::HTTP_BUFFER_BYTES);
     let (router, reading) = (TowerToHyperService::new(router), Reading::default());
     let its = reading.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(its.clone());
-        request.extensions_mut().insert(carrier);
-        router.call(request)
+        request.extensions_mut().insert(guest.carrier);
+        let asked = Asked::of(&request, guest.from);
+        let (router, seat) = (router.clone(), guest.seat.clone());
+        async move {
+            // Until all of a short body is here, it may be that none will come: nothing is done for it.
+            let request = whole(request).await;
+            let asking = seat.as_ref().map(Seat::ask);
+            let response = match request {
+                Ok(request) => router.call(request).await?,
+                Err(problem) => problem.into_response(),
+            };
+            asked.note(&response);
+            Ok::<_, Infallible>(match asking {
+                Some(asking) => asking.over(response),
+                None => response,
+            })
+        }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
@@ -215,6 +258,43 @@ async fn attend(
     }
 }
 
+/// The request with its body, where that is short; longer ones are read by whoever takes them, one at a time.
+async fn whole(request: hyper::Request<Incoming>) -> Result<Request, Problem> {
+    let (head, body) = request.into_parts();
+    let most = limits::HTTP_BODY_BYTES;
+    let is_short = body.size_hint().exact().is_some_and(|length| length <= most as u64);
+    if !is_short {
+        return Ok(Request::from_parts(head, Body::new(body)));
+    }
+    let patience = Duration::from_secs(limits::HTTP_HEADER_SECS);
+    let body = tokio::time::timeout(patience, to_bytes(Body::new(body), most)).await;
+    let Ok(Ok(body)) = body else { return Err(Problem::Slow) };
+    Ok(Request::from_parts(head, Body::from(body)))
+}
+
+/// A request as it is logged: by its path alone. What stands in a query may be the signature of a link.
+struct Asked {
+    method: Method,
+    path: String,
+    from: Option<SocketAddr>,
+    since: tokio::time::Instant,
+}
+
+impl Asked {
+    fn of(request: &hyper::Request<Incoming>, from: Option<SocketAddr>) -> Self {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        Self { method, path, from, since: tokio::time::Instant::now() }
+    }
+
+    /// Logs how it was answered.
+    fn note(self, response: &Response) {
+        let Self { method, path, from, since } = self;
+        let (status, millis) = (response.status().as_u16(), since.elapsed().as_millis());
+        let from = from.map_or_else(String::new, |from| from.to_string());
+        tracing::debug!(%method, path, status, %millis, from, "an HTTP request was answered");
+    }
+}
+
 /// All that is answered, and what stands before it.
 fn router(shared: Shared) -> Router {
     routes::router(&shared)
@@ -239,6 +319,8 @@ async fn blocking(make: impl FnOnce() -> Response + Send + 'static) -> Response 
 /// Tells browsers to show an answer to no page but our own. Source: Fetch, "CORP check".
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
+const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
 /// Headers that every answer has.
 async fn finish(request: Request, next: Next) -> Result<Response, Infallible> {
     let may_be_packed = accept::gzip(request.headers());
@@ -250,6 +332,9 @@ async fn finish(request: Request, next: Next) -> Result<Response, Infallible> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    // A page says more of itself; what is no page loads nothing and is shown in no other.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NO_POLICY));
     Ok(response)
 }
 

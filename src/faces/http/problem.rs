@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::config::Role;
+use crate::limits;
 
 /// See the module.
 pub(super) enum Problem {
@@ -20,7 +21,11 @@ pub(super) enum Problem {
     Methods(String),
     /// A body whose length is not said.
     Length,
+    /// A body that did not come.
+    Slow,
     TooLarge(usize),
+    LongUri,
+    LongHead,
     TooMuch(String),
     Busy(String),
     Conflict(String),
@@ -45,7 +50,10 @@ impl Problem {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::Methods(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Length => (StatusCode::LENGTH_REQUIRED, "length_required"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::LongUri => (StatusCode::URI_TOO_LONG, "too_large"),
+            Self::LongHead => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large"),
             Self::TooMuch(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_much"),
             Self::Busy(_) => (StatusCode::CONFLICT, "busy"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
@@ -64,7 +72,7 @@ impl Problem {
                 Some((WWW_AUTHENTICATE, fixed(missing)))
             }
             // What follows it may be its body, or another request.
-            Self::Length | Self::TooLarge(_) => Some((CONNECTION, fixed("close"))),
+            Self::Length | Self::Slow | Self::TooLarge(_) => Some((CONNECTION, fixed("close"))),
             _ => None,
         }
     }
@@ -82,7 +90,10 @@ impl Problem {
             Self::Needs(role) => format!("this takes a token of the role {}", role.word()),
             Self::Methods(methods) => format!("this path is called with {methods}"),
             Self::Length => "a body comes with its length, and not in chunks".to_owned(),
+            Self::Slow => "the body did not come in time".to_owned(),
             Self::TooLarge(most) => format!("a body has at most {most} bytes"),
+            Self::LongUri => format!("an address has at most {} bytes", limits::HTTP_URI_BYTES),
+            Self::LongHead => format!("headers have at most {} bytes", limits::HTTP_HEAD_BYTES),
         }
     }
 }

@@ -58,7 +58,7 @@ async fn start(face: &Face) -> (Vec<SocketAddr>, watch::Sender<bool>) {
 #[tokio::test]
 async fn the_room_for_connections_is_one_for_all_addresses() {
     let (shared, _) = shared(&Config::default());
-    let face = Face { room: Arc::new(Semaphore::new(1)), ..Face::new(shared) };
+    let face = Face { room: Room::new(1), ..Face::new(shared) };
     let (addresses, _stop) = start(&face).await;
     let mut first = connect(addresses[0]).await;
     assert!(ask(&mut first, "/readyz").await.starts_with("HTTP/1.1 503"));
@@ -110,8 +110,13 @@ async fn an_answer_that_is_not_read_is_given_up() {
     let large = Router::new().route("/", get(async || "x".repeat(1 << 20)));
     let (_stop, stopped) = watch::channel(false);
     let short = Duration::from_millis(20);
-    let attended =
-        attend(server, Carrier::Clear, large, Patience { asking: short, farewell: short }, stopped);
+    let attended = attend(
+        server,
+        Guest::default(),
+        large,
+        Patience { asking: short, farewell: short },
+        stopped,
+    );
     let request = request("/");
     let (sent, ended) = tokio::join!(
         client.write_all(request.as_bytes()),
@@ -127,7 +132,7 @@ async fn a_connection_that_is_kept_is_ended_after_its_time() {
     let (_stop, stopped) = watch::channel(false);
     let router = Router::new().route("/", get(async || StatusCode::NO_CONTENT));
     let short = Patience { asking: Duration::from_millis(100), ..KEPT };
-    tokio::spawn(attend(server, Carrier::Clear, router, short, stopped));
+    tokio::spawn(attend(server, Guest::default(), router, short, stopped));
     assert!(ask(&mut client, "/").await.starts_with("HTTP/1.1 204"));
     let mut rest = Vec::new();
     let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await;
@@ -213,6 +218,50 @@ async fn every_call_is_for_its_role_and_for_no_other() {
 }
 
 #[tokio::test]
+async fn every_call_takes_what_it_is_said_to_take() {
+    let (shared, _) = shared(&Config::default());
+    let (addresses, _stop) = start(&Face::new(shared)).await;
+    // A call that knows what it may be asked with names all of it where it is asked with anything else.
+    let expected = async |line: &str, body: &str| -> Option<Vec<String>> {
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = connect(addresses[0]).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        // Some are no text.
+        let answer = String::from_utf8_lossy(&answer);
+        let (_, known) = answer.split_once("unknown field `nonsense`, expected ")?;
+        let known = known.split(" at line").next().unwrap();
+        let mut known: Vec<_> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        known.sort();
+        Some(known)
+    };
+    let names = |asks: &[asks::Ask]| {
+        let mut names: Vec<_> = asks.iter().map(|ask| ask.name.to_owned()).collect();
+        names.sort();
+        names
+    };
+    let mut held = 0;
+    for call in routes::CALLS {
+        let path = call.path.replace("{rule}", "r").replace("{incident}", "i").replace("{id}", "7");
+        let line = format!("{} {path}", call.verb.word());
+        if let Some(known) = expected(&format!("{line}?nonsense=1"), "").await {
+            assert_eq!(names(call.asks), known, "the query of {line}");
+            held += 1;
+        }
+        if let routes::Takes::Json(asks) = call.takes {
+            let known = expected(&line, "{\"nonsense\":1}").await;
+            assert_eq!(Some(names(asks)), known, "the body of {line}");
+            held += 1;
+        }
+    }
+    assert!(held >= 14, "{held}");
+}
+
+#[tokio::test]
 async fn whoever_looks_at_a_page_is_asked_for_a_token_there() {
     let (shared, face) = guarded();
     let (addresses, _stop) = start(&face).await;
@@ -291,5 +340,57 @@ async fn a_link_does_not_expire_by_a_clock_that_leaps_for_a_while() {
         clocks.monotonic.store(passed.as_millis(), Relaxed);
         let head = ask(&mut connect(addresses[0]).await, &path).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {expect}")), "{beyond} {minute}: {head}");
+    }
+}
+
+/// A path of that call with this in its place, and these things asked, as a client would write them.
+fn target(call: &routes::Call, part: &str, asked: &[(proptest::sample::Index, String)]) -> String {
+    let mut url = reqwest::Url::parse("http://localhost/").unwrap();
+    let parts = call.path.split('/').skip(1);
+    let parts = parts.map(|its| if its.starts_with('{') { part } else { its });
+    url.path_segments_mut().unwrap().clear().extend(parts);
+    let names: Vec<_> = call.asks.iter().map(|ask| ask.name).chain(["nonsense"]).collect();
+    let pairs = asked.iter().map(|(name, value)| (*name.get(&names), value));
+    url.query_pairs_mut().extend_pairs(pairs);
+    format!("{}?{}", url.path(), url.query().unwrap_or_default())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_asked_there_is_an_answer_and_a_form_for_problems(
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+        part in "\\PC{0,12}",
+        asked in proptest::collection::vec((
+            proptest::prelude::any::<proptest::sample::Index>(),
+            proptest::prop_oneof![
+                "\\PC{0,12}",
+                "-?[0-9]{1,20}(ms|s|m|h|d|w)?",
+                "(rate|sum|p99.9|last|age|previous|1w|Europe/Berlin|percent|light|open|a[{*]|[a-z]{1,3}\\{x=~\"[(]?\"\\})",
+            ],
+        ), 0..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (shared, _) = shared(&Config { rules: vec![rule("r")], ..Config::default() });
+        let gets: Vec<_> = routes::CALLS.iter().filter(|call| call.verb == routes::Verb::Get).collect();
+        let call = at.get(&gets);
+        let target = target(call, &part, &asked);
+        let request = Request::builder().uri(&target).body(Body::empty()).unwrap();
+        let (status, body) = runtime.block_on(async {
+            let mut request = request;
+            request.extensions_mut().insert(Carrier::Clear);
+            request.extensions_mut().insert(Reading::default());
+            let response = TowerToHyperService::new(router(shared)).call(request).await.unwrap();
+            let status = response.status().as_u16();
+            (status, to_bytes(response.into_body(), 1 << 24).await.unwrap())
+        });
+        let text = String::from_utf8_lossy(&body);
+        let may_fail = ["/readyz", "/healthz", "/api/v1/backup"].contains(&call.path) || call.path.starts_with("/check");
+        proptest::prop_assert!(status < 500 || may_fail, "{target}: {status} {text}");
+        if status >= 400 && !may_fail && !call.is_page {
+            let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
+            proptest::prop_assert_eq!(&problem["status"], "error", "{}", target);
+        }
     }
 }
