@@ -1,6 +1,6 @@
 //! `tallyd doctor`: what it says of a server that runs, of one that cannot, and of what is out of reach.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -34,6 +34,30 @@ fn a_server_that_runs_is_found_well() {
     let data = lines(&output, "data directory");
     assert!(data.iter().any(|line| line.starts_with("ok data directory data")), "{said}");
     assert!(lines(&output, "disk space")[0].ends_with("GiB free"), "{said}");
+}
+
+#[test]
+fn every_address_of_the_configuration_is_looked_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let holder = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address");
+    let config = format!(
+        "[server]\nlisten = [\"unix:/nowhere/t.sock\"]\nhttp = [\"127.0.0.1:0\"]\n[nrpe]\nlisten = \"127.0.0.1:0\"\n\
+         [statsd]\nudp = \"{taken}\"\nunix = \"{}/s.sock\"\n[graphite]\ntcp = \"127.0.0.1:0\"\nudp = \"127.0.0.1:0\"\n",
+        dir.path().display()
+    );
+    let output = doctor(dir.path(), &config);
+    let first = |what: &str| lines(&output, what).join("; ");
+    assert!(first("memcached").starts_with("FAIL memcached unix:/nowhere/t.sock: "));
+    assert_eq!(first("nrpe"), "ok nrpe 127.0.0.1:0 can be listened on");
+    let graphite = "ok graphite 127.0.0.1:0 can be listened on; ok graphite 127.0.0.1:0 (UDP) can be listened on";
+    assert_eq!(first("graphite"), graphite);
+    let statsd = first("statsd");
+    assert!(
+        statsd.starts_with(&format!("FAIL statsd {taken} (UDP) cannot be listened on: ")),
+        "{statsd}"
+    );
+    assert!(statsd.contains("; ok statsd unix:"), "{statsd}");
 }
 
 #[test]

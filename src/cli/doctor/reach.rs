@@ -1,6 +1,8 @@
 //! What is to be reached: the server itself, the ports that it listens on, the mail server, the hosts of webhooks.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -55,18 +57,53 @@ pub(super) fn ports(config: &Config, is_up: bool, findings: &mut Findings) {
     for listen in &config.server.listen {
         match listen {
             Listen::Tcp(address) => port("memcached", *address, is_up, findings),
-            Listen::Unix(path) => {
-                let above = path.parent().filter(|above| above.is_dir());
-                if above.is_none() {
-                    findings.fail("memcached", format!("{listen}: its directory is not there"));
-                } else {
-                    findings.good("memcached", listen.to_string());
-                }
-            }
+            Listen::Unix(path) => socket("memcached", path, findings),
         }
     }
     for address in &config.server.http {
         port("http", *address, is_up, findings);
+    }
+    if let Some(address) = config.nrpe.listen {
+        port("nrpe", address, is_up, findings);
+    }
+    for (what, inlets) in [("statsd", &config.statsd), ("graphite", &config.graphite)] {
+        if let Some(address) = inlets.tcp {
+            port(what, address, is_up, findings);
+        }
+        if let Some(address) = inlets.udp {
+            datagrams(what, address, is_up, findings);
+        }
+        if let Some(path) = &inlets.unix {
+            socket(what, path, findings);
+        }
+    }
+}
+
+fn socket(what: &'static str, path: &Path, findings: &mut Findings) {
+    let shown = path.display();
+    if path.parent().is_some_and(Path::is_dir) {
+        findings.good(what, format!("unix:{shown}"));
+    } else {
+        findings.fail(what, format!("unix:{shown}: its directory is not there"));
+    }
+}
+
+/// Nobody answers a datagram, so all that is seen is whether somebody has the address.
+fn datagrams(what: &'static str, address: SocketAddr, is_up: bool, findings: &mut Findings) {
+    match UdpSocket::bind(address) {
+        Ok(_) if is_up => {
+            findings.fail(
+                what,
+                format!("{address} (UDP): nobody listens; a new address takes a restart"),
+            );
+        }
+        Ok(_) => findings.good(what, format!("{address} (UDP) can be listened on")),
+        Err(error) if is_up && error.kind() == ErrorKind::AddrInUse => {
+            findings.good(what, format!("{address} (UDP) is listened on"));
+        }
+        Err(error) => {
+            findings.fail(what, format!("{address} (UDP) cannot be listened on: {error}"));
+        }
     }
 }
 
