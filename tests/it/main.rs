@@ -23,6 +23,7 @@ mod acts;
 mod arrival;
 mod backup;
 mod compat;
+mod crowd;
 mod doctor;
 mod hostile;
 mod hostile_clients;

@@ -6,6 +6,7 @@
 //! modules of `tests/peers/requirements.txt`. A peer that is missing fails the test.
 
 mod alertmanager;
+mod browser;
 mod memcached;
 mod nagios;
 mod opensmtpd;
