@@ -383,6 +383,10 @@ pub const IMPORT_ROWS: usize = 40_000_000;
 /// Longest line of such a file, in bytes: a name with every character quoted, and a note.
 pub const IMPORT_LINE_BYTES: usize = 4096;
 
+/// Threads for what waits for others: answers that take the engine's lock, and names that couriers look up. More than there are
+/// attempts to deliver at once.
+pub const BLOCKING_THREADS: usize = COURIERS + 32;
+
 /// Longest answer of a Nagios check, in bytes: what Nagios itself reads of a plugin's output.
 pub const NAGIOS_BYTES: usize = 8 * 1024;
 

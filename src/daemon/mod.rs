@@ -78,7 +78,9 @@ impl Prepared {
 fn begin() -> anyhow::Result<(Runtime, Signals)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        // Names are looked up here too, by couriers, and where the resolver is dead each waits for long: answers need
+        // a thread all the same. Whoever asks for much has a turn of his own (`faces::http::desk`).
+        .max_blocking_threads(limits::BLOCKING_THREADS)
         .thread_name("tallyd-blocking")
         .build()
         .context("cannot start the runtime")?;

@@ -56,7 +56,9 @@ impl Sets {
     /// Sets the gauges of a stretch that is over, or of any where all of it ends. A set that had members
     /// in the stretch before and has none in this one is empty, and told so once. What could not be set.
     pub fn close(&mut self, counters: &Counters, now: Timestamp, is_last: bool) -> Vec<Told> {
-        if self.end.is_none_or(|end| now < end && !is_last) {
+        // Where the clock was set back its end may be far away.
+        let is_open = |end| now < end && end <= now + STRETCH && !is_last;
+        if self.end.is_none_or(is_open) {
             return Vec::new();
         }
         let sets = std::mem::take(&mut self.gathered);

@@ -109,7 +109,9 @@ async fn talk(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     let Some(tls) = shared.nrpe.tls() else {
         let mut stream = stream;
         exchange(shared, &mut stream).await?;
-        return stream.shutdown().await;
+        // As below.
+        let _ = stream.shutdown().await;
+        return Ok(());
     };
     let mut stream = tls.accept(stream).await?;
     exchange(shared, &mut stream).await?;

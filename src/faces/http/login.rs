@@ -4,6 +4,8 @@
 //! cookie that no script reads. `SameSite=Lax`, and not `Strict`: who follows a link from a web mailer's page is to
 //! see what it leads to, and what changes something is held against the page that it comes from (`access`).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
@@ -66,10 +68,11 @@ pub(super) async fn enter(
     if !shared.tokens.are_asked_for() {
         return go(&next, None);
     }
-    match shared.tokens.session(token.trim().as_bytes(), shared.now()) {
-        Some(session) => go(&next, Some(cookie(&session, limits::SESSION_SECS, carrier))),
-        None => ask(Stranger::Wrong, &next),
-    }
+    let Some(session) = shared.tokens.session(token.trim().as_bytes(), shared.now()) else {
+        shared.tokens.refused.fetch_add(1, Relaxed);
+        return ask(Stranger::Wrong, &next);
+    };
+    go(&next, Some(cookie(&session, limits::SESSION_SECS, carrier)))
 }
 
 /// `POST /logout`

@@ -207,6 +207,8 @@ async fn attend(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // A client that has asked may close its half, as `nc` does, and still reads.
+        .half_close(true)
         .header_read_timeout(Duration::from_secs(limits::HTTP_HEADER_SECS))
         // Ours are less, and have an answer in words; what is longer than these gets a bare status.
         .max_buf_size(limits::HTTP_BUFFER_BYTES);
