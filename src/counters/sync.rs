@@ -87,6 +87,10 @@ mod model {
                     self.meet().fetch_add(value, change(order))
                 }
 
+                pub fn fetch_sub(&self, value: $of, order: Ordering) -> $of {
+                    self.meet().fetch_sub(value, change(order))
+                }
+
                 pub fn fetch_or(&self, value: $of, order: Ordering) -> $of {
                     self.meet().fetch_or(value, change(order))
                 }
