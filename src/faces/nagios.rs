@@ -2,7 +2,7 @@
 //!
 //! Source of the form: the Monitoring Plugins Development Guidelines (output, ranges, performance
 //! data). The line begins with the state, from which the exit code follows, so whoever carries it
-//! needs nothing else. How long an answer may be is for whoever carries it to say: [`output`] cuts it.
+//! needs nothing else. How long an answer may be is for whoever carries it to say: `output` cuts it.
 
 pub mod measured;
 mod output;
