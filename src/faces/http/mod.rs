@@ -133,6 +133,20 @@ impl Face {
         while connections.join_next().await.is_some() {}
     }
 
+    /// What `GET` of this path and query is answered on this machine, as a status and a body; `None` where the text
+    /// can be no address. No connection is needed for it: `tests/fuzz` asks so.
+    #[doc(hidden)]
+    pub async fn get(&self, target: &str) -> Option<(u16, Vec<u8>)> {
+        let mut request = hyper::Request::get(target).body(Body::empty()).ok()?;
+        request.extensions_mut().insert(Reading::default());
+        request.extensions_mut().insert(Carrier::Clear);
+        let answered = TowerToHyperService::new(self.router.clone()).call(request).await;
+        let Ok(response) = answered;
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.ok()?;
+        Some((status, body.into()))
+    }
+
     /// Serves one connection, from its handshake on where there is one, as long as it has its seat.
     async fn welcome(
         self,

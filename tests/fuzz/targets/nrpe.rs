@@ -32,7 +32,9 @@ fn read(bytes: &[u8]) {
             bytes.len()
         }
         Ok(Step::Query { version, text, consumed }) => {
-            assert!(consumed <= bytes.len() && text.len() < NRPE_QUERY_BYTES && !text.contains('\0'));
+            assert!(
+                consumed <= bytes.len() && text.len() < NRPE_QUERY_BYTES && !text.contains('\0')
+            );
             assert_eq!(parse(&bytes[..consumed]), step, "what follows does not matter");
             let again = query(version, text).expect("it had room");
             assert!(again.len() <= consumed);

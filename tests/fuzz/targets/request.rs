@@ -72,7 +72,9 @@ fn check_cuts(own: &[u8], close: Option<Step<'_>>, limits: &Limits) {
         match parse(&own[..at], limits) {
             Step::NeedMore { at_least } => {
                 assert!(at_least > at, "it asks for what there is");
-                assert!(close.is_some() || at_least <= own.len().max(at + 1) || is_waiting(own, limits));
+                assert!(
+                    close.is_some() || at_least <= own.len().max(at + 1) || is_waiting(own, limits)
+                );
             }
             step => assert_eq!(Some(step), close, "cut at {at}"),
         }
@@ -116,7 +118,10 @@ fn log_in(bytes: &[u8]) {
         assert_eq!(login(own), step, "what follows does not matter");
         for at in [0, consumed / 2, consumed - 1] {
             let earlier = login(&own[..at]);
-            assert!(matches!(earlier, Login::NeedMore { at_least } if at_least > at), "cut at {at}");
+            assert!(
+                matches!(earlier, Login::NeedMore { at_least } if at_least > at),
+                "cut at {at}"
+            );
         }
         rest = &rest[consumed..];
     }
