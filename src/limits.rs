@@ -409,11 +409,9 @@ pub const TOLD_CONNECTIONS: usize = 1024;
 /// How far the instant of a value may lie from the present, in seconds. It is counted now.
 pub const TOLD_SECS: u64 = 60;
 
-/// Observations that one of a client that samples may stand for; each takes its room until the tick.
-pub const OBSERVATION_WEIGHT: u32 = 1000;
-
-/// Observations that those of one line may stand for.
-pub const LINE_WEIGHT: u32 = 100_000;
+/// Observations that one of a client that samples may stand for. It costs what one costs, but decides a window by
+/// itself; and counts of 64 bits hold as many as come in within two months.
+pub const OBSERVATION_WEIGHT: u32 = 1_000_000;
 
 /// Sets of StatsD in one stretch of ten seconds.
 pub const SETS: usize = 10_000;

@@ -249,7 +249,7 @@ impl Counters {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
     fn observe_shown(&self, id: CellId, kind: Kind, value: u64) {
         if kind == Kind::Gauge {
-            self.observe(id, kind, value as f64);
+            self.observe(id, kind, value as f64, 1);
         }
     }
 

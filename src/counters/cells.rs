@@ -234,12 +234,11 @@ impl Words {
         let bytes = file.bytes().map_err(OpenError::io(path))?.min(first.len() as u64);
         let first = first.get_mut(..usize::try_from(bytes).unwrap_or(0)).unwrap_or_default();
         file.read_at(first, 0).map_err(OpenError::io(path))?;
-        if is_unfinished(first, &whole) {
-            // New, or its maker was stopped while it wrote the header, or the power went before that
-            // was on the medium: what was counted in it then has no mark that fits.
+        // New, or its maker was stopped while it wrote the header, or the power went before that
+        // was on the medium: what was counted in it then has no mark that fits. One of an older version may
+        // hold from now on what only this one knows.
+        if is_unfinished(first, &whole) || check_header(path, magic, version, first)? < version {
             file.write_at(&whole, 0).map_err(OpenError::io(path))?;
-        } else {
-            check_header(path, magic, version, first)?;
         }
         // Every block is there before the first write through the mapping: a write into a hole of a
         // full disk would end the process.

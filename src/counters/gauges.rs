@@ -28,17 +28,14 @@ pub enum Observations {
 }
 
 impl Observed {
-    fn one(value: f64) -> Self {
-        Self { count: 1, sum: value, min: value, max: value, last: value }
-    }
-
-    fn add(&mut self, value: f64) {
-        self.then(&Self::one(value));
+    fn of(value: f64, weight: u32) -> Self {
+        let sum = value * f64::from(weight);
+        Self { count: weight.into(), sum, min: value, max: value, last: value }
     }
 
     /// Adds what came later.
     fn then(&mut self, later: &Self) {
-        self.count += later.count;
+        self.count = self.count.saturating_add(later.count);
         self.sum += later.sum;
         self.min = self.min.min(later.min);
         self.max = self.max.max(later.max);
@@ -55,18 +52,24 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// A window that one value has opened; `layout` is that of a distribution. Whether the value lies
-    /// inside the layout's range.
-    pub(super) fn new(layout: Option<Layout>, value: f64) -> (Self, bool) {
-        let mut spread = layout.map(Gathering::new);
-        let inside = spread.as_mut().is_none_or(|spread| spread.record(value));
-        (Self { observed: Observed::one(value), spread }, inside)
+    /// A window that one value has opened, which stands for `weight` of them; `layout` is that of a
+    /// distribution. Whether the value lies inside the layout's range.
+    pub(super) fn new(layout: Option<Layout>, value: f64, weight: u32) -> (Self, bool) {
+        let spread = layout.map(Gathering::new);
+        let mut open = Self { observed: Observed::of(value, weight), spread };
+        let inside = open.spread(value, weight);
+        (open, inside)
     }
 
-    /// Adds a value; whether it lies inside the layout's range.
-    pub(super) fn add(&mut self, value: f64) -> bool {
-        self.observed.add(value);
-        self.spread.as_mut().is_none_or(|spread| spread.record(value))
+    /// Adds a value that stands for `weight` of them; whether it lies inside the layout's range.
+    pub(super) fn add(&mut self, value: f64, weight: u32) -> bool {
+        self.observed.then(&Observed::of(value, weight));
+        self.spread(value, weight)
+    }
+
+    fn spread(&mut self, value: f64, weight: u32) -> bool {
+        let spread = self.spread.as_mut();
+        spread.is_none_or(|spread| spread.record_many(value, weight.into()))
     }
 
     /// Adds what came later.

@@ -12,6 +12,9 @@
 //! one of an earlier round of the ring, one of a cell that was given to another key since, and one of
 //! which the power left only a part, all do not fit, and are passed over.
 //!
+//! **A value that stands for several** has its weight in a record of its own right behind it, which is
+//! written first: either both count or neither does. The tag tells what a record is.
+//!
 //! **The ring** consists of stretches of records, each of which lies in one file, in any that is free
 //! when it begins. Files are made when they are needed and never given back. When all are in use within
 //! one window, or the disk is full, values are folded in memory at once: counted right, but not safe
@@ -38,8 +41,8 @@ use crate::limits;
 
 const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"tallyOBS" } else { *b"tallyOBB" };
 
-/// The version of the layout.
-const VERSION: u32 = 1;
+/// The version of the layout. The first had no weights.
+const VERSION: u32 = 2;
 
 /// Files at most.
 const FILES: usize = limits::OBSERVATION_FILES;
@@ -54,6 +57,17 @@ const STRETCH: u64 = ((Words::LEN - HEAD_WORDS) / 2) as u64;
 
 /// Records that there will never be: a position beyond is damage.
 const POSITIONS: u64 = 1 << 60;
+
+/// What a record is, by the last bits of its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// A value that stands for itself.
+    Value = 0,
+    /// A value whose weight follows.
+    Weighted = 1,
+    /// The weight of the value before.
+    Weight = 2,
+}
 
 type ByCell = HashMap<CellId, Open, foldhash::fast::RandomState>;
 
@@ -176,29 +190,51 @@ impl Log {
         *self.reader() = Reader { next: done, inherited: head };
     }
 
-    /// Keeps a value. The hot path of `set`: one addition and two stores.
+    /// Keeps a value that stands for `weight` of them. The hot path of `set`: one addition and two stores.
     #[inline]
-    pub(super) fn append(&self, id: CellId, identity: u64, value: f64, known: &impl Known) {
-        let Some(at) = self.take() else { return self.fold_early(id, value, known) };
-        let (tag, bits) =
-            self.record(at).expect("a number is given out after its file is in place");
-        bits.store(value.to_bits(), Relaxed);
-        tag.store(seal(at, id.number(), identity, value.to_bits()), Release);
+    pub(super) fn append(
+        &self,
+        id: CellId,
+        identity: u64,
+        value: f64,
+        weight: u32,
+        known: &impl Known,
+    ) {
+        let is_weighted = weight > 1;
+        let Some(at) = self.take(1 + u64::from(is_weighted)) else {
+            return self.fold_early(id, value, weight, known);
+        };
+        let write = |at, part, content| self.write(at, (id, identity), part, content);
+        if is_weighted {
+            write(at + 1, Part::Weight, weight.into());
+        }
+        let part = if is_weighted { Part::Weighted } else { Part::Value };
+        write(at, part, value.to_bits());
     }
 
-    /// The number of a record that is the caller's to write; `None` where there is no room.
     #[inline]
-    fn take(&self) -> Option<u64> {
+    fn write(&self, at: u64, (id, identity): (CellId, u64), part: Part, content: u64) {
+        let (tag, bits) =
+            self.record(at).expect("a number is given out after its file is in place");
+        bits.store(content, Relaxed);
+        tag.store(seal(at, id.number(), identity, content) ^ part as u64, Release);
+    }
+
+    /// The number of the first of so many records that are the caller's to write; `None` where there is no
+    /// room.
+    #[inline]
+    fn take(&self, records: u64) -> Option<u64> {
         let mut at = self.head.load(Relaxed);
         loop {
-            if at >= self.limit.load(Acquire) {
-                if !self.grow(at) {
+            let end = at + records;
+            if end > self.limit.load(Acquire) {
+                if !self.grow(end - 1) {
                     return None;
                 }
                 at = self.head.load(Relaxed);
                 continue;
             }
-            match self.head.compare_exchange_weak(at, at + 1, Relaxed, Relaxed) {
+            match self.head.compare_exchange_weak(at, end, Relaxed, Relaxed) {
                 Ok(_) => return Some(at),
                 Err(now) => at = now,
             }
@@ -258,22 +294,24 @@ impl Log {
     }
 
     #[cold]
-    fn fold_early(&self, id: CellId, value: f64, known: &impl Known) {
-        self.early_total.fetch_add(1, Relaxed);
+    fn fold_early(&self, id: CellId, value: f64, weight: u32, known: &impl Known) {
+        self.early_total.fetch_add(weight.into(), Relaxed);
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        self.add(&mut early, id, value, known);
+        self.add(&mut early, id, value, weight, known);
     }
 
-    fn add(&self, to: &mut ByCell, id: CellId, value: f64, known: &impl Known) {
+    fn add(&self, to: &mut ByCell, id: CellId, value: f64, weight: u32, known: &impl Known) {
         let inside = match to.entry(id) {
-            Entry::Occupied(mut open) => open.get_mut().add(value),
+            Entry::Occupied(mut open) => open.get_mut().add(value, weight),
             Entry::Vacant(slot) => {
-                let (open, inside) = Open::new(known.layout(id), value);
+                let (open, inside) = Open::new(known.layout(id), value, weight);
                 slot.insert(open);
                 inside
             }
         };
-        self.outside.fetch_add(u64::from(!inside), Relaxed);
+        if !inside {
+            self.outside.fetch_add(weight.into(), Relaxed);
+        }
     }
 
     /// All that was kept since the last call, by cell. A value that is just being written comes with the
@@ -283,12 +321,22 @@ impl Log {
         let head = self.head.load(Acquire);
         let mut all = ByCell::default();
         while reader.next < head {
-            match self.read(reader.next, known) {
-                Some((id, value)) => self.add(&mut all, id, value, known),
+            let at = reader.next;
+            let found = self.read(at, known);
+            if found.is_none() && at >= reader.inherited {
                 // Its writer is between two stores.
-                None if reader.next >= reader.inherited => break,
-                None => {}
+                break;
             }
+            let weight = match found {
+                Some((Part::Value, ..)) => Some(1),
+                Some((Part::Weighted, id, _)) => self.weight(at + 1, id, known),
+                // The process ended before the value that it belongs to was written.
+                Some((Part::Weight, ..)) | None => None,
+            };
+            if let (Some((_, id, bits)), Some(weight)) = (found, weight) {
+                self.add(&mut all, id, f64::from_bits(bits), weight, known);
+            }
+            // A weight is passed over with its value, or by itself.
             reader.next += 1;
         }
         let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
@@ -373,14 +421,27 @@ impl Log {
         self.outside.load(Relaxed)
     }
 
-    /// The record of that number, where it is whole.
-    fn read(&self, at: u64, known: &impl Known) -> Option<(CellId, f64)> {
+    /// The record of that number, where it is whole: what it is, of which cell, and its content.
+    fn read(&self, at: u64, known: &impl Known) -> Option<(Part, CellId, u64)> {
         let (tag, bits) = self.record(at)?;
         let tag = tag.load(Acquire);
         let bits = bits.load(Relaxed);
         let number = (tag >> 32) as u32;
         let (id, identity) = known.cell(number)?;
-        (seal(at, number, identity, bits) == tag).then(|| (id, f64::from_bits(bits)))
+        let part = match seal(at, number, identity, bits) ^ tag {
+            0 => Part::Value,
+            1 => Part::Weighted,
+            2 => Part::Weight,
+            _ => return None,
+        };
+        Some((part, id, bits))
+    }
+
+    /// The weight that stands there for a value of this cell. Only the loss of power leaves a value without.
+    fn weight(&self, at: u64, of: CellId, known: &impl Known) -> Option<u32> {
+        let found = self.read(at, known);
+        let (_, _, bits) = found.filter(|(part, id, _)| (*part, *id) == (Part::Weight, of))?;
+        u32::try_from(bits).ok().filter(|weight| *weight > 0)
     }
 
     /// Where a record lies.

@@ -49,7 +49,7 @@ impl Counters {
         self.with_write(hash, key, |slot| {
             if let Some(id) = slot.id {
                 let entry = Entry { key, value: b"", flags: 0, expires: None };
-                self.store_number(id, entry, Numeric::of(value), now);
+                self.store_number(id, entry, Numeric::of(value), 1, now);
             }
         });
     }

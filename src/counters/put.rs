@@ -38,11 +38,13 @@ impl Counters {
         Stored::Stored
     }
 
+    /// A number of which a distribution has observed `weight`.
     pub(super) fn store_number(
         &self,
         id: CellId,
         entry: Entry<'_>,
         number: Numeric,
+        weight: u32,
         now: Timestamp,
     ) -> Stored {
         let cell = self.cells.get(id);
@@ -72,24 +74,24 @@ impl Counters {
         cell.face.store(Face { shown, width, flags: entry.flags, ..face }.pack(), Relaxed);
         self.drop_text(shown != Shown::Text, entry.key, now);
         self.renew_unique(cell);
-        self.observe(id, face.kind, number.value);
+        self.observe(id, face.kind, number.value, weight);
         self.accesses.note(id, now);
         self.cells.mark(id);
         Stored::Stored
     }
 
-    /// Keeps what a gauge was set to, or a distribution has observed.
-    pub(super) fn observe(&self, id: CellId, kind: Kind, value: f64) {
+    /// Keeps what a gauge was set to, or a distribution has observed so many times.
+    pub(super) fn observe(&self, id: CellId, kind: Kind, value: f64, weight: u32) {
         let cell = self.cells.get(id);
         if kind != Kind::Counter {
-            self.observations.append(id, cell.identity.load(Relaxed), value, self);
+            self.observations.append(id, cell.identity.load(Relaxed), value, weight, self);
         }
         if kind == Kind::Distribution {
             // Under the write guard, so nobody else is at it.
-            let sum = f64::from_bits(cell.decrements.load(Relaxed)) + value;
+            let sum = f64::from_bits(cell.decrements.load(Relaxed)) + value * f64::from(weight);
             cell.decrements.store(sum.to_bits(), Relaxed);
-            cell.total.fetch_add(1, Relaxed);
-            cell.count.fetch_add(1, Relaxed);
+            cell.total.fetch_add(weight.into(), Relaxed);
+            cell.count.fetch_add(weight.into(), Relaxed);
         }
     }
 }

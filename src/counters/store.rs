@@ -223,7 +223,7 @@ impl Counters {
             None if is_distribution => Stored::NotNumeric,
             None => self.store_text(slot.id, entry, now),
             Some(number) => match slot.id.or_else(|| self.birth(slot, hash, entry.key)) {
-                Some(id) => self.store_number(id, entry, number, now),
+                Some(id) => self.store_number(id, entry, number, 1, now),
                 None if is_distribution => Stored::Full,
                 // A number for which there is no room as a series is still a value to keep.
                 None => self.store_text(None, entry, now),

@@ -27,7 +27,7 @@ pub enum Told {
     NoRoom,
     /// There is nothing to take away from.
     Nothing,
-    /// The value would be no number any more.
+    /// The value, or its sum, would be no number any more.
     NotFinite,
     /// The key is one of tallyd's own.
     Reserved,
@@ -99,7 +99,7 @@ impl Counters {
                 let Some(id) = slot.id.or_else(|| self.birth(slot, hash, key)) else {
                     return Told::NoRoom;
                 };
-                self.keep_number(id, key, value, now);
+                self.keep_number(id, key, value, 1, now);
                 Told::Taken
             })
         })
@@ -108,16 +108,16 @@ impl Counters {
     /// Adds an observation that stands for `weight` of them to a distribution, and makes it where there is
     /// none.
     pub fn observe_key(&self, key: &[u8], value: f64, weight: u32, now: Timestamp) -> Told {
+        if !(value * f64::from(weight)).is_finite() {
+            return Told::NotFinite;
+        }
         self.tell(key, |hash, key| {
             self.with_write(hash, key, |slot| {
                 let id = match self.distribution(slot, hash, key) {
                     Ok(id) => id,
                     Err(told) => return told,
                 };
-                self.keep_number(id, key, value, now);
-                for _ in 1..weight {
-                    self.observe(id, Kind::Distribution, value);
-                }
+                self.keep_number(id, key, value, weight, now);
                 Told::Taken
             })
         })
@@ -155,10 +155,10 @@ impl Counters {
         Ok(id)
     }
 
-    fn keep_number(&self, id: CellId, key: &[u8], value: f64, now: Timestamp) {
+    fn keep_number(&self, id: CellId, key: &[u8], value: f64, weight: u32, now: Timestamp) {
         let entry = Entry { key, value: b"", flags: 0, expires: None };
         // Neither a gauge nor a distribution keeps such a number as a text, so there is room for it.
-        self.store_number(id, entry, Numeric::of(value), now);
+        self.store_number(id, entry, Numeric::of(value), weight, now);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]

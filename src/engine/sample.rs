@@ -159,7 +159,9 @@ mod tests {
         let mut tell = |value, rate| sample(counters, b"a", value, rate, NOW, &mut dice);
         assert_eq!(tell(Value::Count(1e300), 1.0), Err(Untaken::TooMuch));
         assert_eq!(tell(Value::Count(1.0), 1e-300), Err(Untaken::TooMuch));
-        assert_eq!(tell(Value::Observed(1.0), 1e-9), Err(Untaken::TooRare));
+        assert_eq!(tell(Value::Observed(1.0), 1e-7), Err(Untaken::TooRare));
+        let huge = Value::Observed(f64::MAX);
+        assert_eq!(tell(huge, 0.5), Err(Untaken::Told(Told::NotFinite)));
         assert_eq!(tell(Value::Count(-1.0), 1.0), Err(Untaken::Told(Told::Nothing)));
         assert_eq!(counters.series(), 0);
         assert_eq!(tell(Value::Observed(1.0), 1.0 / f64::from(limits::OBSERVATION_WEIGHT)), Ok(()));

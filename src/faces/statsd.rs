@@ -52,9 +52,6 @@ impl StatsD {
         if at.is_some_and(|at| !is_near(at, now)) {
             return Err(Refusal::Time);
         }
-        if weight(list) > f64::from(limits::LINE_WEIGHT) {
-            return Err(Refusal::Rate);
-        }
         let mut told = Ok(());
         for Sample { value, rate } in list {
             let done = match value {
@@ -85,12 +82,6 @@ impl StatsD {
         drop(tokio::task::spawn_blocking(move || engine.deploy(deploy)));
         Ok(())
     }
-}
-
-/// How many observations a line stands for.
-fn weight(list: &[Sample<'_>]) -> f64 {
-    let observed = list.iter().filter(|sample| matches!(sample.value, Value::Observed(_)));
-    observed.map(|sample| 1.0 / sample.rate).sum()
 }
 
 /// Whether what was at an instant may be counted now.

@@ -281,8 +281,14 @@ impl Gathering {
 
     /// Notes one observation; whether it lies inside the layout's range.
     pub fn record(&mut self, value: f64) -> bool {
+        self.record_many(value, 1)
+    }
+
+    /// Notes one value that was observed so often, which is at least once. A range that holds 2^64 - 1 of them
+    /// holds no more.
+    pub fn record_many(&mut self, value: f64, count: u64) -> bool {
         let (index, inside) = self.layout.place(value);
-        self.push(Bucket { index, count: 1 });
+        self.push(Bucket { index, count });
         inside
     }
 

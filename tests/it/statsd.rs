@@ -140,7 +140,7 @@ fn what_is_not_taken_is_counted_by_its_reason() {
         "a:x|c",
         "a:1e300|c",
         "a:1|c|@7",
-        "a:1|ms|@0.00001",
+        "a:1|ms|@0.0000001",
         &format!("a:1|c|T{old}"),
         "tallyd.overflow:1|c",
         "g:1|c",

@@ -1,6 +1,7 @@
 //! The ring against a list of what was kept, over ends of the process at every step.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
@@ -36,8 +37,12 @@ impl Known for Table {
 }
 
 fn append(log: &Log, table: &Table, cell: u32, value: f64) {
+    append_many(log, table, cell, value, 1);
+}
+
+fn append_many(log: &Log, table: &Table, cell: u32, value: f64, weight: u32) {
     let (id, identity) = table.cell(cell).unwrap();
-    log.append(id, identity, value, table);
+    log.append(id, identity, value, weight, table);
 }
 
 /// Count and sum by cell, and the position.
@@ -85,7 +90,7 @@ fn a_record_that_is_not_whole_holds_the_reader_until_it_is() {
     let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
     let log = open(dir.path(), &table);
     append(&log, &table, 1, 1.0);
-    let at = log.take().unwrap();
+    let at = log.take(1).unwrap();
     append(&log, &table, 1, 4.0);
     assert_eq!(fold(&log, &table), (BTreeMap::from([(1, (1, 1.0))]), 1));
     // Its writer was killed there: nobody was told, and the rest is used.
@@ -127,6 +132,90 @@ fn a_distribution_is_spread_and_what_lies_outside_is_counted() {
     let expect = Observed { count: 3, sum: 2501.0, min: 1.0, max: 2000.0, last: 2000.0 };
     assert_eq!((observed, spread.count()), (expect, 3));
     assert_eq!(log.outside(), 1);
+}
+
+#[test]
+fn a_value_that_stands_for_many_is_spread_as_often() {
+    let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
+    let log = open(dir.path(), &table);
+    let (id, _) = table.cell(7).unwrap();
+    for (value, weight) in [(20.0, 3), (5000.0, 1_000_000), (1.0, 1)] {
+        append_many(&log, &table, 7, value, weight);
+    }
+    assert_eq!((log.head(), fold(&log, &table).1, log.outside()), (5, 5, 1_000_000));
+    drop(log);
+    let log = open(dir.path(), &table);
+    let open = log.fold(&table).remove(&id).map(Open::finish);
+    let Some(Observations::Distribution(observed, spread)) = open else { panic!("{open:?}") };
+    let sum = 3.0 * 20.0 + 5000.0 * 1e6 + 1.0;
+    let expect = Observed { count: 1_000_004, sum, min: 1.0, max: 5000.0, last: 1.0 };
+    assert_eq!((observed, spread.count()), (expect, 1_000_004));
+    assert_eq!((spread.quantile(0.0), spread.quantile(3e-6)), (Some(1.0), Some(20.0)));
+}
+
+/// Only the power can take it: it is written first.
+#[test]
+fn a_value_whose_weight_is_gone_does_not_count() {
+    let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
+    for other in [None, Some((1, 9.0)), Some((2, 9.0))] {
+        let log = open(dir.path(), &table);
+        log.done(fold(&log, &table).1);
+        append_many(&log, &table, 1, 4.0, 10);
+        let at = log.head() - 1;
+        log.record(at).unwrap().0.store(0, Relaxed);
+        drop(log);
+        let log = open(dir.path(), &table);
+        assert_eq!(log.head(), at, "its place is given out again");
+        if let Some((cell, value)) = other {
+            append_many(&log, &table, cell, value, 2);
+        }
+        let expect = other.map(|(cell, value)| (cell, (2, value * 2.0)));
+        assert_eq!(fold(&log, &table).0, expect.into_iter().collect());
+    }
+}
+
+/// With both of its records in different files, and when there is room for one of them only.
+#[test]
+fn a_value_and_its_weight_may_lie_in_two_files() {
+    let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
+    let log = open(dir.path(), &table);
+    for _ in 0..STRETCH - 1 {
+        append(&log, &table, 1, 0.0);
+    }
+    append_many(&log, &table, 2, 3.0, 5);
+    let expect = BTreeMap::from([(1, (STRETCH - 1, 0.0)), (2, (5, 15.0))]);
+    assert_eq!(fold(&log, &table), (expect.clone(), STRETCH + 1));
+    drop(log);
+    let log = open(dir.path(), &table);
+    assert_eq!((fold(&log, &table).0, log.head()), (expect, STRETCH + 1));
+    while log.head() < STRETCH * FILES as u64 - 1 {
+        append(&log, &table, 1, 0.0);
+    }
+    append_many(&log, &table, 2, 3.0, 5);
+    assert_eq!(log.early(), 5);
+    assert_eq!(fold(&log, &table).0[&2], (5, 15.0));
+}
+
+#[test]
+fn a_file_of_before_there_were_weights_is_read_on_and_one_of_later_is_refused() {
+    let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
+    let path = file_path(dir.path(), 0);
+    let file = || std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let version = |version: u32| file().write_all_at(&version.to_le_bytes(), 8).unwrap();
+    let log = open(dir.path(), &table);
+    append(&log, &table, 1, 2.5);
+    drop(log);
+    version(1);
+    let log = open(dir.path(), &table);
+    append_many(&log, &table, 1, 1.0, 2);
+    assert_eq!(fold(&log, &table).0, BTreeMap::from([(1, (3, 4.5))]));
+    let mut found = [0];
+    file().read_exact_at(&mut found, 8).unwrap();
+    assert_eq!(found, [2], "an older program does not take it for its own");
+    drop(log);
+    version(3);
+    let refused = Log::open(dir.path(), &table);
+    assert!(matches!(refused, Err(OpenError::Newer { found: 3, known: 2, .. })), "{refused:?}");
 }
 
 #[test]
@@ -205,12 +294,8 @@ fn a_file_of_another_kind_is_refused_and_damage_does_no_harm() {
         append(&log, &table, 1, 1.0);
         assert_eq!(fold(&log, &table).0, BTreeMap::from([(1, (1, 1.0))]), "{stretch} {done}");
     }
-    std::os::unix::fs::FileExt::write_all_at(
-        &std::fs::OpenOptions::new().write(true).open(&path).unwrap(),
-        b"something else",
-        0,
-    )
-    .unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"something else", 0).unwrap();
     assert!(matches!(Log::open(dir.path(), &table), Err(OpenError::Foreign { .. })));
 }
 
@@ -245,9 +330,12 @@ fn writers_and_the_reader_do_not_wait_for_each_other_and_nothing_is_lost() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append(u32, i32),
+    /// Cell, value, weight.
+    Append(u32, i32, u32),
     /// A writer that never finishes.
     Begin,
+    /// One that gets as far as the weight.
+    BeginMany,
     Fold,
     Done,
     Reopen,
@@ -255,16 +343,27 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..8_u32, -99..99_i32).prop_map(|(cell, value)| Step::Append(cell, value)),
+        6 => (0..8_u32, -99..99_i32, prop_oneof![Just(1), 2..=u32::MAX])
+            .prop_map(|(cell, value, weight)| Step::Append(cell, value, weight)),
         1 => Just(Step::Begin),
+        1 => Just(Step::BeginMany),
         2 => Just(Step::Fold),
         2 => Just(Step::Done),
         2 => Just(Step::Reopen),
     ]
 }
 
+/// What a record of the ring is to come to.
+#[derive(Clone, Debug, PartialEq)]
+enum Slot {
+    Value(u32, i32, u32),
+    Weight,
+    /// It was never finished.
+    Open,
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Whatever happens in whatever order: each value is folded once in a life, and again in the next
     /// one unless it was handed over.
@@ -272,27 +371,33 @@ proptest! {
     fn is_a_list_that_survives(steps in prop::collection::vec(step(), 1..40)) {
         let (dir, table) = (tempfile::tempdir().unwrap(), Table::new());
         let mut log = open(dir.path(), &table);
-        // Values by number; `None`: a record that was never finished.
-        let mut all: Vec<Option<(u32, i32)>> = Vec::new();
+        let mut all: Vec<Slot> = Vec::new();
         let (mut folded, mut done, mut inherited) = (0, 0, 0);
         for step in steps {
             match step {
-                Step::Append(cell, value) => {
-                    append(&log, &table, cell, f64::from(value));
-                    all.push(Some((cell, value)));
+                Step::Append(cell, value, weight) => {
+                    append_many(&log, &table, cell, f64::from(value), weight);
+                    all.push(Slot::Value(cell, value, weight));
+                    all.extend((weight > 1).then_some(Slot::Weight));
                 }
                 Step::Begin => {
-                    log.take().unwrap();
-                    all.push(None);
+                    log.take(1).unwrap();
+                    all.push(Slot::Open);
+                }
+                Step::BeginMany => {
+                    let at = log.take(2).unwrap();
+                    log.write(at + 1, table.cell(3).unwrap(), Part::Weight, 7);
+                    all.extend([Slot::Open, Slot::Weight]);
                 }
                 Step::Fold => {
-                    let is_there = |at: &usize| *at < inherited || all[*at].is_some();
+                    let is_there = |at: &usize| *at < inherited || all[*at] != Slot::Open;
                     let end = (folded..all.len()).find(|at| !is_there(at)).unwrap_or(all.len());
                     let mut expect = BTreeMap::<u32, (u64, f64)>::new();
-                    for (cell, value) in all[folded..end].iter().flatten() {
+                    for slot in &all[folded..end] {
+                        let Slot::Value(cell, value, weight) = slot else { continue };
                         let (count, sum) = expect.entry(*cell).or_default();
-                        *count += 1;
-                        *sum += f64::from(*value);
+                        *count += u64::from(*weight);
+                        *sum += f64::from(*value) * f64::from(*weight);
                     }
                     prop_assert_eq!(fold(&log, &table), (expect, end as u64));
                     folded = end;
@@ -305,7 +410,7 @@ proptest! {
                     drop(log);
                     log = open(dir.path(), &table);
                     // What was begun last is forgotten, and its number given out again.
-                    while all.len() > done && all.last() == Some(&None) {
+                    while all.len() > done && all.last() == Some(&Slot::Open) {
                         all.pop();
                     }
                     (folded, inherited) = (done, all.len());

@@ -11,6 +11,7 @@ use crate::time::Window;
 use proptest::prelude::*;
 
 mod clocks;
+mod weights;
 
 pub(in crate::engine) const START: Timestamp = Timestamp::from_secs(1_767_571_200);
 const KEYS: [&str; 4] = ["a", "b;x=1", "c", "d"];
