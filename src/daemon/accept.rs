@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::listen::{Listener, Place};
 use crate::faces::memcache::stream::Stream;
 use crate::faces::memcache::{Entered, Worker, refuse};
-use crate::faces::{Shared, stopped};
+use crate::faces::{Shared, connections, stopped};
 use crate::limits;
 
 /// A connection on its way to a worker, counted and listed for as long as it lives.
@@ -188,9 +188,7 @@ pub(super) async fn accept(
         let handed =
             accepted.and_then(|(stream, from)| hand_over(stream, &from, &to, &hands, &shared));
         if let Err(error) = handed {
-            // Out of descriptors, most likely: a moment later there may be one.
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            connections::pause(&error, "the memcached port").await;
         }
     }
 }

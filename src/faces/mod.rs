@@ -1,6 +1,7 @@
 //! The outward interfaces. They do not know each other, and all that they show is a view of the same
 //! engine.
 
+pub(crate) mod connections;
 pub mod graphite;
 pub mod http;
 pub mod manifest;

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::nagios::{self, Check};
-use super::{Shared, VERSION, stopped};
+use super::{Shared, VERSION, connections, stopped};
 use crate::limits;
 use crate::protocol::nrpe::{self, Step, Version};
 use crate::rules::Level;
@@ -52,22 +52,9 @@ impl Face {
     /// Serves NRPE on `listener` until `stop` says so; then answers what was asked and returns.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stopped(&mut stop) => break,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, from) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: a moment later there may be one.
-                    tracing::warn!(%error, "cannot accept a connection of NRPE");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
+        while let Some((stream, from)) =
+            connections::next(&listener, &mut connections, &mut stop, "NRPE").await
+        {
             if !self.shared.nrpe.admits(from.ip(), &*self.shared.clock) {
                 continue;
             }

@@ -62,7 +62,7 @@ use access::Visitor;
 use problem::{Problem, json};
 use room::{Room, Seat};
 
-use super::{Shared, page, stopped};
+use super::{Shared, connections, page, stopped};
 use crate::limits;
 
 /// What is answered, and the room for connections: one for all listeners.
@@ -101,22 +101,9 @@ impl Face {
     /// Serves HTTP on `listener` until `stop` says so; then answers what was asked and returns.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stopped(&mut stop) => break,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, from) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: a moment later there may be one.
-                    tracing::warn!(%error, "cannot accept an HTTP connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
+        while let Some((stream, from)) =
+            connections::next(&listener, &mut connections, &mut stop, "HTTP").await
+        {
             // The room comes second: one that was taken before there is a connection would be
             // missing from the other listeners.
             let seat = tokio::select! {

@@ -7,13 +7,12 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::super::stopped;
+use super::super::{connections, stopped};
 use super::{Hub, LAST_TURNS, Refusal, Teller};
 use crate::limits;
 use crate::time::Timestamp;
@@ -36,23 +35,13 @@ impl<T: Teller + 'static> Hub<T> {
     ) {
         let mut connections = JoinSet::new();
         let asked = stop.clone();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stopped(&mut stop) => break,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) if connections.len() < limits::TOLD_CONNECTIONS => {
-                    connections.spawn_local(Rc::clone(&self).serve(stream, asked.clone()));
-                }
-                Ok(_) => _ = self.tally().connections_refused.fetch_add(1, Relaxed),
-                Err(error) => {
-                    // Out of descriptors, most likely: a moment later there may be one.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+        while let Some((stream, _)) =
+            connections::next(&listener, &mut connections, &mut stop, "StatsD or Graphite").await
+        {
+            if connections.len() < limits::TOLD_CONNECTIONS {
+                connections.spawn_local(Rc::clone(&self).serve(stream, asked.clone()));
+            } else {
+                self.tally().connections_refused.fetch_add(1, Relaxed);
             }
         }
         while connections.join_next().await.is_some() {}
