@@ -396,7 +396,8 @@ pub const TOLD_LINE_BYTES: usize = 8 * 1024;
 /// Longest datagram, in bytes; UDP has no longer ones.
 pub const DATAGRAM_BYTES: usize = 64 * 1024;
 
-/// Datagrams of one address that are taken before others have their turn: some hundred microseconds.
+/// Datagrams of one address that are taken before others have their turn, or [`READ_CHUNK_BYTES`] of them: some hundred
+/// microseconds.
 pub const DATAGRAMS_TURN: usize = 256;
 
 /// Room that is asked of the system for datagrams that wait, in bytes: a quarter of a second of a hundred
@@ -405,6 +406,13 @@ pub const DATAGRAM_ROOM_BYTES: usize = 16 * 1024 * 1024;
 
 /// Connections of StatsD at once, and of Graphite, over TCP.
 pub const TOLD_CONNECTIONS: usize = 1024;
+
+/// After so long without a word one of them is closed, in seconds; at the earliest after half of it.
+pub const TOLD_IDLE_SECS: u64 = 60 * 60;
+
+/// A connection over TCP is silent for so long until its peer is asked whether it is there, in seconds; then the
+/// time between two such questions, and how many go without an answer until it is dead: two minutes in all.
+pub const KEEPALIVE: (u64, u64, u32) = (60, 10, 6);
 
 /// How far the instant of a value may lie from the present, in seconds. It is counted now.
 pub const TOLD_SECS: u64 = 60;

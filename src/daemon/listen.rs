@@ -15,6 +15,7 @@ use anyhow::bail;
 use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener, UnixStream};
 
 use crate::config::{Compat, Listen};
+use crate::faces::connections::keep_alive;
 use crate::faces::memcache::stream::Stream;
 
 /// A socket that listens.
@@ -101,6 +102,8 @@ fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
     // As tokio and memcached do: connections of a server before must not keep the port from us.
     socket.set_reuseaddr(true)?;
+    // As memcached does: without `idle_timeout` a client that is gone without a word would keep its place.
+    keep_alive(&socket);
     socket.bind(address)?;
     socket.listen(backlog)
 }

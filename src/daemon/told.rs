@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 use super::listen::{SocketFile, unix_datagrams};
 use crate::config::{Config, Inlets as Addresses};
+use crate::faces::connections::keep_alive;
 use crate::faces::graphite::Graphite;
 use crate::faces::statsd::StatsD;
 use crate::faces::told::{Datagrams, Inlets, Tally, Teller, make_room, take};
@@ -90,6 +91,7 @@ impl Bound {
         let tcp = addresses.tcp.and_then(|address| {
             std::net::TcpListener::bind(address).map_err(|e| report(address.to_string(), e)).ok()
         });
+        tcp.iter().for_each(keep_alive);
         let unix = match addresses.unix.as_deref() {
             None => None,
             Some(path) => unix_datagrams(path, SOCKET_MODE)

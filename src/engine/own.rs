@@ -23,7 +23,7 @@ pub struct Beside {
     pub is_failing: bool,
     /// Connections to the memcached port that are open.
     pub connections: u64,
-    /// Those that were refused since the start.
+    /// Those that were refused since the start, and those of StatsD and Graphite.
     pub refused: u64,
     /// Lines of StatsD and Graphite that were not taken.
     pub lines_refused: u64,

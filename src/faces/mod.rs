@@ -204,7 +204,9 @@ impl Shared {
             disk_size: disk_size.load(Relaxed),
             is_failing: !self.is_keeping(),
             connections: connections.load(Relaxed) as u64,
-            refused: refused.load(Relaxed) as u64,
+            refused: refused.load(Relaxed) as u64
+                + statsd.connections_refused.load(Relaxed)
+                + graphite.connections_refused.load(Relaxed),
             lines_refused: statsd.refused() + graphite.refused(),
             datagrams_lost: statsd.lost() + graphite.lost(),
         }

@@ -76,7 +76,7 @@ impl StatsD {
         let at = at.filter(|at| *at <= now).unwrap_or(now);
         let deploy = Deploy::new(at, &what, host).ok_or(Refusal::Event)?;
         if !self.events.has_room(now) {
-            return Err(Refusal::Event);
+            return Err(Refusal::EventRoom);
         }
         let engine = Arc::clone(&self.shared.engine);
         drop(tokio::task::spawn_blocking(move || engine.deploy(deploy)));
@@ -100,6 +100,58 @@ impl Teller for StatsD {
     fn settle(&mut self, now: Timestamp, is_last: bool) {
         for untaken in self.sets.close(self.shared.engine.counters(), now, is_last) {
             self.shared.status.statsd.refuse(untaken.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::super::tests::{START, shared};
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn an_event_too_many_is_told_from_one_that_is_none() {
+        let mut statsd = StatsD::new(shared(&Config::default()).0, 7);
+        let mut tell = |line: &str, now| statsd.tell(line.as_bytes(), now);
+        for _ in 0..limits::EVENTS_HOUR {
+            assert_eq!(tell("_e{4,0}:shop|", START), Ok(()));
+        }
+        assert_eq!(tell("_e{4,0}:shop|", START), Err(Refusal::EventRoom));
+        assert_eq!(tell("_e{4,9}:shop|", START), Err(Refusal::Event));
+        assert_eq!(tell("_e{4,0}:shop|", START + Span::from_secs(3600)), Ok(()));
+    }
+
+    /// What the longest datagrams cost, and the tick after them: with values of counters, with observations, and
+    /// with observations that stand for as many as they may.
+    #[test]
+    #[ignore = "it measures"]
+    fn what_a_datagram_costs() {
+        let (shared, clocks) = shared(&Config::default());
+        let mut statsd = StatsD::new(shared.clone(), 7);
+        let spent = || {
+            let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            u128::try_from(cpu.tv_sec).unwrap() * 1_000_000
+                + u128::try_from(cpu.tv_nsec).unwrap() / 1000
+        };
+        let lowest = format!("|ms|@{}", 1.0 / f64::from(limits::OBSERVATION_WEIGHT));
+        for (what, kind) in [("counts", "|c"), ("weight 1", "|ms"), ("heaviest", lowest.as_str())] {
+            let name = what.replace(' ', "");
+            let line = format!("{name}{}{kind}", ":1".repeat(4000));
+            let began = spent();
+            for _ in 0..8 * 20 {
+                statsd.tell(line.as_bytes(), shared.now()).unwrap();
+            }
+            let told = spent();
+            clocks.wall.fetch_add(1000, Relaxed);
+            shared.engine.tick(shared.now());
+            let (each, tick) = ((told - began) / 20, spent() - told);
+            eprintln!(
+                "{what}: {each} µs a datagram of {} bytes and 32,000 values; the tick after 20 of them {tick} µs",
+                8 * line.len()
+            );
         }
     }
 }

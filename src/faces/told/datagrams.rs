@@ -1,20 +1,26 @@
 //! Datagrams, of UDP and of unix sockets, each with lines of its own.
 //!
 //! What comes while nobody reads waits in the system, which drops what it has no room for; so it is asked for much
-//! room, and each time there is something, all that waits is taken, as far as one turn goes. On a unix socket
+//! room, and each time there is something, all that waits is taken, as far as one turn goes: by number and by
+//! length, which is what a datagram costs. On a unix socket
 //! nothing is dropped: whoever sends waits, or is told.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::super::stopped;
-use super::{Hub, LAST_TURNS, Refusal, Teller};
+use super::{Hub, LAST_LOOK, Refusal, Teller};
 use crate::limits;
+
+/// How long a socket that cannot be read is left alone.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that datagrams come to.
 #[derive(Debug)]
@@ -71,44 +77,59 @@ impl<T: Teller> Hub<T> {
         let mut room = vec![0; limits::DATAGRAM_BYTES + 1];
         let mut is_failing = false;
         loop {
-            let is_over = tokio::select! {
+            let ready = tokio::select! {
                 biased;
-                () = stopped(&mut stop) => true,
-                ready = socket.readable() => ready.is_err(),
+                () = stopped(&mut stop) => break,
+                ready = socket.readable() => ready,
             };
-            let turns = if is_over { LAST_TURNS } else { 1 };
-            let took = (0..turns).try_for_each(|_| match self.take_some(&socket, &mut room) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(None),
-                Err(error) => Err(Some(error)),
-            });
-            if let Err(Some(error)) = &took
-                && !is_failing
-            {
-                tracing::warn!(%error, "cannot read a datagram");
+            let is_over = || *stop.borrow();
+            match ready.and_then(|()| self.take_turn(&socket, &mut room, is_over)) {
+                Ok(_) => {
+                    is_failing = false;
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot read a datagram");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
-            is_failing = matches!(took, Err(Some(_)));
-            if is_over {
-                return;
-            }
-            tokio::task::yield_now().await;
         }
+        for () in self.last() {
+            let Ok(ready) = timeout(LAST_LOOK, socket.readable()).await else { return };
+            match ready.and_then(|()| self.take_turn(&socket, &mut room, || false)) {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => return,
+                Err(error) => {
+                    return tracing::warn!(%error, "cannot read the last datagrams");
+                }
+            }
+        }
+        tracing::warn!("datagrams that came in before the end were not read in time");
     }
 
     /// Takes the datagrams of one turn; whether there may be more.
-    fn take_some(&self, socket: &Datagrams, room: &mut [u8]) -> io::Result<bool> {
+    pub(super) fn take_turn(
+        &self,
+        socket: &Datagrams,
+        room: &mut [u8],
+        is_over: impl Fn() -> bool,
+    ) -> io::Result<bool> {
         let now = self.shared.now();
-        for _ in 0..limits::DATAGRAMS_TURN {
-            let bytes = match socket.try_recv(room) {
-                Ok(bytes) => bytes,
+        let (mut taken, mut bytes) = (0, 0);
+        while taken < limits::DATAGRAMS_TURN && bytes < limits::READ_CHUNK_BYTES && !is_over() {
+            let length = match socket.try_recv(room) {
+                Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             };
             self.tally().datagrams.fetch_add(1, Relaxed);
-            match room.get(..bytes).filter(|text| text.len() <= limits::DATAGRAM_BYTES) {
+            match room.get(..length).filter(|text| text.len() <= limits::DATAGRAM_BYTES) {
                 Some(text) => self.take_lines(text, now),
                 None => self.tally().refuse(Refusal::TooLong),
             }
+            (taken, bytes) = (taken + 1, bytes + length);
         }
         Ok(true)
     }

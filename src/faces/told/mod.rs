@@ -54,10 +54,24 @@ struct Hub<T> {
     tally: fn(&Status) -> &Tally,
     /// Where connections are read into, one at a time.
     room: RefCell<Vec<u8>>,
+    /// See [`IDLE`].
+    idle: Duration,
 }
 
-/// Reads of one socket once all of it ends: what came in before, and not what goes on coming.
+/// Turns of one socket once all of it ends: what came in before, and not what goes on coming. As many of the shortest
+/// datagrams as [`limits::DATAGRAM_ROOM_BYTES`] holds, or as many connections' bytes.
 const LAST_TURNS: usize = 256;
+
+/// How long these may take: the last window has to be closed in time too.
+const LAST: Duration = Duration::from_secs(1);
+
+/// How long each of them waits to be told that there is something: what the system holds, the runtime may not have
+/// heard of.
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
+/// Connections that say nothing are looked for so often. One that has said nothing from one look to the next is closed.
+/// Who flushes once in a quarter of an hour is still heard; to somebody who is not, a line would be lost.
+const IDLE: Duration = Duration::from_secs(limits::TOLD_IDLE_SECS / 2);
 
 /// Takes lines until the process stops, and then what came in before. It is for a thread of its own.
 pub async fn take<T: Teller + 'static>(
@@ -68,7 +82,7 @@ pub async fn take<T: Teller + 'static>(
     mut stop: watch::Receiver<bool>,
 ) {
     let room = RefCell::new(vec![0; limits::READ_CHUNK_BYTES]);
-    let hub = Rc::new(Hub { teller: RefCell::new(teller), shared, tally, room });
+    let hub = Rc::new(Hub { teller: RefCell::new(teller), shared, tally, room, idle: IDLE });
     let mut tasks = JoinSet::new();
     let sockets: Arc<[u64]> = inlets.datagrams.iter().filter_map(Datagrams::udp_inode).collect();
     for socket in inlets.datagrams {
@@ -100,6 +114,12 @@ impl<T: Teller> Hub<T> {
         (self.tally)(&self.shared.status)
     }
 
+    /// The turns that there are once all of it ends.
+    fn last(&self) -> impl Iterator<Item = ()> {
+        let until = self.shared.clock.monotonic() + LAST;
+        (0..LAST_TURNS).map_while(move |_| (self.shared.clock.monotonic() < until).then_some(()))
+    }
+
     /// Takes all lines of a text; the last need not have an end.
     fn take_lines(&self, text: &[u8], now: Timestamp) {
         let mut from = 0;
@@ -122,3 +142,6 @@ impl<T: Teller> Hub<T> {
         self.tally().note(told);
     }
 }
+
+#[cfg(test)]
+mod tests;

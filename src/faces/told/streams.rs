@@ -2,7 +2,7 @@
 //!
 //! A connection keeps the beginning of a line that is not whole, and no more than that. A line that is too long is
 //! read over to its end. One that has no end when the connection has is not taken: what is missing of it could be
-//! half of a number.
+//! half of a number. Who says nothing for long makes room for others.
 
 use std::io;
 use std::rc::Rc;
@@ -11,9 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::super::{connections, stopped};
-use super::{Hub, LAST_TURNS, Refusal, Teller};
+use super::{Hub, LAST_LOOK, Refusal, Teller};
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -50,27 +51,52 @@ impl<T: Teller + 'static> Hub<T> {
     async fn serve(self: Rc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
         self.tally().connections.fetch_add(1, Relaxed);
         let mut rest = Rest::default();
-        let mut last = 0..LAST_TURNS;
-        loop {
-            let is_over = tokio::select! {
-                biased;
-                () = stopped(&mut stop) => true,
-                ready = stream.readable() => ready.is_err(),
-            };
-            if is_over && last.next().is_none() {
-                break;
-            }
-            match self.read_part(&stream, &mut rest) {
-                Ok(true) => tokio::task::yield_now().await,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_over => {}
-                // However a client goes away, what it told before holds.
-                Ok(false) | Err(_) => break,
+        if !self.hear(&stream, &mut rest, &mut stop).await {
+            for () in self.last() {
+                let Ok(ready) = timeout(LAST_LOOK, stream.readable()).await else { break };
+                match ready.and_then(|()| self.read_part(&stream, &mut rest)) {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) | Err(_) => break,
+                }
             }
         }
         if !rest.line.is_empty() {
             self.tally().refuse(Refusal::Torn);
         }
         self.tally().connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes what comes until there will be no more, or the process stops; whether the connection is over.
+    async fn hear(
+        &self,
+        stream: &TcpStream,
+        rest: &mut Rest,
+        stop: &mut watch::Receiver<bool>,
+    ) -> bool {
+        let mut look = tokio::time::interval(self.idle);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look.reset();
+        let mut is_silent = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(stop) => return false,
+                ready = stream.readable() => match ready.and_then(|()| self.read_part(stream, rest)) {
+                    Ok(true) => {
+                        is_silent = false;
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // However a client goes away, what it told before holds.
+                    Ok(false) | Err(_) => return true,
+                },
+                _ = look.tick() => {
+                    if std::mem::replace(&mut is_silent, true) {
+                        return true;
+                    }
+                }
+            }
+        }
     }
 
     /// Takes what is there; whether there may be more.

@@ -27,8 +27,10 @@ pub enum Refusal {
     Room,
     /// A count below zero of a series that counts nothing yet.
     Below,
-    /// An event that is not well formed, or one too many in the hour.
+    /// An event that is not well formed.
     Event,
+    /// An event too many in the hour.
+    EventRoom,
     /// It is longer than a line may be.
     TooLong,
     /// The connection ended before it did.
@@ -37,7 +39,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every one, with its name in `/metrics`.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Form, "form"),
         (Self::Type, "type"),
         (Self::Number, "number"),
@@ -48,6 +50,7 @@ impl Refusal {
         (Self::Room, "room"),
         (Self::Below, "below_zero"),
         (Self::Event, "event"),
+        (Self::EventRoom, "event_room"),
         (Self::TooLong, "too_long"),
         (Self::Torn, "torn"),
     ];
