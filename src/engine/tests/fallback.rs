@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::{Config, Surroundings, parse};
-use crate::engine::Engine;
+use crate::engine::{Beside, Engine};
 use crate::limits;
 use crate::notify::{Message, Outcome};
 use crate::time::{Span, Timestamp};
@@ -146,4 +146,38 @@ fn what_is_over_before_it_is_given_up_is_passed_on_as_over() {
         world.seconds(0, |_| Outcome::Delivered);
         assert_eq!(world.got, ["ended warning to ok for oncall"], "after {quiet} s");
     }
+}
+
+#[test]
+fn who_hears_of_an_alarm_of_our_own_in_the_place_of_another_hears_of_its_end() {
+    let mut world = World::new();
+    let seconds = |world: &mut World, is_failing, answer: fn(&Message) -> Outcome| {
+        for _ in 0..20 {
+            let beside = Beside { is_failing, ..Beside::default() };
+            world.engine.note_itself(&beside, world.now + Span::SECOND);
+            world.seconds(0, answer);
+        }
+    };
+    seconds(&mut world, true, |_| refused());
+    assert_eq!(world.got, ["firing ok to critical for oncall"]);
+    seconds(&mut world, false, |_| Outcome::Delivered);
+    assert_eq!(world.got[1..], ["recovered critical to ok"]);
+}
+
+#[test]
+fn what_is_over_is_never_passed_on_as_a_beginning_whose_end_nobody_tells() {
+    let mut world = World::new();
+    world.second(20);
+    let out = world.engine.due(world.now, limits::OUTBOX);
+    // There is no such contact any more, so nothing is queued for it when it ends.
+    let mut config = config();
+    config.contacts.retain(|contact| contact.name != "oncall");
+    config.notify.default.clear();
+    world.engine.reload(&config, world.now);
+    for _ in 0..8 {
+        world.second(0);
+    }
+    world.engine.settle(out[0].id, &refused(), world.now);
+    world.seconds(0, |_| Outcome::Delivered);
+    assert_eq!(world.got, ["ended warning to ok for oncall"]);
 }

@@ -14,6 +14,7 @@ use crate::notify::message::{Message, Notice, NoticeKind};
 use crate::notify::outbox::GivenUp;
 use crate::notify::plain;
 use crate::rules::Level;
+use crate::time::Timestamp;
 
 /// Where incidents that are over stand, by their ids.
 type Places = BTreeMap<Arc<str>, usize>;
@@ -26,7 +27,7 @@ impl Incidents {
             let past = self.places(&given_up.message);
             let stand_ins = moment.outbox.stand_ins(&given_up);
             for (number, (contact, recipients)) in stand_ins.into_iter().enumerate() {
-                let heard = |notice| self.heard(&contact, notice, &given_up, &past);
+                let heard = |notice| self.heard(&contact, notice, &given_up, &past, moment);
                 let notices: Vec<_> = given_up.message.notices.iter().filter_map(heard).collect();
                 if notices.is_empty() {
                     continue;
@@ -38,6 +39,7 @@ impl Incidents {
                 }
                 if has_room {
                     self.note_stand_in(&message, &past);
+                    moment.outbox.note_stand_in(&message, moment.now);
                     self.note_message(&message);
                     let (id, notices) = (message.id.clone(), message.notices.len() as u64);
                     moment.audit.note(moment.now, What::Message { message: id, contact, notices });
@@ -70,21 +72,28 @@ impl Incidents {
         notice: &Notice,
         given_up: &GivenUp,
         past: &Places,
+        moment: &Moment<'_>,
     ) -> Option<Notice> {
         if notice.kind == NoticeKind::Acknowledged {
             return None;
         }
-        // What is no incident of a rule is an alarm of our own.
-        let Some(incident) = self.find(&notice.incident, past) else { return Some(notice.clone()) };
-        if incident.stand_ins.iter().any(|one| one == contact) && !notice.kind.is_beginning() {
+        let incident = self.find(&notice.incident, past);
+        let has_followed = |one: &Incident| one.stand_ins.iter().any(|name| name == contact);
+        if incident.is_some_and(has_followed) && !notice.kind.is_beginning() {
             return None;
         }
-        if incident.closed.is_none() || notice.kind.is_over() {
+        // What is no incident of a rule is an alarm of our own, or was forgotten long after it was over.
+        let is_over = match incident {
+            Some(incident) => incident.closed.is_some(),
+            None => !moment.outbox.is_raised(&notice.incident),
+        };
+        if !is_over || notice.kind.is_over() {
             return Some(notice.clone());
         }
         let held = || self.hold.notice(&given_up.message.contact, &notice.incident);
         let Some(end) = given_up.ends.get(&notice.incident).or_else(held) else {
-            return Some(notice.clone());
+            let closed = incident.and_then(|incident| incident.closed);
+            return Some(ended(notice, closed.unwrap_or(moment.now)));
         };
         let kind = match end.kind {
             NoticeKind::Recovered => NoticeKind::Ended,
@@ -109,6 +118,12 @@ impl Incidents {
             }
         }
     }
+}
+
+/// The end of what a notice tells, where no notice of that is left.
+fn ended(notice: &Notice, since: Timestamp) -> Notice {
+    let (kind, from) = (NoticeKind::Ended, notice.from.max(notice.level));
+    Notice { kind, from, level: Level::Ok, since, value: None, ..notice.clone() }
 }
 
 impl Incident {

@@ -27,6 +27,8 @@ pub(super) struct Alarm {
     fallback: Vec<String>,
     public_url: Arc<str>,
     raised: BTreeMap<Trouble, Raised>,
+    /// Whom they concern beside the default contacts.
+    concerned: BTreeSet<(Trouble, String)>,
     moved: BTreeSet<Trouble>,
     pub(super) watch: Watch,
 }
@@ -250,16 +252,19 @@ impl Outbox {
         self.raise(Trouble::Outbox, Some(&message.contact), |lost| lost + 1, now);
     }
 
-    /// Ends the alarm once there is room again: when a fourth of it is free, for everybody.
+    /// Ends the alarm once there is room again: when a fourth of it is free, for everybody. Until
+    /// then whoever could not be told for want of room is told now.
     pub(super) fn settle_alarm(&mut self, now: Timestamp) {
         let is_roomy = self.waiting.len() <= limits::OUTBOX / 4 * 3
             && self.lanes.longest() <= limits::OUTBOX_EACH / 4 * 3;
         if is_roomy {
             self.lower(Trouble::Outbox, |lost| lost, now);
         }
+        self.tell_rest(now);
     }
 
-    /// Tells the default contacts of a trouble, and whom it concerns, where they have not heard of it yet.
+    /// Notes a trouble, and tells of it the default contacts and whom it concerns, where they have not heard of it
+    /// yet.
     pub(super) fn raise(
         &mut self,
         trouble: Trouble,
@@ -275,39 +280,95 @@ impl Outbox {
             told: BTreeMap::new(),
         });
         raised.figure = figure(raised.figure);
-        let audience = self.alarm.default.iter().map(String::as_str).chain(concerned);
-        let audience: BTreeSet<_> =
-            audience.filter(|name| !raised.told.contains_key(*name)).collect();
-        let audience: Vec<_> = audience.into_iter().map(str::to_owned).collect();
-        raised.told.extend(audience.iter().map(|name| (name.clone(), now)));
-        let notice = raised.notice(trouble, NoticeKind::Firing, now);
-        self.alert(&audience, &notice, now);
+        self.alarm.concerned.extend(concerned.map(|contact| (trouble, contact.to_owned())));
+        self.tell(trouble, now);
     }
 
-    /// Tells whoever was told that it is over.
+    /// Tells of what stands those for whom there was no room before, or who are to be told since.
+    pub(super) fn tell_rest(&mut self, now: Timestamp) {
+        for trouble in Trouble::ALL {
+            self.tell(trouble, now);
+        }
+    }
+
+    fn tell(&mut self, trouble: Trouble, now: Timestamp) {
+        let Some(raised) = self.alarm.raised.get(&trouble) else { return };
+        let concerned = self.alarm.concerned.iter().filter(|(of, _)| *of == trouble);
+        let audience = self.alarm.default.iter().chain(concerned.map(|(_, contact)| contact));
+        let audience: BTreeSet<_> =
+            audience.filter(|name| !raised.told.contains_key(*name)).cloned().collect();
+        let notice = raised.notice(trouble, NoticeKind::Firing, now);
+        for contact in audience {
+            if self.has_room_to_alert([&contact]) && self.alert(&contact, &notice, now) {
+                self.note_told(trouble, contact, now);
+            }
+        }
+    }
+
+    fn note_told(&mut self, trouble: Trouble, contact: String, now: Timestamp) {
+        if let Some(raised) = self.alarm.raised.get_mut(&trouble) {
+            raised.told.entry(contact).or_insert(now);
+            self.alarm.moved.insert(trouble);
+        }
+    }
+
+    /// Tells whoever was told that it is over, once there is room for that.
     pub(super) fn lower(
         &mut self,
         trouble: Trouble,
         figure: impl FnOnce(u64) -> u64,
         now: Timestamp,
     ) {
+        let raised = self.alarm.raised.get(&trouble);
+        if raised.is_none_or(|raised| !self.has_room_to_alert(raised.told.keys())) {
+            return;
+        }
         let Some(mut raised) = self.alarm.raised.remove(&trouble) else { return };
         self.alarm.moved.insert(trouble);
+        self.alarm.concerned.retain(|(of, _)| *of != trouble);
         raised.figure = figure(raised.figure);
         let notice = raised.notice(trouble, NoticeKind::Recovered, now);
-        let told: Vec<_> = raised.told.into_keys().collect();
-        self.alert(&told, &notice, now);
+        for contact in raised.told.keys() {
+            self.alert(contact, &notice, now);
+        }
     }
 
-    /// Queues a notice of our own in the room that is kept for such.
-    fn alert(&mut self, contacts: &[String], notice: &Notice, now: Timestamp) {
-        for contact in contacts {
-            let message = Arc::new(self.alarm.message(contact, notice.clone(), now));
-            let recipients = self.alarm.contacts.get(contact).cloned().unwrap_or_default();
-            for recipient in recipients {
-                if self.waiting.len() < limits::OUTBOX + limits::OUTBOX_ALARMS {
-                    self.push(Arc::clone(&message), recipient, now);
-                }
+    /// Whether a notice of our own finds room for all recipients of these contacts, or for as many as there ever is
+    /// room for.
+    fn has_room_to_alert<'a>(&self, contacts: impl IntoIterator<Item = &'a String>) -> bool {
+        let recipients = contacts.into_iter().filter_map(|name| self.alarm.contacts.get(name));
+        let needed = recipients.map(Vec::len).sum::<usize>().min(limits::OUTBOX_ALARMS);
+        self.waiting.len() + needed <= limits::OUTBOX + limits::OUTBOX_ALARMS
+    }
+
+    /// Queues a notice of our own in the room that is kept for such; whether for anybody.
+    fn alert(&mut self, contact: &str, notice: &Notice, now: Timestamp) -> bool {
+        let message = Arc::new(self.alarm.message(contact, notice.clone(), now));
+        let recipients = self.alarm.contacts.get(contact).cloned().unwrap_or_default();
+        let room = (limits::OUTBOX + limits::OUTBOX_ALARMS).saturating_sub(self.waiting.len());
+        let before = self.next;
+        for recipient in recipients.into_iter().take(room) {
+            self.push(Arc::clone(&message), recipient, now);
+        }
+        self.next > before
+    }
+
+    /// Which trouble an incident is, where it is one that is not over.
+    fn trouble(&self, incident: &str) -> Option<Trouble> {
+        let mut raised = self.alarm.raised.iter();
+        raised.find(|(_, raised)| &*raised.incident == incident).map(|(trouble, _)| *trouble)
+    }
+
+    /// Whether an incident is an alarm of our own that is not over.
+    pub(in crate::notify) fn is_raised(&self, incident: &str) -> bool {
+        self.trouble(incident).is_some()
+    }
+
+    /// Notes who heard of an alarm of our own in the place of another, so that they hear of its end.
+    pub(in crate::notify) fn note_stand_in(&mut self, message: &Message, now: Timestamp) {
+        for notice in &message.notices {
+            if let Some(trouble) = self.trouble(&notice.incident) {
+                self.note_told(trouble, message.contact.clone(), now);
             }
         }
     }

@@ -46,7 +46,7 @@ impl Outbox {
             count(&mut watch.low, free < low);
             count(&mut watch.roomy, free >= low.saturating_mul(2));
             let (is_low, is_roomy, megabytes) =
-                (watch.low == LOW, watch.roomy == WELL, free / 1_000_000);
+                (watch.low == LOW, watch.roomy >= WELL, free / 1_000_000);
             if is_low && self.alarm.raised(Trouble::Disk).is_none() {
                 self.raise(Trouble::Disk, None, |_| megabytes, now);
             } else if is_roomy {
@@ -55,11 +55,12 @@ impl Outbox {
         }
         if failing == FAILING && self.alarm.raised(Trouble::Store).is_none() {
             self.raise(Trouble::Store, None, |_| failing, now);
-        } else if well == WELL {
+        } else if well >= WELL {
             let since = self.alarm.raised(Trouble::Store).map(|raised| raised.since);
             let lasted = since.map_or(0, |since| now.since(since).as_millis() / 1000);
             self.lower(Trouble::Store, |_| lasted, now);
         }
+        self.tell_rest(now);
         self.next > before
     }
 }
@@ -150,5 +151,48 @@ mod tests {
         again.saved(u64::MAX);
         let told = seconds(&mut again, &mut at, 60, well);
         assert_eq!(told, ["280 oncall tallyd-store recovered 115 s"]);
+    }
+    /// What waits, by what it says.
+    fn waiting(outbox: &Outbox) -> std::collections::BTreeMap<String, usize> {
+        let mut all = std::collections::BTreeMap::new();
+        for one in outbox.iter() {
+            let notice = &one.message.notices[0];
+            *all.entry(format!("{} {}", notice.rule.name, notice.kind.word())).or_default() += 1;
+        }
+        all
+    }
+
+    #[test]
+    fn what_finds_no_room_even_in_the_room_for_it_is_told_when_there_is_some() {
+        let contact = |n: u32| Contact {
+            name: n.to_string(),
+            email: vec![format!("{n}@example.com")],
+            webhook: None,
+        };
+        let mut config = Config { contacts: (0..70).map(contact).collect(), ..Config::default() };
+        config.notify.default = (0..70).map(|n| n.to_string()).collect();
+        let (mut outbox, now) = (Outbox::of(&config), Timestamp::from_secs(1));
+        let watch = |outbox: &mut Outbox, is: Condition| _ = outbox.watch(is, now);
+        let disk = |free, is_failing| Condition { disk: Some((free, 10 * GB)), is_failing };
+        (0..LOW).for_each(|_| watch(&mut outbox, disk(0, false)));
+        for n in (0..8).cycle() {
+            let to = crate::notify::Recipient::Email(format!("other-{n}@example.com"));
+            if !outbox.queue(crate::notify::tests::message(&["i1"]), to, now) {
+                break;
+            }
+        }
+        (0..FAILING).for_each(|_| watch(&mut outbox, disk(GB, true)));
+        let count = |outbox: &Outbox, what: &str| waiting(outbox).get(what).copied().unwrap_or(0);
+        assert_eq!(count(&outbox, "tallyd-outbox firing"), 70);
+        assert_eq!(count(&outbox, "tallyd-store firing"), 30, "{:?}", waiting(&outbox));
+        assert_eq!(count(&outbox, "tallyd-disk recovered"), 0, "not told to some alone");
+        while count(&outbox, "tallyd-disk recovered") == 0 {
+            let delivery = outbox.due(now, 1).remove(0);
+            outbox.settle(delivery.id, &crate::notify::Outcome::Delivered, now);
+            watch(&mut outbox, disk(GB, true));
+            assert!(outbox.len() <= limits::OUTBOX + limits::OUTBOX_ALARMS);
+        }
+        assert_eq!(count(&outbox, "tallyd-store firing"), 70);
+        assert_eq!(count(&outbox, "tallyd-disk recovered"), 70);
     }
 }
