@@ -162,14 +162,14 @@ fn store(shared: Shared, config: &Config) -> anyhow::Result<Keeper> {
     );
     start("tallyd-store", every.to_std(), move || {
         health.begin();
-        let mut done = shared.engine.keep(shared.now());
+        let mut done = shared.engine.keep(shared.reading());
         // A bounded piece at a time, and not for so long that the next stretch waits.
         for _ in 0..64 {
             if !matches!(done, Ok(true)) {
                 break;
             }
             health.begin();
-            done = shared.engine.keep(shared.now());
+            done = shared.engine.keep(shared.reading());
         }
         health.note(done);
         look_for_room(&shared, &dir);

@@ -54,7 +54,7 @@ pub(super) fn start(shared: Shared, mail: Arc<Notify>, log: Waker) -> anyhow::Re
                 shared.status.rounds.fetch_add(1, Relaxed);
                 tell_doubt(&shared, &mut was_in_doubt);
                 let unmade = shared.engine.unmade();
-                let is_told = shared.engine.note_itself(&shared.beside(), reading.now);
+                let is_told = shared.engine.note_itself(&shared.beside(), reading);
                 if unmade > 0 && shared.engine.unmade() == 0 {
                     tracing::info!("all series of what tallyd knows of itself are there now");
                 }

@@ -28,6 +28,7 @@ use crate::store::{
     Counted, Coverage, Facts, Imported, Job, Keeper, Left, LogRecord, RedbStore, StoreError, Table,
     TickLog, TierChange,
 };
+use crate::time::clock::Reading;
 use crate::time::{Span, Timestamp, Window};
 
 /// Time from one checkpoint to the next.
@@ -205,18 +206,19 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreError`]; everything is tried again at the next call.
-    pub fn keep(&self, now: Timestamp) -> Result<bool, StoreError> {
+    pub fn keep(&self, now: impl Into<Reading>) -> Result<bool, StoreError> {
+        let reading = now.into();
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         // What is in the store rests on the rows before it, so those go to the medium first.
         let logged = self.state().logged;
         self.sync_log()?;
-        let done = self.keep_in(&mut keeper, logged, now);
+        let done = self.keep_in(&mut keeper, logged, reading.now);
         if done.is_err() {
             // The store may have been opened anew, and what rules and charts see of it cannot be read any
             // more then. Where this fails as well, they are told so.
             let _ = self.show(&keeper);
         } else {
-            self.kept.store(now.as_millis(), Relaxed);
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
         }
         done
     }

@@ -29,7 +29,7 @@ mod state;
 pub mod tally;
 mod unmatched;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Config, Metric};
@@ -71,8 +71,8 @@ pub struct Engine {
     /// `None`: what is counted ends with the process. Locked after the keeper and before the state.
     log: Mutex<Option<TickLog>>,
     store_bytes: AtomicU64,
-    /// When the store last took what it was given, in milliseconds; 0 before the first time.
-    kept: AtomicI64,
+    /// When the store last took what it was given.
+    kept: Mutex<Option<Reading>>,
     /// Series of tallyd's own that could not be made yet.
     unmade: AtomicUsize,
     /// What was noted last of tallyd's own figures.
@@ -188,7 +188,7 @@ impl Engine {
             log: Mutex::new(log),
             store_bytes: AtomicU64::new(0),
             unmade: AtomicUsize::new(0),
-            kept: AtomicI64::new(0),
+            kept: Mutex::default(),
             noted: Mutex::default(),
         }
     }

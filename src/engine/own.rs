@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Engine, View};
 use crate::counters::cells::Kind;
 use crate::notify::Condition;
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
+use crate::time::clock::Reading;
 
 /// Figures that the engine does not know itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +37,7 @@ struct Sources<'a> {
     engine: &'a Engine,
     view: &'a View<'a>,
     beside: &'a Beside,
-    now: Timestamp,
+    reading: Reading,
 }
 
 /// One series.
@@ -61,15 +62,15 @@ const NUMBER: usize = 20;
 /// All of them; README has the same table.
 const FIGURES: [Figure; NUMBER] = [
     gauge("tallyd.disk_free", |of| of.beside.disk_free.map(float)),
-    gauge("tallyd.store_behind", |of| Some(of.engine.store_behind(of.now).as_secs_f64())),
+    gauge("tallyd.store_behind", |of| Some(of.engine.store_behind(of.reading).as_secs_f64())),
     gauge("tallyd.tick_late", |of| {
         // On time it is a second after the end of the one before.
-        Some(of.now.since(of.view.closed + Span::SECOND).as_secs_f64())
+        Some(of.reading.now.since(of.view.closed + Span::SECOND).as_secs_f64())
     }),
     gauge("tallyd.tick_log_waiting", |of| Some(float(of.view.log_waiting as u64))),
     gauge("tallyd.unsaved_keys", |of| Some(float(of.engine.counters.unsaved_keys()))),
     gauge("tallyd.outbox_waiting", |of| Some(float(of.view.outbox.len() as u64))),
-    gauge("tallyd.outbox_oldest", |of| Some(of.view.outbox.oldest(of.now).as_secs_f64())),
+    gauge("tallyd.outbox_oldest", |of| Some(of.view.outbox.oldest(of.reading.now).as_secs_f64())),
     gauge("tallyd.notices_held", |of| Some(float(of.view.incidents.held() as u64))),
     gauge("tallyd.incidents_open", |of| Some(float(of.view.incidents.open() as u64))),
     gauge("tallyd.connections", |of| Some(float(of.beside.connections))),
@@ -120,12 +121,14 @@ impl Engine {
         clippy::cast_sign_loss,
         reason = "a counter is a whole number, and grows"
     )]
-    pub fn note_itself(&self, beside: &Beside, now: Timestamp) -> bool {
+    pub fn note_itself(&self, beside: &Beside, now: impl Into<Reading>) -> bool {
+        let reading = now.into();
+        let now = reading.now;
         if self.unmade() > 0 {
             self.know_itself();
         }
         let read = self.view(|view| {
-            let sources = Sources { engine: self, view, beside, now };
+            let sources = Sources { engine: self, view, beside, reading };
             FIGURES.map(|figure| (figure.read)(&sources))
         });
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,12 +149,10 @@ impl Engine {
         self.state().watch(Condition { disk, is_failing: beside.is_failing }, now)
     }
 
-    /// For how long the store has not taken what it was given.
-    fn store_behind(&self, now: Timestamp) -> Span {
-        match self.kept.load(Relaxed) {
-            0 => Span::ZERO,
-            kept => now.since(Timestamp::from_millis(kept)),
-        }
+    /// For how long the store has not taken what it was given, whatever the wall clock says.
+    fn store_behind(&self, now: Reading) -> Span {
+        let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.map_or(Span::ZERO, |kept| now.since(kept))
     }
 }
 
@@ -163,6 +164,7 @@ mod tests {
     use crate::disk::lying::{Fate, LyingDisk};
     use crate::query::Observation;
     use crate::rules::Level;
+    use crate::time::Timestamp;
 
     const START: Timestamp = Timestamp::from_secs(1_767_571_200);
 
@@ -232,6 +234,21 @@ notify = []
         assert_eq!(seen(&engine, "disk"), (Level::Critical, Observation::Missing));
         assert_eq!(seen(&engine, "all"), (Level::Ok, value(0.0)), "a glob means the clients'");
         assert_eq!((engine.counters().series(), engine.counters().values(now)), (0, 0));
+    }
+
+    #[test]
+    fn how_long_ago_the_store_took_something_goes_by_no_clock_that_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(&config(10), dir.path(), START).unwrap().0;
+        engine.know_itself();
+        let reading = |secs: u64, steady: u64| Reading {
+            now: START + Span::from_secs(secs),
+            steady: Some(std::time::Duration::from_secs(steady)),
+        };
+        engine.keep(reading(0, 100)).unwrap();
+        for (now, steady, behind) in [(7, 107, 7), (3600, 110, 10), (0, 160, 60)] {
+            assert_eq!(engine.store_behind(reading(now, steady)), Span::from_secs(behind));
+        }
     }
 
     #[test]

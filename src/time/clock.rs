@@ -60,6 +60,16 @@ pub struct Reading {
     pub steady: Option<Duration>,
 }
 
+impl Reading {
+    /// How long ago the earlier one was, whoever has set the wall clock meanwhile.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Span {
+        let steady = self.steady.zip(earlier.steady).map(|(now, then)| now.saturating_sub(then));
+        let millis = steady.map(|passed| u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        millis.map_or_else(|| self.now.since(earlier.now), Span::from_millis)
+    }
+}
+
 impl From<Timestamp> for Reading {
     fn from(now: Timestamp) -> Self {
         Self { now, steady: None }
