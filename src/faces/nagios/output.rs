@@ -98,9 +98,12 @@ impl fmt::Display for Datum {
     }
 }
 
-/// A number as machines read it: no exponent, at most six digits after the point.
+/// A number as machines read it: no exponent, at most six digits after the point, or after the zeros behind it.
 pub(super) fn plain(value: f64) -> String {
-    let text = format!("{value:.6}");
+    let exponent = format!("{value:.5e}");
+    let exponent = exponent.rsplit('e').next().and_then(|text| text.parse::<i32>().ok());
+    let zeros = exponent.map_or(0, |exponent| (-1 - exponent).max(0).unsigned_abs() as usize);
+    let text = format!("{value:.*}", 6 + zeros);
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }

@@ -200,3 +200,27 @@ fn the_state_can_be_read_back_from_the_output() {
     }
     assert_eq!(unknown("a|b\nc", "x\r\n|", ROOM).text, "UNKNOWN - a/b c: x  /");
 }
+
+#[test]
+fn numbers_of_the_performance_data_are_no_zeros_that_were_none_and_have_no_exponent() {
+    for (value, expect) in [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (12.4, "12.4"),
+        (200.0 / 3.0, "66.666667"),
+        (0.1, "0.1"),
+        (1.0 / 30.0, "0.0333333"),
+        (-2.5e-7, "-0.00000025"),
+        (1.234_567_8e-9, "0.00000000123457"),
+        (9.999_999_9e-4, "0.001"),
+        (1e15, "1000000000000000"),
+    ] {
+        assert_eq!(plain(value), expect);
+    }
+    for value in [f64::MIN_POSITIVE, 5e-324, f64::MAX, -1e-300] {
+        let text = plain(value);
+        let read: f64 = text.parse().expect("a number");
+        assert!(((read - value) / value).abs() < 1e-4, "{text}");
+        assert!(text.bytes().all(|byte| b"-.0123456789".contains(&byte)), "{text}");
+    }
+}
