@@ -3,11 +3,12 @@
 //! What a wrong value is replaced by does not matter: a file with an error becomes no configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::contact::Contacts;
 use super::model::{
-    Config, Counters, Listen, Memcached, MissingIncr, Notify, Pem, Secret, Server, Store,
+    Config, Counters, Inlets, Listen, Memcached, MissingIncr, Notify, Pem, Secret, Server, Store,
     WebhookFormat,
 };
 use super::nearest::nearest;
@@ -59,6 +60,18 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
     let http = http::http(&mut root, reader);
     let server = server(&mut root, default.server, &http, reader);
     let inlets::Told { statsd, graphite } = inlets::told(&mut root, &server, reader.sink);
+    let taken = |address: &SocketAddr| {
+        let is_server =
+            server.http.contains(address) || server.listen.contains(&Listen::Tcp(*address));
+        let is_inlet = |inlets: &Inlets| inlets.tcp.as_ref() == Some(address);
+        let places = [
+            (is_server, "[server]"),
+            (is_inlet(&statsd), "[statsd]"),
+            (is_inlet(&graphite), "[graphite]"),
+        ];
+        places.into_iter().find_map(|(is_there, place)| is_there.then_some(place))
+    };
+    let nrpe = nrpe::nrpe(&mut root, default.nrpe, &taken, reader);
     Config {
         server,
         http: http.http,
@@ -74,7 +87,7 @@ pub(super) fn config(mut root: Section<'_>, reader: &Reader<'_>) -> Config {
         notify,
         statsd,
         graphite,
-        nrpe: nrpe::nrpe(&mut root, default.nrpe, reader),
+        nrpe,
         compat: default.compat,
     }
 }

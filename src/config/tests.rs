@@ -1150,3 +1150,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_said_of_nrpe_is_said_once_and_of_what_it_is() {
+    let said = |text: &str| match read(text) {
+        Ok(loaded) => loaded.warnings.to_string(),
+        Err(problems) => problems.to_string(),
+    };
+    let count = |text: &str, what: &str| said(text).matches(what).count();
+    let named = "[nrpe]\nlisten = '127.0.0.1:5666'\nallow = ['localhost']\n";
+    assert_eq!(count(named, "is not a host that may ask"), 1);
+    assert_eq!(count(named, "names no host"), 0, "{}", said(named));
+    assert_eq!(count(&named.replace("'localhost'", ""), "names no host"), 1);
+    assert_eq!(count("[nrpe]\nallow = ['10.0.0.1']\n", "`allow` without `listen`"), 1);
+    assert_eq!(said("[nrpe]\nallow = ['10.0.0.1']\nlisten = ''\n"), "");
+    assert_eq!(count("[nrpe]\nlisten = '0.0.0.0:5666'\n", "in clear text"), 1);
+    assert_eq!(said("[nrpe]\nlisten = '127.0.0.1:5666'\n"), "");
+    for (other, section) in [
+        ("[server]\nlisten = ['127.0.0.1:5666']", "[server]"),
+        ("[server]\nhttp = ['127.0.0.1:5666']", "[server]"),
+        ("[statsd]\ntcp = '127.0.0.1:5666'", "[statsd]"),
+        ("[graphite]\ntcp = '127.0.0.1:5666'", "[graphite]"),
+    ] {
+        let text = format!("[nrpe]\nlisten = '127.0.0.1:5666'\n{other}\n");
+        assert_eq!(count(&text, "127.0.0.1:5666 is listened on twice"), 1, "{other}");
+        assert_eq!(count(&text, &format!("also in {section}")), 1, "{}", said(&text));
+    }
+    let any = "[server]\nhttp = ['127.0.0.1:0']\n[nrpe]\nlisten = '127.0.0.1:0'\n";
+    assert_eq!(said(any), "");
+}

@@ -84,6 +84,10 @@ async fn attend(shared: &Shared, stream: TcpStream, from: SocketAddr, limit: Dur
     let figure = match talked {
         Ok(()) => &shared.nrpe.answered,
         Err(error) => {
+            // One that only looks whether somebody listens is no cause for a line.
+            if error.kind() == io::ErrorKind::InvalidData {
+                shared.nrpe.misread(from, &error, &*shared.clock);
+            }
             tracing::debug!(%error, %from, "a connection of NRPE ended without an answer");
             &shared.nrpe.failed
         }

@@ -51,6 +51,10 @@ fn hosts_that_may_ask_are_read_again() {
     let address = server.nrpe();
     assert!(text(&ask(address)).contains("OK - errors-high: no data yet | "));
     assert_eq!(figure(&server, "tallyd_nrpe_refused_total"), "0");
+    let mut hello = Client::connect(address);
+    hello.try_send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    assert_eq!(hello.read_to_end(), b"");
+    server.wait_for_log("since nrpe.tls_cert is not set: check_nrpe -n");
 
     reload(&mut server, "allow = [\"10.0.0.0/8\"]", "reloaded the configuration");
     assert_eq!(ask(address), b"", "not a byte");
@@ -88,6 +92,7 @@ fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     };
     assert!(secured(&first).expect("an answer").contains("OK - errors-high: no data yet | "));
     assert!(!text(&ask(address)).contains("errors-high"), "clear text is not answered");
+    server.wait_for_log("check_nrpe without -n");
     eventually("that is counted", || {
         (figure(&server, "tallyd_nrpe_failed_total") == "1").then_some(())
     });

@@ -1,7 +1,8 @@
 //! Who may ask over NRPE, and what the server proves itself with: both may change while it runs. And what came
 //! of it, in numbers.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,8 +12,24 @@ use crate::config::{Network, Nrpe, TlsFault, server_config};
 use crate::faces::millis;
 use crate::time::clock::Clock;
 
-/// From one warning of refused hosts to the next, in milliseconds: whoever is refused may come often.
-const WARN_MILLIS: u64 = 60_000;
+/// From one line about who was not answered to the next of its kind, in milliseconds: they may come often.
+const TELL_MILLIS: u64 = 60_000;
+
+/// When a line was last written, in milliseconds of [`Clock::monotonic`]; 0 before the first.
+#[derive(Default)]
+struct Told(AtomicU64);
+
+impl Told {
+    /// Whether it is time for one; then it counts as written.
+    fn is_due(&self, clock: &dyn Clock) -> bool {
+        let (now, told) = (millis(clock).max(1), self.0.load(Relaxed));
+        let is_due = told == 0 || now.saturating_sub(told) >= TELL_MILLIS;
+        if is_due {
+            self.0.store(now, Relaxed);
+        }
+        is_due
+    }
+}
 
 /// See the module. Before it is told otherwise it lets nobody in.
 pub struct Gate {
@@ -24,8 +41,8 @@ pub struct Gate {
     pub refused: AtomicU64,
     /// Connections of others that ended without an answer.
     pub failed: AtomicU64,
-    /// When a warning was last written, in milliseconds of [`Clock::monotonic`]; 0 before the first.
-    warned: AtomicU64,
+    refusals: Told,
+    misreadings: Told,
 }
 
 impl Default for Gate {
@@ -36,7 +53,8 @@ impl Default for Gate {
             answered: AtomicU64::default(),
             refused: AtomicU64::default(),
             failed: AtomicU64::default(),
-            warned: AtomicU64::default(),
+            refusals: Told::default(),
+            misreadings: Told::default(),
         }
     }
 }
@@ -68,12 +86,23 @@ impl Gate {
             return true;
         }
         self.refused.fetch_add(1, Relaxed);
-        let (now, warned) = (millis(clock).max(1), self.warned.load(Relaxed));
-        if warned == 0 || now.saturating_sub(warned) >= WARN_MILLIS {
-            self.warned.store(now, Relaxed);
+        if self.refusals.is_due(clock) {
             let from = address.to_canonical();
             tracing::warn!(%from, "a host that is not in nrpe.allow was refused");
         }
         false
+    }
+
+    /// Tells now and then of a host that may ask, and speaks something else than is spoken here.
+    pub fn misread(&self, from: SocketAddr, error: &io::Error, clock: &dyn Clock) {
+        if self.misreadings.is_due(clock) {
+            let from = from.ip().to_canonical();
+            let expected = if self.tls().is_some() {
+                "TLS 1.2 or 1.3 with a certificate: check_nrpe without -n"
+            } else {
+                "clear text, since nrpe.tls_cert is not set: check_nrpe -n"
+            };
+            tracing::info!(%from, %error, expected, "a query of NRPE could not be read");
+        }
     }
 }
