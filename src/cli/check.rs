@@ -74,12 +74,15 @@ pub(super) struct CheckArgs {
     /// When it is critical, in the same form.
     #[arg(long, short, value_name = "RANGE", allow_hyphen_values = true, conflicts_with_all = NO_SERIES)]
     critical: Option<Range>,
-    /// The host of the server: -H HOST stands for --server `http://HOST:8311`.
+    /// The host of the server: -H, -p and -S stand for --server `http://127.0.0.1:8311` with what they say instead.
     #[arg(long = "hostname", short = 'H', value_name = "HOST")]
     host: Option<String>,
     /// Its port for HTTP.
-    #[arg(long, short, default_value_t = 8311, value_name = "PORT", requires = "host")]
-    port: u16,
+    #[arg(long, short, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// It speaks TLS: https.
+    #[arg(long, short = 'S')]
+    ssl: bool,
     /// Say in a further line what was asked.
     #[arg(long, short, action = ArgAction::Count)]
     verbose: u8,
@@ -109,6 +112,13 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     }
     let _ = writeln!(io::stdout(), "{text}");
     ExitCode::from(check.level.exit_code())
+}
+
+/// Prints help or the version. Nothing was checked, so it is UNKNOWN, as with other plugins: a service whose command
+/// line asks for help by mistake must not be OK for ever. Source: the Monitoring Plugins' guidelines.
+pub(super) fn explained(text: &clap::Error) -> ExitCode {
+    let _ = text.print();
+    ExitCode::from(Level::Unknown.exit_code())
 }
 
 /// Says that the command line is wrong, as a plugin does: a reader of exit codes must not take it for
@@ -145,11 +155,22 @@ impl CheckArgs {
         Duration::from_secs(self.server.timeout)
     }
 
+    /// Whether the server is said in parts, as plugins have it.
+    pub(super) fn has_parts(&self) -> bool {
+        self.host.is_some() || self.port.is_some() || self.ssl
+    }
+
     fn server(&self) -> String {
-        match &self.host {
-            None => self.server.server.clone(),
-            Some(host) if host.contains(':') => format!("http://[{host}]:{}", self.port),
-            Some(host) => format!("http://{host}:{}", self.port),
+        if !self.has_parts() {
+            return self.server.server.clone();
+        }
+        let scheme = if self.ssl { "https" } else { "http" };
+        let host = self.host.as_deref().unwrap_or("127.0.0.1");
+        let port = self.port.unwrap_or(8311);
+        if host.contains(':') && !host.starts_with('[') {
+            format!("{scheme}://[{host}]:{port}")
+        } else {
+            format!("{scheme}://{host}:{port}")
         }
     }
 
@@ -196,6 +217,9 @@ impl CheckArgs {
         lines: Vec<measure::Line>,
         asked: &Asked,
     ) -> Result<Check, String> {
+        if let Some(tag) = self.by.iter().find(|tag| !tag.contains('=') && !has(&lines, tag)) {
+            return Err(format!("no series has the tag `{tag}`"));
+        }
         let are_there = !lines.is_empty();
         let lines: Vec<_> =
             lines.into_iter().filter_map(|line| self.measured(series, line)).collect();
@@ -232,6 +256,9 @@ impl CheckArgs {
 
     fn url_of_measure(&self) -> Result<(reqwest::Url, Peer), String> {
         let name = |by: &String| by.split_once('=').map_or(&**by, |(name, _)| name).to_owned();
+        for by in self.by.iter().filter(|by| by.contains('=')) {
+            nagios::tag(by)?;
+        }
         let by: Vec<_> = self.by.iter().map(name).collect();
         let by = (!by.is_empty()).then(|| by.join(","));
         let asked = [
@@ -264,6 +291,14 @@ impl CheckArgs {
             floor: None,
         })
     }
+}
+
+/// Whether any line, where there are any, has a value for a tag.
+fn has(lines: &[measure::Line], tag: &str) -> bool {
+    let value = |text: &str| {
+        text.split_once('=').is_some_and(|(name, value)| name == tag && !value.is_empty())
+    };
+    lines.is_empty() || lines.iter().any(|line| line.series.split(';').skip(1).any(value))
 }
 
 /// One of several words.

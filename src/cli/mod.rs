@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::counters::cells::Kind;
 
@@ -66,10 +66,10 @@ enum Command {
         version,
         after_help = "Prints one line with performance data and exits with 0 OK, 1 WARNING, \
                       2 CRITICAL or 3 UNKNOWN, which it also does when the server cannot be \
-                      reached or the command line is wrong. A rule with several instances is as bad as the \
+                      reached or the command line is wrong, and after --help and --version: nothing was checked. A rule with several instances is as bad as the \
                       worst of them, and has a line for each.\n\n\
                       Examples:\n  tallyd check errors-high\n  tallyd check errors-high --by region=eu\n  \
-                      tallyd check --all\n  \
+                      tallyd check --all -H tally.example -S --token-file /etc/nagios4/tallyd.token\n  \
                       tallyd check --series orders.placed --per minute --window 5m -w 20: -c 10:"
     )]
     Check(Box<check::CheckArgs>),
@@ -639,11 +639,11 @@ enum RulesCommand {
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let is_check = args.get(1).is_some_and(|arg| arg == "check");
+    let cli = match parse(&args) {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && args.get(1).is_some_and(|arg| arg == "check") => {
-            return check::misused(&error);
-        }
+        Err(error) if is_check && error.use_stderr() => return check::misused(&error),
+        Err(error) if is_check => return check::explained(&error),
         Err(error) if error.use_stderr() && is_config_misplaced(&error) => {
             return misplaced_config(&error);
         }
@@ -675,6 +675,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             RulesCommand::Test { file } => rules::test(&file),
         },
     }
+}
+
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    // A server that the environment names gives way.
+    let is_written = |check: &ArgMatches| {
+        check.value_source("server") == Some(clap::parser::ValueSource::CommandLine)
+    };
+    if let Some(Command::Check(check)) = &cli.command
+        && check.has_parts()
+        && matches.subcommand_matches("check").is_some_and(is_written)
+        && let Some(command) = command.find_subcommand_mut("check")
+    {
+        let message = "--server cannot be used with -H, -p or -S, which stand for it";
+        return Err(command.error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(cli)
 }
 
 /// Whether a command was given a configuration that takes none, or in front of it.

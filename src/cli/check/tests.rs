@@ -94,6 +94,10 @@ fn tags_make_lines_and_one_of_them_is_asked_for_by_its_value() {
     OK - a{region=eu,host=x=1}: 1 in 1m
     ");
     insta::assert_snapshot!(told(&format!("{words} --by region=asia --by host"), &lines), @"UNKNOWN - a: no series has region=asia");
+    let other = [("a;zone=", Some(1.0), false, None)];
+    insta::assert_snapshot!(told(&format!("{words} --by zone"), &other), @"UNKNOWN - a: no series has the tag `zone`");
+    let some = [("a;zone=", Some(1.0), false, None), ("a;zone=1", Some(2.0), false, None)];
+    assert!(told(&format!("{words} --by zone"), &some).starts_with("OK - a: 2 lines, all ok"));
 }
 
 #[test]
@@ -108,8 +112,12 @@ fn the_question_is_asked_as_it_was_typed() {
         "http://tally.example:81/api/v1/measure?series=orders&measure=rate&window=1m&by=region%2Chost"
     );
     assert_eq!(url("r --by region=eu -H ::1"), "http://[::1]:8311/check/r?by=region%3Deu");
+    assert_eq!(url("r -H [::1] -p 443 -S"), "https://[::1]/check/r");
+    assert_eq!(url("r -p 81"), "http://127.0.0.1:81/check/r");
+    assert_eq!(url("r -H a --ssl"), "https://a:8311/check/r");
     assert_eq!(url("--all --server https://a/tally/"), "https://a/tally/check");
     assert!(typed("r --by region").url_of_rules().is_err(), "of a rule a value is needed");
+    assert!(typed("--series a --by region=").url_of_measure().is_err(), "or a macro was empty");
 }
 
 #[test]
@@ -122,7 +130,7 @@ fn what_makes_no_check_is_refused() {
         "r --window 5m",
         "--all --by region=eu",
         "--series a -w 20:10",
-        "--series a -p 81",
+        "--series a -p 0",
     ] {
         let words: Vec<_> = std::iter::once("check").chain(words.split(' ')).collect();
         assert!(Typed::try_parse_from(&words).is_err(), "{words:?}");
