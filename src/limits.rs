@@ -157,7 +157,13 @@ pub const OUTBOX_EACH: usize = OUTBOX / 4;
 pub const OUTBOX_ALARMS: usize = 100;
 
 /// What has to be free on the disk of the data directory, in bytes, where a twentieth of it is more.
-pub const DISK_LOW: u64 = 1 << 30;
+const DISK_LOW: u64 = 1 << 30;
+
+/// A disk of so many bytes is nearly full with less than this free. A twentieth may be a lot on a large one.
+#[must_use]
+pub const fn disk_low(size: u64) -> u64 {
+    if size / 20 < DISK_LOW { size / 20 } else { DISK_LOW }
+}
 
 /// How long a test lasts to receivers that keep an alert open until they hear of its end: long enough for a phone
 /// to ring.

@@ -23,17 +23,22 @@ fn lines(output: &Output, what: &str) -> Vec<String> {
 
 #[test]
 fn a_server_that_runs_is_found_well() {
-    let server = Server::start("");
-    let (memcached, http) = (server.memcached, server.http);
-    let config = format!("[server]\nlisten = [\"{memcached}\"]\nhttp = [\"{http}\"]\n");
+    let mut server = Server::start("[nrpe]\nlisten = \"127.0.0.1:0\"\n");
+    let (memcached, http, nrpe) = (server.memcached, server.http, server.nrpe());
+    let config = format!(
+        "[server]\nlisten = [\"{memcached}\"]\nhttp = [\"{http}\"]\n[nrpe]\nlisten = \"{nrpe}\"\n"
+    );
     let output = doctor(server.dir(), &config);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert_eq!(lines(&output, "server"), [format!("ok server runs at http://{http}")]);
     assert_eq!(lines(&output, "memcached"), [format!("ok memcached {memcached} is answered")]);
+    assert_eq!(lines(&output, "nrpe"), [format!("ok nrpe {nrpe} is listened on")]);
+    let failed = "tallyd_nrpe_failed_total 0\n";
+    assert!(server.get("/metrics").1.contains(failed), "it asked nobody there");
     let data = lines(&output, "data directory");
     assert!(data.iter().any(|line| line.starts_with("ok data directory data")), "{said}");
-    assert!(lines(&output, "disk space")[0].ends_with("GiB free"), "{said}");
+    assert!(lines(&output, "disk space")[0].contains("iB free"), "{said}");
 }
 
 #[test]

@@ -131,8 +131,10 @@ fn memory(config: &Config, findings: &mut Findings) {
     let read = (Surroundings::of_process().file)(Path::new("/proc/meminfo"), 65_536);
     let text = read.ok().flatten().and_then(|read| String::from_utf8(read.bytes).ok());
     let needs = format!(
-        "all that counters.max_series and memcached.items allow takes some {}",
-        mib(needed)
+        "all that counters.max_series and memcached.items allow takes some {} with windows that wait for the disk, and \
+         names that ever were at most {} beside them",
+        mib(needed),
+        mib(NAMES_BYTES)
     );
     match text.as_deref().and_then(|text| kib_of(text, "MemTotal:")) {
         Some(kib) if kib.saturating_mul(1024) < needed => {
@@ -148,10 +150,15 @@ fn memory(config: &Config, findings: &mut Findings) {
 /// What a busy series takes, measured with 100 thousand of them: see ARCHITECTURE.md.
 const SERIES_BYTES: u64 = 700;
 
+/// What names that ever were take, with keys of 39 bytes: a machine whose keys come and go for years gets there, and
+/// no other.
+const NAMES_BYTES: u64 = limits::SERIES_EVER as u64 * (40 + 39);
+
 fn most_memory(config: &Config) -> u64 {
-    let series = u64::try_from(config.counters.max_series).unwrap_or(u64::MAX);
-    let items = u64::try_from(config.memcached.items_bytes).unwrap_or(u64::MAX);
-    series.saturating_mul(SERIES_BYTES).saturating_add(items)
+    let bytes = |of: usize| u64::try_from(of).unwrap_or(u64::MAX);
+    let series = bytes(config.counters.max_series).saturating_mul(SERIES_BYTES);
+    let parts = [series, bytes(config.memcached.items_bytes), bytes(limits::WINDOW_BYTES)];
+    parts.into_iter().fold(0, u64::saturating_add)
 }
 
 /// A line of /proc/meminfo.
@@ -177,6 +184,14 @@ mod tests {
         assert_eq!(kib_of(text, "Other:"), None);
         assert_eq!(kib_of("MemTotal: many kB", "MemTotal:"), None);
         assert_eq!((mib(5 << 20), mib(23 << 30)), ("5 MiB".to_owned(), "23 GiB".to_owned()));
+    }
+
+    #[test]
+    fn windows_count_as_memory_beside_series_and_items() {
+        let mut config = Config::default();
+        config.counters.max_series = 0;
+        config.memcached.items_bytes = 1;
+        assert_eq!(most_memory(&config), limits::WINDOW_BYTES as u64 + 1);
     }
 
     #[test]

@@ -8,16 +8,14 @@ use rustix::fs::Access;
 use super::Findings;
 use crate::config::{Config, Surroundings};
 use crate::disk;
+use crate::limits;
 use crate::time::clock::Clock;
 use crate::time::{Span, Timestamp};
 
 const WHAT: &str = "data directory";
 
-/// With less than this a server still counts, and soon keeps no history.
-const ROOM_TO_FAIL: u64 = 64 << 20;
-
-/// With less than this somebody should look.
-const ROOM_TO_WARN: u64 = 1 << 30;
+/// With this part of what a server warns below it still counts, and soon keeps no history.
+const PART_TO_FAIL: u64 = 16;
 
 /// Largest list of locks that is read, in bytes.
 const LOCKS_BYTES: u64 = 4 << 20;
@@ -138,15 +136,27 @@ fn file_system(dir: &Path, findings: &mut Findings) {
 
 fn room(dir: &Path, findings: &mut Findings) {
     const WHAT: &str = "disk space";
-    match disk::room(dir).map(|(free, _)| free) {
-        Ok(free) if free < ROOM_TO_FAIL => {
-            findings.fail(WHAT, format!("{} MiB free: history would not be kept", free >> 20));
-        }
-        Ok(free) if free < ROOM_TO_WARN => {
-            findings.warn(WHAT, format!("{} MiB free", free >> 20));
-        }
-        Ok(free) => findings.good(WHAT, format!("{} GiB free", free >> 30)),
+    match disk::room(dir) {
+        Ok((free, size)) => judge_room(free, size, findings),
         Err(error) => findings.note(WHAT, format!("not known: {error}")),
+    }
+}
+
+/// As a server does of itself: below this it tells `tallyd-disk`.
+fn judge_room(free: u64, size: u64, findings: &mut Findings) {
+    const WHAT: &str = "disk space";
+    let low = limits::disk_low(size);
+    let mib = free >> 20;
+    if free < low / PART_TO_FAIL {
+        findings.fail(WHAT, format!("{mib} MiB free: history would not be kept"));
+    } else if free < low {
+        let low = low >> 20;
+        findings
+            .warn(WHAT, format!("{mib} MiB free: below {low} MiB a server warns (tallyd-disk)"));
+    } else if mib < 10_240 {
+        findings.good(WHAT, format!("{mib} MiB free"));
+    } else {
+        findings.good(WHAT, format!("{} GiB free", free >> 30));
     }
 }
 
@@ -213,6 +223,23 @@ mod tests {
         std::fs::remove_dir_all(&data).unwrap();
         std::fs::write(&data, "").unwrap();
         assert_eq!(look_at(false).count(Verdict::Failure), 1, "no directory");
+    }
+
+    #[test]
+    fn room_is_judged_as_a_server_does_of_itself() {
+        const GIB: u64 = 1 << 30;
+        for (free, size, expect) in [
+            (GIB - 1, 100 * GIB, Verdict::Warning),
+            (GIB, 100 * GIB, Verdict::Good),
+            (GIB / 16 - 1, 100 * GIB, Verdict::Failure),
+            (GIB / 10, GIB, Verdict::Good),
+            (GIB / 21, GIB, Verdict::Warning),
+            (0, GIB, Verdict::Failure),
+        ] {
+            let mut findings = Findings::default();
+            judge_room(free, size, &mut findings);
+            assert_eq!(findings.count(expect), 1, "{free} of {size}: {findings:?}");
+        }
     }
 
     #[test]

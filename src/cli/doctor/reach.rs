@@ -1,6 +1,6 @@
 //! What is to be reached: the server itself, the ports that it listens on, the mail server, the hosts of webhooks.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -64,7 +64,9 @@ pub(super) fn ports(config: &Config, is_up: bool, findings: &mut Findings) {
         port("http", *address, is_up, findings);
     }
     if let Some(address) = config.nrpe.listen {
-        port("nrpe", address, is_up, findings);
+        // A connection without a query is a failure there, or that of a host that may not ask.
+        let bind = || TcpListener::bind(address).map(drop);
+        quiet("nrpe", &address.to_string(), bind, is_up, findings);
     }
     for (what, inlets) in [("statsd", &config.statsd), ("graphite", &config.graphite)] {
         if let Some(address) = inlets.tcp {
@@ -90,20 +92,27 @@ fn socket(what: &'static str, path: &Path, findings: &mut Findings) {
 
 /// Nobody answers a datagram, so all that is seen is whether somebody has the address.
 fn datagrams(what: &'static str, address: SocketAddr, is_up: bool, findings: &mut Findings) {
-    match UdpSocket::bind(address) {
-        Ok(_) if is_up => {
-            findings.fail(
-                what,
-                format!("{address} (UDP): nobody listens; a new address takes a restart"),
-            );
+    let bind = || UdpSocket::bind(address).map(drop);
+    quiet(what, &format!("{address} (UDP)"), bind, is_up, findings);
+}
+
+/// Looks whether an address is listened on, and says nothing to whoever does.
+fn quiet(
+    what: &'static str,
+    place: &str,
+    bind: impl FnOnce() -> io::Result<()>,
+    is_up: bool,
+    findings: &mut Findings,
+) {
+    match bind() {
+        Ok(()) if is_up => {
+            findings.fail(what, format!("{place}: nobody listens; a new address takes a restart"));
         }
-        Ok(_) => findings.good(what, format!("{address} (UDP) can be listened on")),
+        Ok(()) => findings.good(what, format!("{place} can be listened on")),
         Err(error) if is_up && error.kind() == ErrorKind::AddrInUse => {
-            findings.good(what, format!("{address} (UDP) is listened on"));
+            findings.good(what, format!("{place} is listened on"));
         }
-        Err(error) => {
-            findings.fail(what, format!("{address} (UDP) cannot be listened on: {error}"));
-        }
+        Err(error) => findings.fail(what, format!("{place} cannot be listened on: {error}")),
     }
 }
 

@@ -42,7 +42,7 @@ impl Outbox {
         count(&mut watch.well, !now_is.is_failing);
         let (failing, well) = (watch.failing, watch.well);
         if let Some((free, size)) = now_is.disk {
-            let low = low(size);
+            let low = limits::disk_low(size);
             count(&mut watch.low, free < low);
             count(&mut watch.roomy, free >= low.saturating_mul(2));
             let (is_low, is_roomy, megabytes) =
@@ -63,11 +63,6 @@ impl Outbox {
         self.tell_rest(now);
         self.next > before
     }
-}
-
-/// Less than this is nearly nothing: a twentieth, which may be a lot on a large disk.
-fn low(size: u64) -> u64 {
-    (size / 20).min(limits::DISK_LOW)
 }
 
 #[cfg(test)]
