@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::model::{Auth, Login, Pem, Secret, Tls};
 use super::read::Reader;
 use super::section::{At, Section};
-use super::sink::Finding;
+use super::sink::{Finding, file_shown};
 use super::surroundings::Surroundings;
 use super::value;
 use crate::limits;
@@ -28,7 +28,7 @@ pub(super) fn auth(section: &mut Section<'_>, reader: &Reader<'_>) -> Option<Aut
     match logins(&file.bytes) {
         Ok(logins) => Some(Auth { path: path.value, logins }),
         Err(reason) => {
-            let message = "this file does not say who may speak";
+            let message = format!("{} does not say who may speak", file_shown(&path.value));
             let help = "write `user:password` on each line";
             reader.sink.error(Finding::new(path.place, message).label(reason).help(help));
             None
@@ -52,14 +52,19 @@ pub(super) fn tls(section: &mut Section<'_>, reader: &Reader<'_>) -> Option<Tls>
     let (cert_place, key_place) = (cert_at?.place, key_at?.place);
     let (cert, key) = (reader.certificates(cert_at), reader.file(key_at));
     let (cert, (key_path, file)) = (cert?, key?);
+    let (cert_shown, key_shown) = (file_shown(&cert.path), file_shown(&key_path.value));
     reader.warn_if_open("the key", &key_path, file.mode);
     let key = Secret::new(String::from_utf8(file.bytes).unwrap_or_default());
     let tls = Tls { cert, key_path: key_path.value, key };
     if let Err(fault) = server_config(&tls) {
         let (place, message) = match &fault {
-            TlsFault::Certificate(_) => (cert_place, "this certificate cannot be used"),
-            TlsFault::Key => (key_place, "this file holds no private key in PEM form"),
-            TlsFault::Pair(_) => (key_place, "certificate and key do not fit each other"),
+            TlsFault::Certificate(_) => {
+                (cert_place, format!("the certificate {cert_shown} cannot be used"))
+            }
+            TlsFault::Key => (key_place, format!("{key_shown} holds no private key in PEM form")),
+            TlsFault::Pair(_) => {
+                (key_place, format!("{cert_shown} and {key_shown} do not fit each other"))
+            }
         };
         reader.sink.error(Finding::new(place, message).label(fault.to_string()));
     }
@@ -133,7 +138,7 @@ impl Tls {
 }
 
 /// The file as it is now, or why it cannot be read.
-pub(super) fn bytes(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<u8>, String> {
+fn bytes(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<u8>, String> {
     match (surroundings.file)(path, FILE_BYTES_MAX) {
         Ok(Some(file)) => Ok(file.bytes),
         Ok(None) => Err(named(path, "it is too large")),
@@ -142,7 +147,7 @@ pub(super) fn bytes(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<
 }
 
 /// A reason, with the file that it is about.
-pub(super) fn named(path: &Path, reason: impl std::fmt::Display) -> String {
+fn named(path: &Path, reason: impl std::fmt::Display) -> String {
     format!("{}: {reason}", path.display())
 }
 

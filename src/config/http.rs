@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
@@ -15,8 +14,7 @@ use super::access;
 use super::model::Tls;
 use super::read::Reader;
 use super::section::{At, Section};
-use super::sink::{Finding, Sink};
-use super::surroundings::Surroundings;
+use super::sink::{Finding, Sink, file_shown};
 use super::value;
 use crate::limits;
 
@@ -83,8 +81,6 @@ pub struct Token {
 /// The tokens of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// The file, for a reload.
-    pub path: PathBuf,
     /// Its lines; at least one.
     pub list: Vec<Token>,
 }
@@ -96,18 +92,6 @@ pub struct Http {
     pub tokens: Option<Tokens>,
     /// What its addresses prove themselves with; `None`: clear text.
     pub tls: Option<Tls>,
-}
-
-impl Http {
-    /// Whether both name the same files; what is in them is another matter, and read again at any time.
-    #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        let tokens = |http: &Self| http.tokens.as_ref().map(|tokens| tokens.path.clone());
-        let tls = |http: &Self| {
-            http.tls.as_ref().map(|tls| (tls.cert.path.clone(), tls.key_path.clone()))
-        };
-        tokens(self) == tokens(other) && tls(self) == tls(other)
-    }
 }
 
 /// Shorter ones can be guessed.
@@ -155,25 +139,13 @@ fn tokens(named: Option<At<&str>>, reader: &Reader<'_>) -> Option<Tokens> {
     let (path, file) = reader.file(named)?;
     reader.warn_if_open("the tokens", &path, file.mode);
     match lines(&file.bytes) {
-        Ok(list) => Some(Tokens { path: path.value, list }),
+        Ok(list) => Some(Tokens { list }),
         Err(reason) => {
-            let message = "this file does not say who may ask";
+            let message = format!("{} does not say who may ask", file_shown(&path.value));
             let help = "write `role:token` on each line; `openssl rand -hex 24` makes a token";
             reader.sink.error(Finding::new(path.place, message).label(reason).help(help));
             None
         }
-    }
-}
-
-impl Tokens {
-    /// The same file as it is now.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words for the log.
-    pub fn reread(&self, surroundings: &Surroundings<'_>) -> Result<Self, String> {
-        let bytes = access::bytes(&self.path, surroundings)?;
-        let list = lines(&bytes).map_err(|reason| access::named(&self.path, reason))?;
-        Ok(Self { path: self.path.clone(), list })
     }
 }
 

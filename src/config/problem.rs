@@ -40,6 +40,12 @@ impl Problem {
         &self.message
     }
 
+    /// Why, in a few words; may be empty.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
     /// The line where it is, counted from 1.
     #[must_use]
     pub fn line(&self) -> usize {

@@ -13,7 +13,7 @@ use super::model::{
 };
 use super::nearest::nearest;
 use super::section::{At, Place, Section, or, values};
-use super::sink::{Fault, Finding, Sink, shown};
+use super::sink::{Fault, Finding, Sink, file_shown, shown};
 use super::surroundings::{FileRead, Surroundings};
 use super::{access, contact, email, http, inlets, metric, nrpe, rule, schedule, tier, value};
 use crate::limits;
@@ -285,7 +285,7 @@ impl Reader<'_> {
             Ok(None) => format!("it is larger than {} KiB", FILE_BYTES_MAX / 1024),
             Err(error) => reason::of(&error),
         };
-        let message = format!("cannot read {}", shown(&path.display().to_string()));
+        let message = format!("cannot read {}", file_shown(&path));
         self.sink.error(Finding::new(named.place, message).label(reason));
         None
     }
@@ -307,8 +307,8 @@ impl Reader<'_> {
         let text = String::from_utf8(file.bytes).unwrap_or_default();
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() || text.contains(char::is_control) {
-            let message =
-                format!("this file holds no {noun}: it is empty, or not one line of text");
+            let shown = file_shown(&path.value);
+            let message = format!("{shown} holds no {noun}: it is empty, or not one line of text");
             self.sink.error(Finding::new(path.place, message));
             return None;
         }
@@ -323,7 +323,8 @@ impl Reader<'_> {
                 Some(Pem { path: path.value, text })
             }
             _ => {
-                let message = "this file holds no certificate in PEM form";
+                let shown = file_shown(&path.value);
+                let message = format!("{shown} holds no certificate in PEM form");
                 let label = "no `-----BEGIN CERTIFICATE-----` in it";
                 self.sink.error(Finding::new(path.place, message).label(label));
                 None

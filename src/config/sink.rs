@@ -24,6 +24,9 @@ const KEPT_MAX: usize = 1000;
 /// What is shown of a text in a message, in characters.
 const SHOWN_CHARS: usize = 60;
 
+/// What is shown of a path, in characters.
+const FILE_CHARS: usize = 150;
+
 /// What is shown of a message, in characters.
 const MESSAGE_CHARS: usize = 400;
 
@@ -308,6 +311,11 @@ fn problems(
 /// it that a terminal would obey.
 pub(super) fn shown(text: &str) -> String {
     format!("`{}`", start(text, SHOWN_CHARS))
+}
+
+/// The same of the path of a file, of which the end matters.
+pub(super) fn file_shown(path: &Path) -> String {
+    format!("`{}`", start(&path.display().to_string(), FILE_CHARS))
 }
 
 /// What is printed of a message: whatever a library put into it, it stays one line.

@@ -424,10 +424,10 @@ fn a_certificate_and_its_key_are_checked_against_each_other() {
     for (cert, key, expect) in [
         ("tallyd.crt", "", "a certificate needs its key: set `tls_key`"),
         ("", "tallyd.key", "a key needs its certificate: set `tls_cert`"),
-        ("tallyd.crt", "another.key", "certificate and key do not fit each other"),
-        ("cut.crt", "tallyd.key", "this certificate cannot be used"),
-        ("empty", "tallyd.key", "this file holds no certificate in PEM form"),
-        ("tallyd.crt", "tallyd.crt", "this file holds no private key in PEM form"),
+        ("tallyd.crt", "another.key", "do not fit each other"),
+        ("cut.crt", "tallyd.key", "cannot be used"),
+        ("empty", "tallyd.key", "holds no certificate in PEM form"),
+        ("tallyd.crt", "tallyd.crt", "holds no private key in PEM form"),
         ("tallyd.crt", "absent", "cannot read `/etc/absent`"),
         ("tallyd.crt", "open.key", "the key can be read by others: mode 0640"),
     ] {
@@ -511,7 +511,7 @@ fn http_beyond_this_machine_asks_who_it_is() {
     assert_eq!(http(&format!("token_file = 'http-tokens'\n{tls}")), "");
     assert_snapshot!(http(tls), @"2: HTTP beyond this machine needs tokens: set `token_file` in [http] (not a loopback address)");
     assert_snapshot!(http(&format!("token_file = 'open-tokens'\n{tls}")), @"4: the tokens can be read by others: mode 0640");
-    assert_snapshot!(http(&format!("token_file = 'wrong-tokens'\n{tls}")), @"4: this file does not say who may ask (the token of line 2 has less than 16 characters)");
+    assert_snapshot!(http(&format!("token_file = 'wrong-tokens'\n{tls}")), @"4: `/etc/wrong-tokens` does not say who may ask (the token of line 2 has less than 16 characters)");
     assert_snapshot!(http(&format!("token_file = 'none'\n{tls}")), @r"4: cannot read `/etc/none` (entity not found)");
     assert_snapshot!(http("token_file = 'http-tokens'\ntls_key = 'tallyd.key'"), @"5: a key needs its certificate: set `tls_cert`");
 }
@@ -835,7 +835,7 @@ fn contacts_need_a_way_to_be_reached() {
     );
     assert_snapshot!(
         contact("webhook = 'https://a.example'\nca_file = 'empty'"),
-        @"4: this file holds no certificate in PEM form (no `-----BEGIN CERTIFICATE-----` in it)"
+        @"4: `/etc/empty` holds no certificate in PEM form (no `-----BEGIN CERTIFICATE-----` in it)"
     );
     assert_snapshot!(
         contact("webhook = 'https://a.example'\nca_file = 'endless'"),
@@ -865,7 +865,7 @@ fn each_form_of_a_webhook_has_what_it_needs_and_nothing_else() {
     7: `content_type` belongs to `format = "template"`
     "#);
     assert_snapshot!(contact("secret_file = 'bad-secret'"), @"4: the secret in this file begins with whsec_, so base64 has to follow");
-    assert_snapshot!(contact("secret_file = 'empty'"), @"4: this file holds no secret: it is empty, or not one line of text");
+    assert_snapshot!(contact("secret_file = 'empty'"), @"4: `/etc/empty` holds no secret: it is empty, or not one line of text");
     assert_snapshot!(contact("secret_file = 'open-password'"), @"4: the secret can be read by others: mode 0644");
     assert_snapshot!(contact("format = 'template'"), @"4: this format needs `template`");
     assert_snapshot!(contact("format = 'template'\ntemplate = '{{ subject }}'\ncontent_type = 'text'"), @"6: `text` is not a content type");
@@ -963,7 +963,7 @@ fn a_user_has_a_password_and_never_sends_it_in_clear_text() {
     );
     assert_snapshot!(
         email("username = 'u'\npassword_file = 'empty'"),
-        @"3: this file holds no password: it is empty, or not one line of text"
+        @"3: `/etc/empty` holds no password: it is empty, or not one line of text"
     );
     assert_snapshot!(
         email("username = 'u'\npassword_file = 'absent'"),

@@ -423,7 +423,9 @@ fn tokens(config: &Config) -> anyhow::Result<Tokens> {
 /// What it asks of whoever asks over NRPE.
 fn gate(config: &Config) -> anyhow::Result<Arc<nrpe::Gate>> {
     let gate = nrpe::Gate::default();
-    gate.take_over(&config.nrpe).context("cannot use the certificate of nrpe.tls_cert")?;
+    gate.allow_only(&config.nrpe.allow);
+    let tls = config.nrpe.tls.as_ref().map(server_config).transpose();
+    gate.prove_with(tls.context("cannot use the certificate of nrpe.tls_cert")?);
     Ok(Arc::new(gate))
 }
 

@@ -1,26 +1,27 @@
-//! SIGHUP and `POST /-/reload`: the configuration is read again, who may come in, and the certificate.
+//! SIGHUP and `POST /-/reload`: the configuration is read again, with all files that it names.
 //!
-//! Each file is taken whole or not at all: one that is wrong leaves what was there before, and is told
-//! in the log. Nothing that was read is. Of the configuration itself rules and whoever is told take
-//! effect; the rest is what threads, sockets and files were made by, and waits for the next start, which
-//! is told as well.
+//! All of it is taken or nothing: every file is read and checked before anything is swapped, and what is wrong with
+//! any leaves all as it was, and is told in the log. Nothing that was read is. Rules, whoever is told and whoever
+//! may come in take effect; the rest is what threads, sockets and files were made by, and waits for the next
+//! start, which is told as well. So does what would leave an address without its guard: where it listens stays as it
+//! is, and the new file may speak of another place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::config::{self, Config, LoadError, Surroundings, Unmatched, server_config};
+use crate::config::{
+    self, Config, LoadError, Loaded, Surroundings, Tls, TlsFault, Unmatched, server_config,
+};
 use crate::engine::Look;
-use crate::faces::http::tokens::Tokens;
-use crate::faces::memcache::access::Access;
 use crate::faces::{Reloaded, Shared};
 use crate::notify::Couriers;
 use crate::reason;
 
 /// What is needed to take over another configuration.
 pub(super) struct Reloads {
-    /// `None`: there is no file, and the defaults hold.
+    /// `None`: there is no file, and the defaults hold, or what the command line says.
     path: Option<PathBuf>,
     /// What the process was started with.
     config: Arc<Config>,
@@ -29,6 +30,19 @@ pub(super) struct Reloads {
     mail: Arc<Notify>,
     /// Whoever asks for it over HTTP.
     pub(super) asked: mpsc::Receiver<crate::faces::ReloadReply>,
+}
+
+/// What was read, and what is made of it: all that can be wrong is known.
+struct Read {
+    config: Config,
+    proofs: Proofs,
+}
+
+/// What the addresses of each face prove themselves with.
+struct Proofs {
+    memcached: Option<Arc<rustls::ServerConfig>>,
+    http: Option<Arc<rustls::ServerConfig>>,
+    nrpe: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Reloads {
@@ -47,40 +61,39 @@ impl Reloads {
         (Self { path, config, couriers, mail, asked }, present)
     }
 
-    /// Reads everything again; what was taken over of the configuration, or why nothing was.
+    /// Reads everything again; what was taken over, or why nothing was.
     pub(super) async fn reload(&mut self, shared: &Shared) -> Result<Reloaded, String> {
-        reread(&self.config, &shared.access);
-        reread_http(&self.config, &shared.tokens);
-        let Some(path) = self.path.clone() else { return Ok(Reloaded::default()) };
-        let read = tokio::task::spawn_blocking(move || {
-            config::load(&path, &Surroundings::of_process()).map_err(|error| problems(&error))
-        });
+        let (path, config) = (self.path.clone(), Arc::clone(&self.config));
+        let read = tokio::task::spawn_blocking(move || read(path.as_deref(), &config));
         let now = shared.now();
         let engine = Arc::clone(&shared.engine);
-        let loaded = match read.await.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(loaded) => loaded,
+        let Read { config: new, proofs } = match read
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()))
+        {
+            Ok(read) => read,
             Err(problem) => {
-                keep("the configuration", &reason::plain(&problem));
+                let reason = reason::plain(&problem);
+                tracing::error!(
+                    "the configuration was not reloaded, what was read before still holds: {reason}"
+                );
                 let kept = problem.clone();
                 let _ = tokio::task::spawn_blocking(move || engine.refuse(kept, now)).await;
                 return Err(problem);
             }
         };
-        for warning in loaded.warnings.iter() {
-            tracing::warn!(line = warning.line(), "configuration: {}", warning.message());
-        }
-        let new = Arc::new(loaded.config);
-        if let Err(fault) = shared.nrpe.take_over(&new.nrpe) {
-            keep("nrpe.tls_cert", &fault.to_string());
-        }
+        let new = Arc::new(new);
+        let mut later = later(&self.config, &new);
+        later.extend(guard(shared, &new, proofs));
         // What is told from here on is told as the new file says.
         self.couriers.send_replace(Arc::new(Couriers::new(&new)));
         let its = Arc::clone(&new);
         let _ = tokio::task::spawn_blocking(move || engine.reload(&its, now)).await;
         self.mail.notify_one();
-        let later = later(&self.config, &new);
         let (rules, contacts) = (new.rules.len(), new.contacts.len());
-        tracing::info!(rules, contacts, "reloaded the configuration");
+        let users = new.memcached.auth.as_ref().map_or(0, |auth| auth.logins.len());
+        let tokens = new.http.tokens.as_ref().map_or(0, |tokens| tokens.list.len());
+        tracing::info!(rules, contacts, users, tokens, "reloaded the configuration");
         if !later.is_empty() {
             let later = later.join(", ");
             tracing::warn!("what was changed in {later} takes effect at the next start");
@@ -88,6 +101,65 @@ impl Reloads {
         warn_of_unmatched(shared);
         Ok(Reloaded { rules, contacts, later })
     }
+}
+
+/// The configuration as it is now, and all that is made of files that it names.
+fn read(path: Option<&Path>, known: &Config) -> Result<Read, String> {
+    let surroundings = Surroundings::of_process();
+    let config = match path {
+        Some(path) => {
+            let loaded = config::load(path, &surroundings).map_err(|error| problems(&error))?;
+            let Loaded { config, warnings } = loaded;
+            for warning in warnings.iter() {
+                tracing::warn!(line = warning.line(), "configuration: {}", warning.message());
+            }
+            config
+        }
+        None => again(known, &surroundings)?,
+    };
+    let proofs = Proofs::of(&config).map_err(|fault| fault.to_string())?;
+    Ok(Read { config, proofs })
+}
+
+/// What the command line says, with the files that it names as they are now.
+fn again(known: &Config, surroundings: &Surroundings<'_>) -> Result<Config, String> {
+    let mut config = known.clone();
+    let auth = known.memcached.auth.as_ref().map(|auth| auth.reread(surroundings));
+    config.memcached.auth = auth.transpose()?;
+    let tls = known.server.tls.as_ref().map(|tls| tls.reread(surroundings));
+    config.server.tls = tls.transpose()?;
+    Ok(config)
+}
+
+impl Proofs {
+    fn of(config: &Config) -> Result<Self, TlsFault> {
+        let proof = |tls: &Option<Tls>| tls.as_ref().map(server_config).transpose();
+        Ok(Self {
+            memcached: proof(&config.server.tls)?,
+            http: proof(&config.http.tls)?,
+            nrpe: proof(&config.nrpe.tls)?,
+        })
+    }
+}
+
+/// Takes over who may come in, and what proves it. What there is no more in the new file stays, since it may guard an
+/// address that the next start has no more either: its keys are given.
+fn guard(shared: &Shared, new: &Config, proofs: Proofs) -> Vec<&'static str> {
+    let (access, tokens, nrpe) = (&shared.access, &shared.tokens, &shared.nrpe);
+    nrpe.allow_only(&new.nrpe.allow);
+    let logins = new.memcached.auth.as_ref().map(|auth| access.admit_only(Some(&auth.logins)));
+    let list = new.http.tokens.as_ref().map(|new| tokens.admit_only(Some(&new.list)));
+    let memcached_tls = proofs.memcached.map(|proof| access.prove_with(Some(proof)));
+    let http_tls = proofs.http.map(|proof| tokens.prove_with(Some(proof)));
+    let nrpe_tls = proofs.nrpe.map(|proof| nrpe.prove_with(Some(proof)));
+    let kept = [
+        ("memcached.auth_file", logins.is_none() && access.asks()),
+        ("http.token_file", list.is_none() && tokens.are_asked_for()),
+        ("server.tls_cert", memcached_tls.is_none() && access.tls().is_some()),
+        ("http.tls_cert", http_tls.is_none() && tokens.tls().is_some()),
+        ("nrpe.tls_cert", nrpe_tls.is_none() && nrpe.tls().is_some()),
+    ];
+    kept.into_iter().filter(|(_, is_kept)| *is_kept).map(|(key, _)| key).collect()
 }
 
 /// Rules that are warned of one by one.
@@ -112,76 +184,81 @@ pub(super) fn warn_of_unmatched(shared: &Shared) {
 /// What is wrong with a file, without its text: that may hold what is nobody's business.
 fn problems(error: &LoadError) -> String {
     let LoadError::Invalid(problems) = error else { return error.to_string() };
-    let line =
-        |problem: &config::Problem| format!("line {}: {}", problem.line(), problem.message());
+    let line = |problem: &config::Problem| {
+        let (line, message) = (problem.line(), problem.message());
+        match problem.label() {
+            "" => format!("line {line}: {message}"),
+            label => format!("line {line}: {message} ({label})"),
+        }
+    };
     problems.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
-/// Sections that differ and need a start.
+/// Whether two configurations say the same of something.
+type IsSame = fn(&Config, &Config) -> bool;
+
+/// What needs a start. All else takes effect at once; README lists both.
+const AT_START: [(&str, IsSame); 16] = [
+    ("server.listen", |old, new| old.server.listen == new.server.listen),
+    ("server.http", |old, new| old.server.http == new.server.http),
+    ("server.data_dir", |old, new| old.server.data_dir == new.server.data_dir),
+    ("server.threads", |old, new| old.server.threads == new.server.threads),
+    ("server.max_connections", |old, new| old.server.max_connections == new.server.max_connections),
+    ("server.idle_timeout", |old, new| old.server.idle_timeout == new.server.idle_timeout),
+    ("memcached.missing_incr", |old, new| old.memcached.missing_incr == new.memcached.missing_incr),
+    ("memcached.items", |old, new| old.memcached.items_bytes == new.memcached.items_bytes),
+    ("memcached.max_item", |old, new| old.memcached.max_item_bytes == new.memcached.max_item_bytes),
+    ("[counters]", |old, new| old.counters == new.counters),
+    ("[store]", |old, new| old.store == new.store),
+    ("[[tier]]", |old, new| old.tiers == new.tiers),
+    ("[[metric]]", |old, new| old.metrics == new.metrics),
+    ("[statsd]", |old, new| old.statsd == new.statsd),
+    ("[graphite]", |old, new| old.graphite == new.graphite),
+    ("nrpe.listen", |old, new| old.nrpe.listen == new.nrpe.listen),
+];
+
+/// What differs and needs a start.
 fn later(old: &Config, new: &Config) -> Vec<&'static str> {
-    let sections = [
-        ("[server]", old.server == new.server),
-        ("[http]", old.http.is_like(&new.http)),
-        ("[memcached]", old.memcached == new.memcached),
-        ("[counters]", old.counters == new.counters),
-        ("[store]", old.store == new.store),
-        ("[[tier]]", old.tiers == new.tiers),
-        ("[[metric]]", old.metrics == new.metrics),
-        ("[statsd]", old.statsd == new.statsd),
-        ("[graphite]", old.graphite == new.graphite),
-        ("[nrpe] listen", old.nrpe.listen == new.nrpe.listen),
-    ];
-    sections.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+    let differs = AT_START.iter().filter(|(_, is_same)| !is_same(old, new));
+    differs.map(|(name, _)| *name).collect()
 }
 
-/// Reads the files again that say who may come in.
-fn reread(config: &Config, access: &Access) {
-    let surroundings = Surroundings::of_process();
-    if let Some(auth) = &config.memcached.auth {
-        match auth.reread(&surroundings) {
-            Ok(auth) => {
-                access.admit_only(Some(&auth.logins));
-                tracing::info!(users = auth.logins.len(), "reloaded memcached.auth_file");
-            }
-            Err(reason) => keep("memcached.auth_file", &reason),
-        }
-    }
-    if let Some(tls) = &config.server.tls {
-        let read = tls.reread(&surroundings);
-        match read.and_then(|tls| server_config(&tls).map_err(|fault| fault.to_string())) {
-            Ok(config) => {
-                access.prove_with(Some(config));
-                tracing::info!("reloaded server.tls_cert and server.tls_key");
-            }
-            Err(reason) => keep("server.tls_cert", &reason),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The same for HTTP.
-fn reread_http(config: &Config, tokens: &Tokens) {
-    let surroundings = Surroundings::of_process();
-    if let Some(known) = &config.http.tokens {
-        match known.reread(&surroundings) {
-            Ok(new) => {
-                tokens.admit_only(Some(&new.list));
-                tracing::info!(tokens = new.list.len(), "reloaded http.token_file");
-            }
-            Err(reason) => keep("http.token_file", &reason),
-        }
-    }
-    if let Some(tls) = &config.http.tls {
-        let read = tls.reread(&surroundings);
-        match read.and_then(|tls| server_config(&tls).map_err(|fault| fault.to_string())) {
-            Ok(config) => {
-                tokens.prove_with(Some(config));
-                tracing::info!("reloaded http.tls_cert and http.tls_key");
-            }
-            Err(reason) => keep("http.tls_cert", &reason),
-        }
-    }
-}
+    const README: &str = include_str!("../../README.md");
+    const EVERY_KEY: &str = include_str!("../../conf/tallyd.toml");
 
-fn keep(key: &str, reason: &str) {
-    tracing::error!("{key} was not reloaded, what was read before still holds: {reason}");
+    /// The names in a row of README.
+    fn row(begins: &str) -> Vec<&'static str> {
+        let row = README.lines().find_map(|line| line.strip_prefix(begins)).expect(begins);
+        row.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn readme_lists_every_key_as_it_is_reloaded() {
+        let (at_once, at_start) = (row("| at once |"), row("| at the next start |"));
+        assert_eq!(at_start, AT_START.map(|(name, _)| name));
+        let mut section = "";
+        let mut keys = Vec::new();
+        for line in EVERY_KEY.lines().map(|line| line.trim_start_matches("#: ")) {
+            if line.starts_with('[') {
+                section = line;
+                continue;
+            }
+            let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+            let key =
+                line.split_once(" = ").map(|(key, _)| key).filter(|key| key.chars().all(is_name));
+            let name = section.trim_matches(['[', ']']);
+            let outer = name.split('.').next().unwrap_or_default();
+            keys.extend(key.map(|key| (outer, format!("{name}.{key}"))));
+        }
+        assert!(keys.len() > 60, "{keys:?}");
+        for (section, key) in &keys {
+            let all = at_once.iter().chain(&at_start).map(|name| name.trim_matches(['[', ']']));
+            let found = all.filter(|name| name == section || name == key).count();
+            assert_eq!(found, 1, "{key} stands in one of the two rows");
+        }
+    }
 }

@@ -142,16 +142,18 @@ fn users_are_read_again_on_sighup_and_a_wrong_file_changes_nothing() {
 
     users(server.dir(), "foo:new\n");
     server.signal("HUP");
-    server.wait_for_log("reloaded memcached.auth_file");
+    server.wait_for_log("reloaded the configuration");
     assert_eq!(login(&server, "foo old"), "CLIENT_ERROR authentication failure");
     assert_eq!(login(&server, "foo new"), "STORED");
     assert_eq!(inside.ask("incr a 1\r\n"), "1", "who is in stays in");
 
     users(server.dir(), "pl4nted\n");
     server.signal("HUP");
-    let line = server.wait_for_log("memcached.auth_file was not reloaded");
-    assert!(line.contains("line 1 has no `:`") && !line.contains("pl4nted"), "{line}");
+    let line = server.wait_for_log("the configuration was not reloaded");
+    assert!(line.contains("/users` does not say who may speak (line 1 has no `:`)"), "{line}");
+    assert!(!line.contains("pl4nted"), "{line}");
     assert_eq!(login(&server, "foo new"), "STORED");
+    assert!(!server.logged.iter().any(|line| line.contains("next start")), "it needs none");
 }
 
 /// Writes a certificate of its own making with its key; gives the certificate.
@@ -212,14 +214,15 @@ fn with_a_certificate_the_port_speaks_tls_and_nothing_else() {
 
     let another = certify(server.dir());
     server.signal("HUP");
-    server.wait_for_log("reloaded server.tls_cert");
+    server.wait_for_log("reloaded the configuration");
     assert_eq!(ask(&mut tls(&server, &another), "incr a 1\r\n", "\r\n"), "20003\r\n");
     assert!(tls(&server, &certificate).write_all(b"incr a 1\r\n").is_err(), "the old one is gone");
     assert_eq!(ask(&mut client, "incr a 1\r\n", "\r\n"), "20004\r\n", "a session goes on");
 
     std::fs::write(server.dir().join("tallyd.key"), "nothing").expect("it can be written");
     server.signal("HUP");
-    server.wait_for_log("server.tls_cert was not reloaded");
+    let line = server.wait_for_log("the configuration was not reloaded");
+    assert!(line.contains("/tallyd.key` holds no private key"), "{line}");
     assert_eq!(ask(&mut tls(&server, &another), "incr a 1\r\n", "\r\n"), "20005\r\n");
 
     server.signal("TERM");

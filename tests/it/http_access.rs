@@ -74,18 +74,63 @@ fn tokens_open_the_doors_and_are_read_again() {
 
     write(server.dir(), "tokens", &format!("read:{LATER}\n"));
     server.signal("HUP");
-    server.wait_for_log("reloaded http.token_file");
+    server.wait_for_log("reloaded the configuration");
     assert_eq!(
         (status(&server, "/metrics", READER), status(&server, "/metrics", LATER)),
         (401, 200)
     );
     write(server.dir(), "tokens", &format!("{LATER}\n"));
     server.signal("HUP");
-    let line = server.wait_for_log("http.token_file was not reloaded");
+    let line = server.wait_for_log("the configuration was not reloaded");
     assert!(line.contains("line 1 has no `:`") && !line.contains(LATER), "{line}");
     assert_eq!(status(&server, "/metrics", LATER), 200, "what was read before holds");
-    assert!(!server.logged.iter().any(|line| line.contains("[http]")), "it needs no start");
+    assert!(!server.logged.iter().any(|line| line.contains("next start")), "it needs none");
     assert!(server.logged.iter().all(|line| !line.contains("0123456789")), "{:?}", server.logged);
+}
+
+/// The configuration of a running server becomes another, and it is told so.
+fn reload(server: &mut Server, change: impl FnOnce(String) -> String, expect: &str) -> String {
+    let path = server.dir().join("tallyd.toml");
+    let text = std::fs::read_to_string(&path).expect("it is there");
+    std::fs::write(&path, change(text)).expect("it can be written");
+    server.logged.clear();
+    server.signal("HUP");
+    server.wait_for_log(expect)
+}
+
+#[test]
+fn a_reload_takes_all_files_or_none() {
+    let dir = with_tokens();
+    write(dir.path(), "users", "foo:old\n");
+    let rest = format!("{HTTP}[memcached]\nauth_file = \"users\"\n{RULE}");
+    let mut server = Server::start_in(dir, "", &rest, &[]);
+    let reads = |server: &Server, token: &str| server.get_with("/metrics", &bearer(token)).0 == 200;
+    let speaks = |server: &Server, words: &str| {
+        server.client().ask(&format!("set x 0 0 {}\r\n{words}\r\n", words.len())) == "STORED"
+    };
+    // Each of these is good, and what stands beside them is not.
+    write(server.dir(), "tokens", &format!("read:{LATER}\n"));
+    write(server.dir(), "users", "foo:new\n");
+    let line = reload(&mut server, |text| text + "[nonsense]\n", "was not reloaded");
+    assert!(line.contains("nonsense"), "{line}");
+    assert!(reads(&server, READER) && !reads(&server, LATER), "the tokens of before");
+    assert!(speaks(&server, "foo old") && !speaks(&server, "foo new"), "and the users");
+    let mend = |text: String| text.replace("[nonsense]\n", "");
+    reload(&mut server, mend, "reloaded the configuration");
+    assert!(!reads(&server, READER) && reads(&server, LATER));
+    assert!(!speaks(&server, "foo old") && speaks(&server, "foo new"));
+
+    // Another file takes effect at once; none at all, and other addresses, at the next start.
+    write(server.dir(), "others", &format!("read:{OPERATOR}\n"));
+    let other = |text: String| text.replace("\"tokens\"", "\"others\"");
+    reload(&mut server, other, "reloaded the configuration");
+    assert!(!reads(&server, LATER) && reads(&server, OPERATOR));
+    let none = |text: String| {
+        text.replace("token_file = \"others\"", "").replace("threads = 2", "threads = 3")
+    };
+    let line = reload(&mut server, none, "at the next start");
+    assert!(line.contains("changed in server.threads, http.token_file takes"), "{line}");
+    assert!(reads(&server, OPERATOR) && server.get("/metrics").0 == 401, "the door stays shut");
 }
 
 #[test]
@@ -225,13 +270,13 @@ fn with_a_certificate_http_is_tls_and_nothing_else() {
 
     let another = certify(server.dir());
     server.signal("HUP");
-    server.wait_for_log("reloaded http.tls_cert");
+    server.wait_for_log("reloaded the configuration");
     assert!(
         over_tls(&server, &another, &get("/readyz", "")).is_some_and(|text| text.contains("200"))
     );
     assert!(over_tls(&server, &certificate, &get("/readyz", "")).is_none(), "the old one is gone");
     write(server.dir(), "tallyd.key", "nothing");
     server.signal("HUP");
-    server.wait_for_log("http.tls_cert was not reloaded");
+    server.wait_for_log("the configuration was not reloaded");
     assert!(over_tls(&server, &another, &get("/readyz", "")).is_some());
 }

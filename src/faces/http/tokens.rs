@@ -40,12 +40,12 @@ impl Tokens {
     }
 
     /// What connections are accepted with.
-    pub(super) fn tls(&self) -> Option<TlsAcceptor> {
+    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
         self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether whoever asks has to say who it is.
-    pub(super) fn are_asked_for(&self) -> bool {
+    pub(crate) fn are_asked_for(&self) -> bool {
         self.list().is_some()
     }
 

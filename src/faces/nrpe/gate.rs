@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Network, Nrpe, TlsFault, server_config};
+use crate::config::Network;
 use crate::faces::millis;
 use crate::time::clock::Clock;
 
@@ -60,16 +60,15 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// From now on it is as the configuration says, but for the address.
-    ///
-    /// # Errors
-    /// Where the certificate cannot be used; then nothing has changed.
-    pub fn take_over(&self, config: &Nrpe) -> Result<(), TlsFault> {
-        let tls = config.tls.as_ref().map(server_config).transpose()?.map(TlsAcceptor::from);
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
-        let allow = Arc::from(config.allow.as_slice());
-        *self.allow.write().unwrap_or_else(PoisonError::into_inner) = allow;
-        Ok(())
+    /// From now on hosts of these networks may ask, and no others.
+    pub fn allow_only(&self, networks: &[Network]) {
+        *self.allow.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(networks);
+    }
+
+    /// From now on connections are accepted with this; with `None`, in clear text.
+    pub fn prove_with(&self, config: Option<Arc<rustls::ServerConfig>>) {
+        let acceptor = config.map(TlsAcceptor::from);
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
     }
 
     /// What connections are accepted with.

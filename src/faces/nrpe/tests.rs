@@ -4,7 +4,7 @@ use tokio::net::TcpSocket;
 
 use super::super::tests::shared;
 use super::*;
-use crate::config::{Config, Nrpe, Rule};
+use crate::config::{Config, Rule};
 use crate::notify::tests::rule;
 
 /// Far longer than anything takes here that comes to an end at all.
@@ -22,8 +22,8 @@ async fn start_with(
     let by = Rule { by: vec!["region".to_owned()], ..rule("by-region") };
     let config = Config { rules: vec![rule("r"), by], ..Config::default() };
     let (shared, _) = shared(&config);
-    let allow = allow.iter().map(|text| text.parse().unwrap()).collect();
-    shared.nrpe.take_over(&Nrpe { allow, ..config.nrpe }).unwrap();
+    let allow: Vec<_> = allow.iter().map(|text| text.parse().unwrap()).collect();
+    shared.nrpe.allow_only(&allow);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -106,7 +106,7 @@ async fn a_host_that_is_not_allowed_hears_nothing() {
     assert!(!refused("127.0.0.2").await && !refused("127.1.2.3").await);
     assert_eq!(shared.nrpe.refused.load(Relaxed), 2);
     let config = Config::default();
-    shared.nrpe.take_over(&config.nrpe).unwrap();
+    shared.nrpe.allow_only(&config.nrpe.allow);
     assert!(!refused("127.0.0.1").await, "a reload lets it in");
     assert!(refused("127.0.0.2").await);
 }
