@@ -12,6 +12,8 @@ pub mod limits;
 
 pub mod reason;
 
+pub mod trust;
+
 pub mod varint;
 
 pub mod histogram;

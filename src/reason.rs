@@ -97,6 +97,13 @@ fn of_tls(error: &rustls::Error) -> String {
             // The names that it is for are left out: they are the other side's text.
             format!("its certificate is for another name than {}", name(expected))
         }
+        CertificateError::Other(other) => match &*other.to_string() {
+            "CaUsedAsEndEntity" => {
+                "its certificate is made to sign others (CA:TRUE), and not one that is trusted here"
+                    .to_owned()
+            }
+            text => format!("its certificate is not good: {}", one_line(text)),
+        },
         other => format!("its certificate is not good: {}", one_line(&other.to_string())),
     }
 }

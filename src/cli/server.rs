@@ -6,14 +6,15 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Certificate;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use rustls::pki_types::CertificateDer;
 
 use super::PaperArgs;
 use crate::config::{Secret, Surroundings};
 use crate::faces::VERSION;
 use crate::limits;
 use crate::reason;
+use crate::trust;
 
 /// Largest file of certificates that is read, in bytes.
 const CA_BYTES: u64 = 1024 * 1024;
@@ -23,7 +24,14 @@ const CA_BYTES: u64 = 1024 * 1024;
 pub(super) struct Peer {
     name: String,
     token: Option<Secret>,
-    authorities: Vec<Certificate>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl Peer {
+    /// Trusts these certificates as well.
+    pub(super) fn trust(&mut self, pem: &str) {
+        self.named.extend(trust::certificates(pem.as_bytes()).unwrap_or_default());
+    }
 }
 
 impl fmt::Display for Peer {
@@ -58,9 +66,9 @@ pub(super) fn url_of(
         Some(path) => Some(token_of(path, &surroundings)?),
         None => (surroundings.variable)("TALLYD_TOKEN").filter(|text| !text.is_empty()),
     };
-    let authorities = papers.ca_file.as_deref().map(|path| authorities(path, &surroundings));
-    let authorities = authorities.transpose()?.unwrap_or_default();
-    Ok((url, Peer { name, token: token.map(Secret::new), authorities }))
+    let named = papers.ca_file.as_deref().map(|path| certificates(path, &surroundings));
+    let named = named.transpose()?.unwrap_or_default();
+    Ok((url, Peer { name, token: token.map(Secret::new), named }))
 }
 
 /// The token that a file holds: alone, or as a line of the server's own file with its role before it.
@@ -76,9 +84,12 @@ fn token_of(path: &Path, surroundings: &Surroundings<'_>) -> Result<String, Stri
     Ok(line.rsplit(':').next().unwrap_or_default().to_owned())
 }
 
-fn authorities(path: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<Certificate>, String> {
+fn certificates(
+    path: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = read(path, CA_BYTES, surroundings)?;
-    let found = Certificate::from_pem_bundle(&bytes).unwrap_or_default();
+    let found = trust::certificates(&bytes).unwrap_or_default();
     if found.is_empty() {
         return Err(format!("{} holds no certificate in PEM form", path.display()));
     }
@@ -239,8 +250,10 @@ fn client(scheme: &str, server: &Peer) -> Result<reqwest::Client, String> {
         // On a machine without CA certificates the client could not be built, for want of what it
         // does not need here.
         client = client.tls_certs_only([]);
-    } else if !server.authorities.is_empty() {
-        client = client.tls_certs_merge(server.authorities.iter().cloned());
+    } else if !server.named.is_empty() {
+        let tls = trust::client(&server.named);
+        let tls = tls.map_err(|error| format!("cannot be asked: {}", reason::of(&error)))?;
+        client = client.tls_backend_preconfigured(tls);
     }
     if let Some(token) = &server.token {
         let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
@@ -252,7 +265,9 @@ fn client(scheme: &str, server: &Peer) -> Result<reqwest::Client, String> {
 }
 
 fn unreached(error: &reqwest::Error) -> String {
-    format!("cannot be reached: {}", reason::of(error))
+    let why = reason::of(error);
+    let help = if why.contains("trusted here") { "; --ca-file FILE names one to trust" } else { "" };
+    format!("cannot be reached: {why}{help}")
 }
 
 fn broken(error: &reqwest::Error) -> String {

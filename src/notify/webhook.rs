@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 
 use super::message::Message;
 use super::outbox::{Outcome, Progress};
@@ -20,6 +20,7 @@ use super::{alertmanager, fingerprint, pagerduty, signature, slack, template};
 use crate::config::{Webhook, WebhookFormat};
 use crate::limits;
 use crate::time::{Span, Timestamp};
+use crate::trust;
 
 /// Calls one contact's webhook.
 pub(super) struct WebhookCourier {
@@ -125,10 +126,7 @@ impl WebhookCourier {
         };
         let client = match self.client(&url) {
             Ok(client) => client,
-            Err(error) => {
-                let cause = reason::of(&error.without_url());
-                return later(format!("cannot prepare a call to {origin}: {cause}"));
-            }
+            Err(cause) => return later(format!("cannot prepare a call to {origin}: {cause}")),
         };
         match client.post(url).headers(headers).body(body).send().await {
             Ok(response) => self.judge(response, &origin, now).await,
@@ -171,7 +169,7 @@ impl WebhookCourier {
         Ok(headers)
     }
 
-    fn client(&self, url: &Url) -> reqwest::Result<&Client> {
+    fn client(&self, url: &Url) -> Result<&Client, String> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -185,9 +183,11 @@ impl WebhookCourier {
             // So clear text works also where the system has no certificates at all.
             builder = builder.tls_certs_only([]);
         } else if let Some(pem) = &self.webhook.ca_pem {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.text.as_bytes())?);
+            let named = trust::certificates(pem.text.as_bytes()).map_err(|error| error.to_string())?;
+            let tls = trust::client(&named).map_err(|error| reason::of(&error))?;
+            builder = builder.tls_backend_preconfigured(tls);
         }
-        let client = builder.build()?;
+        let client = builder.build().map_err(|error| reason::of(&error.without_url()))?;
         Ok(self.client.get_or_init(|| client))
     }
 

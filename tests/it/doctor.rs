@@ -42,6 +42,28 @@ fn a_server_that_runs_is_found_well() {
 }
 
 #[test]
+fn a_server_whose_certificate_is_not_believed_runs_all_the_same() {
+    for (name, expect) in [("127.0.0.1", "ok server runs at"), ("elsewhere.example", "WARN server something answers here, but")] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut made = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        made.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let made = made.self_signed(&key).expect("a certificate").pem();
+        std::fs::write(dir.path().join("t.crt"), made).expect("it can be written");
+        std::fs::write(dir.path().join("t.key"), key.serialize_pem()).expect("it can be written");
+        let tls = "[http]\ntls_cert = \"t.crt\"\ntls_key = \"t.key\"\n";
+        let server = Server::start_in(dir, "", tls, &[]);
+        let (memcached, http) = (server.memcached, server.http);
+        let config = format!("[server]\nlisten = [\"{memcached}\"]\nhttp = [\"{http}\"]\n{tls}");
+        let output = doctor(server.dir(), &config);
+        let said = text(&output.stdout);
+        assert!(lines(&output, "server")[0].starts_with(expect), "{said}");
+        assert_eq!(lines(&output, "http"), [format!("ok http {http} is answered")]);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
+}
+
+#[test]
 fn every_address_of_the_configuration_is_looked_at() {
     let dir = tempfile::tempdir().expect("a directory");
     let holder = UdpSocket::bind("127.0.0.1:0").expect("a port");

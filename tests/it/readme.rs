@@ -234,6 +234,26 @@ fn nrpe_is_configured_as_it_says() {
 }
 
 #[test]
+#[ignore = "needs openssl; run tests/run"]
+fn a_certificate_is_made_as_it_says_and_believed_where_it_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let made = shell(dir.path(), commands("openssl req"), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let config = "[http]\ntls_cert = \"tallyd.crt\"\ntls_key = \"tallyd.key\"\n";
+    let server = Server::start_in(dir, "", config, &[]);
+    for host in ["localhost", "127.0.0.1"] {
+        let ask = format!("tallyd check --all --server https://{host}:{}", server.http.port());
+        let known = shell(server.dir(), &format!("{ask} --ca-file tallyd.crt"), "");
+        assert!(text(&known.stdout).contains(" - all rules: "), "{}", text(&known.stdout));
+        let unknown = text(&shell(server.dir(), &format!("{ask} || true"), "").stdout);
+        assert!(
+            unknown.contains("is made to sign others (CA:TRUE)") && unknown.contains("--ca-file"),
+            "{unknown}"
+        );
+    }
+}
+
+#[test]
 fn every_block_is_known_here() {
     assert_eq!(blocks("toml").len(), 7);
     // The operator's hour is followed by a test of its own, on a machine with systemd.
@@ -265,6 +285,8 @@ fn every_block_is_known_here() {
         "tallyd",
         "tallyd",
         "tallyd",
+        "openssl",
+        "chmod",
     ];
     assert_eq!(commands, expect);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 /// The layers, from the first to the last. A module imports only from layers before its own, and
 /// from those that share it.
 const LAYERS: [&[&str]; 13] = [
-    &["time", "series", "limits", "reason", "varint", "histogram", "disk"],
+    &["time", "series", "limits", "reason", "trust", "varint", "histogram", "disk"],
     &["config"],
     &["protocol"],
     &["counters"],
