@@ -356,6 +356,9 @@ pub const TOKEN_BYTES: usize = 256;
 /// How long a browser that has shown a token need not show it again, in seconds.
 pub const SESSION_SECS: i64 = 7 * 24 * 60 * 60;
 
+/// Sessions of browsers that have shown the same token, of some 100 bytes each; one more ends the first of them.
+pub const SESSIONS_EACH: usize = 100;
+
 /// Largest HTTP request body, in bytes.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
 

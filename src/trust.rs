@@ -136,8 +136,7 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(named.clone()).unwrap();
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        let verifier =
-            Verifier { webpki: webpki.build().unwrap(), named: vec![named.clone()] };
+        let verifier = Verifier { webpki: webpki.build().unwrap(), named: vec![named.clone()] };
         let name = ServerName::try_from("t.example").unwrap();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
         match verifier.verify_server_cert(shown, &[], &name, &[], now) {

@@ -266,7 +266,8 @@ fn client(scheme: &str, server: &Peer) -> Result<reqwest::Client, String> {
 
 fn unreached(error: &reqwest::Error) -> String {
     let why = reason::of(error);
-    let help = if why.contains("trusted here") { "; --ca-file FILE names one to trust" } else { "" };
+    let help =
+        if why.contains("trusted here") { "; --ca-file FILE names one to trust" } else { "" };
     format!("cannot be reached: {why}{help}")
 }
 

@@ -46,7 +46,7 @@ impl Role {
 }
 
 /// A token as far as it is kept: what it hashes to. It prints as `…`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {

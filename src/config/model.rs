@@ -719,6 +719,15 @@ pub struct Notify {
     pub digest_above: usize,
 }
 
+impl Notify {
+    /// Whether this server is reached over TLS, as people are told.
+    #[must_use]
+    pub fn is_public_tls(&self) -> bool {
+        let scheme = self.public_url.split("://").next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("https")
+    }
+}
+
 /// PEM text that was read from a file when the configuration was checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pem {

@@ -415,6 +415,7 @@ fn access(config: &Config) -> anyhow::Result<Access> {
 fn tokens(config: &Config) -> anyhow::Result<Tokens> {
     let tokens = Tokens::default();
     tokens.admit_only(config.http.tokens.as_ref().map(|tokens| tokens.list.as_slice()));
+    tokens.set_public_tls(config.notify.is_public_tls());
     let tls = config.http.tls.as_ref().map(server_config).transpose();
     tokens.prove_with(tls.context("cannot use the certificate of http.tls_cert")?);
     Ok(tokens)

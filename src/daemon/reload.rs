@@ -147,6 +147,7 @@ impl Proofs {
 fn guard(shared: &Shared, new: &Config, proofs: Proofs) -> Vec<&'static str> {
     let (access, tokens, nrpe) = (&shared.access, &shared.tokens, &shared.nrpe);
     nrpe.allow_only(&new.nrpe.allow);
+    tokens.set_public_tls(new.notify.is_public_tls());
     let logins = new.memcached.auth.as_ref().map(|auth| access.admit_only(Some(&auth.logins)));
     let list = new.http.tokens.as_ref().map(|new| tokens.admit_only(Some(&new.list)));
     let memcached_tls = proofs.memcached.map(|proof| access.prove_with(Some(proof)));

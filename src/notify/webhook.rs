@@ -183,7 +183,8 @@ impl WebhookCourier {
             // So clear text works also where the system has no certificates at all.
             builder = builder.tls_certs_only([]);
         } else if let Some(pem) = &self.webhook.ca_pem {
-            let named = trust::certificates(pem.text.as_bytes()).map_err(|error| error.to_string())?;
+            let named =
+                trust::certificates(pem.text.as_bytes()).map_err(|error| error.to_string())?;
             let tls = trust::client(&named).map_err(|error| reason::of(&error))?;
             builder = builder.tls_backend_preconfigured(tls);
         }

@@ -43,7 +43,10 @@ fn a_server_that_runs_is_found_well() {
 
 #[test]
 fn a_server_whose_certificate_is_not_believed_runs_all_the_same() {
-    for (name, expect) in [("127.0.0.1", "ok server runs at"), ("elsewhere.example", "WARN server something answers here, but")] {
+    for (name, expect) in [
+        ("127.0.0.1", "ok server runs at"),
+        ("elsewhere.example", "WARN server something answers here, but"),
+    ] {
         let dir = tempfile::tempdir().expect("a directory");
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut made = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");

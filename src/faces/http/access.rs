@@ -135,7 +135,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 /// What a browser was given when it showed a token.
-fn session(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|text| text.split(';')).filter_map(|one| one.split_once('='));
     pairs.find(|(name, _)| name.trim() == login::COOKIE_NAME).map(|(_, value)| value.trim())

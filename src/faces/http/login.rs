@@ -72,15 +72,28 @@ pub(super) async fn enter(
         shared.tokens.refused.fetch_add(1, Relaxed);
         return ask(Stranger::Wrong, &next);
     };
-    go(&next, Some(cookie(&session, limits::SESSION_SECS, carrier)))
+    let is_secure = is_secure(&shared, carrier);
+    go(&next, Some(cookie(&session, limits::SESSION_SECS, is_secure)))
 }
 
 /// `POST /logout`
-pub(super) async fn leave(Extension(carrier): Extension<Carrier>, headers: HeaderMap) -> Response {
-    match access::judge_page(&headers, false) {
-        Ok(()) => go("/login", Some(cookie("", 0, carrier))),
-        Err(problem) => problem.into_response(),
+pub(super) async fn leave(
+    State(shared): State<Shared>,
+    Extension(carrier): Extension<Carrier>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(problem) = access::judge_page(&headers, false) {
+        return problem.into_response();
     }
+    if let Some(session) = access::session(&headers) {
+        shared.tokens.end_session(session);
+    }
+    go("/login", Some(cookie("", 0, is_secure(&shared, carrier))))
+}
+
+/// Whether browsers come over TLS: here, or to a proxy in front of it, which `notify.public_url` tells.
+fn is_secure(shared: &Shared, carrier: Carrier) -> bool {
+    carrier == Carrier::Tls || shared.tokens.is_public_tls()
 }
 
 /// Asks for a token, and leads back to where somebody wanted to go.
@@ -141,8 +154,8 @@ fn safe(next: &str) -> &str {
     if is_path && next.len() <= NEXT_BYTES && next.bytes().all(is_plain) { next } else { "/" }
 }
 
-fn cookie(session: &str, secs: i64, carrier: Carrier) -> HeaderValue {
-    let secure = if carrier == Carrier::Tls { "; Secure" } else { "" };
+fn cookie(session: &str, secs: i64, is_secure: bool) -> HeaderValue {
+    let secure = if is_secure { "; Secure" } else { "" };
     let text =
         format!("{COOKIE_NAME}={session}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))

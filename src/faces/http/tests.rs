@@ -172,17 +172,19 @@ async fn every_call_is_for_its_role_and_for_no_other() {
     let (shared, face) = guarded();
     let (addresses, _stop) = start(&face).await;
     let session = |text: &str| shared.tokens.session(text.as_bytes(), shared.now()).unwrap();
-    let sent = TOKENS.map(|(role, text)| (Some(role), format!("Authorization: Bearer {text}\r\n")));
-    let kept = TOKENS.map(|(role, text)| {
-        (Some(role), format!("Cookie: a=b; tallyd-session={}\r\n", session(text)))
-    });
-    let mut visitors = Vec::from(sent);
-    visitors.extend(kept);
-    visitors.push((None, String::new()));
-    visitors.push((None, "Authorization: Bearer read-0123456789aB\r\n".to_owned()));
-    visitors.push((None, format!("Authorization: Basic {}\r\n", TOKENS[2].1)));
-    visitors.push((None, format!("Cookie: tallyd-session={}\r\n", TOKENS[2].1)));
     for call in routes::CALLS {
+        // One of the calls ends a session.
+        let sent =
+            TOKENS.map(|(role, text)| (Some(role), format!("Authorization: Bearer {text}\r\n")));
+        let kept = TOKENS.map(|(role, text)| {
+            (Some(role), format!("Cookie: a=b; tallyd-session={}\r\n", session(text)))
+        });
+        let mut visitors = Vec::from(sent);
+        visitors.extend(kept);
+        visitors.push((None, String::new()));
+        visitors.push((None, "Authorization: Bearer read-0123456789aB\r\n".to_owned()));
+        visitors.push((None, format!("Authorization: Basic {}\r\n", TOKENS[2].1)));
+        visitors.push((None, format!("Cookie: tallyd-session={}\r\n", TOKENS[2].1)));
         let path = call.path.replace("{rule}", "r").replace("{incident}", "i").replace("{id}", "7");
         assert!(!path.contains('{'), "{path}");
         for (role, headers) in &visitors {
@@ -304,6 +306,11 @@ async fn whoever_looks_at_a_page_is_asked_for_a_token_there() {
     let left =
         answer(&format!("POST /logout HTTP/1.1\r\n{browser}Cookie: {session}\r\n\r\n")).await;
     assert!(left.contains("\r\nset-cookie: tallyd-session=; Path=/; Max-Age=0;"), "{left}");
+    let copied = answer(&format!("GET / HTTP/1.1\r\n{browser}Cookie: {session}\r\n\r\n")).await;
+    assert!(copied.starts_with("HTTP/1.1 401 "), "it is over for whoever has it: {copied}");
+    shared.tokens.set_public_tls(true);
+    let behind_a_proxy = login(TOKENS[0].1, "Sec-Fetch-Site: same-origin\r\n").await;
+    assert!(behind_a_proxy.contains("; SameSite=Lax; Secure\r\n"), "{behind_a_proxy}");
     assert!(shared.tokens.refused.load(Relaxed) >= 1);
 }
 

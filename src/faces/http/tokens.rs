@@ -1,16 +1,15 @@
 //! Who may ask over HTTP, and what the server proves itself with: both may change while it runs.
 //!
 //! A token is compared by what it hashes to, with every one there is and all bytes of each, so how long that
-//! takes tells nothing. A browser that has shown one gets a session: until when it is good, signed with that
-//! token's digest. So a session ends with its token, outlives a start, and nothing is kept of it here. What a
-//! request looks like is not known here.
+//! takes tells nothing. A browser that has shown one gets a session: a random number that is known here, by what it
+//! hashes to, until its time is over, it is ended, or its token goes. Nothing of it is on the disk, so a start ends
+//! all of them: what was ended once never comes back. What a request looks like is not known here.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio_rustls::TlsAcceptor;
 
@@ -23,8 +22,18 @@ use crate::time::{Span, Timestamp};
 pub struct Tokens {
     list: RwLock<Option<Arc<[Token]>>>,
     tls: RwLock<Option<TlsAcceptor>>,
+    /// By what their numbers hash to.
+    sessions: Mutex<HashMap<TokenDigest, Session>>,
+    /// Whether browsers come over TLS, as they are told, whatever they come by in the end.
+    is_public_tls: AtomicBool,
     /// Requests that were turned away, since nobody or somebody else asked.
     pub(crate) refused: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
+    token: TokenDigest,
+    until: Timestamp,
 }
 
 impl Tokens {
@@ -62,26 +71,43 @@ impl Tokens {
     /// A session for whoever has shown a token; `None` where it is not good.
     pub(super) fn session(&self, token: &[u8], now: Timestamp) -> Option<String> {
         self.role(token)?;
-        let until = (now + Span::from_secs(limits::SESSION_SECS.unsigned_abs())).as_secs();
-        let signature = signature(&TokenDigest::of(token), until).finalize().into_bytes();
-        let mut text = format!("{until}.");
-        for byte in signature {
-            let _ = write!(text, "{byte:02x}");
+        let token = TokenDigest::of(token);
+        let until = now + Span::from_secs(limits::SESSION_SECS.unsigned_abs());
+        let text = random_text();
+        let mut sessions = self.sessions();
+        sessions.retain(|_, one| now < one.until);
+        let its = sessions.iter().filter(|(_, one)| one.token == token);
+        if its.clone().count() >= limits::SESSIONS_EACH {
+            let first = its.min_by_key(|(_, one)| one.until).map(|(digest, _)| *digest);
+            first.and_then(|first| sessions.remove(&first));
         }
+        sessions.insert(TokenDigest::of(text.as_bytes()), Session { token, until });
         Some(text)
     }
 
     /// What may be done in a session.
     pub(super) fn role_of_session(&self, session: &str, now: Timestamp) -> Option<Role> {
-        let (until, signature) = session.split_once('.')?;
-        let until = until.parse::<i64>().ok().filter(|until| now.as_secs() < *until)?;
-        let signature = unhex(signature)?;
-        let is_its = |token: &Token| {
-            let its: [u8; 32] =
-                self::signature(&token.digest, until).finalize().into_bytes().into();
-            its.ct_eq(&signature)
-        };
-        self.find(is_its).map(|token| token.role)
+        let known = self.sessions().get(&TokenDigest::of(session.as_bytes())).copied()?;
+        let list = self.list().filter(|_| now < known.until)?;
+        list.iter().find(|token| token.digest == known.token).map(|token| token.role)
+    }
+
+    /// It is good for nothing from now on.
+    pub(super) fn end_session(&self, session: &str) {
+        self.sessions().remove(&TokenDigest::of(session.as_bytes()));
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<TokenDigest, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the address that people are told is one of TLS.
+    pub fn set_public_tls(&self, is_public_tls: bool) {
+        self.is_public_tls.store(is_public_tls, Relaxed);
+    }
+
+    pub(super) fn is_public_tls(&self) -> bool {
+        self.is_public_tls.load(Relaxed)
     }
 
     /// The token that is meant; all are looked at.
@@ -95,24 +121,16 @@ impl Tokens {
     }
 }
 
-fn signature(digest: &TokenDigest, until: i64) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(digest.bytes()).expect("any length is good");
-    mac.update(b"tallyd session 1\0");
-    mac.update(&until.to_be_bytes());
-    mac
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
+/// 256 bits that nobody guesses, as text.
+fn random_text() -> String {
     let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .expect("the kernel has random bytes once it has started");
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
     }
-    Some(bytes)
+    text
 }
 
 #[cfg(test)]
@@ -150,17 +168,35 @@ mod tests {
         assert_eq!(role(&session, NOW), Some(Role::Operate));
         let end = NOW + Span::from_secs(limits::SESSION_SECS.unsigned_abs());
         assert_eq!(role(&session, end), None);
-        let (until, signature) = session.split_once('.').expect("two parts");
-        let later = until.parse::<i64>().expect("a time") + 1;
-        let longer = format!("{later}.{signature}");
         let shorter = session.get(..session.len() - 2).expect("it is longer");
-        let signed = format!("{until}.+{}", signature.get(1..).expect("it is longer"));
-        for forged in [&*longer, shorter, &signed, "", ".", until, "1.é", &"9".repeat(40)] {
+        for forged in [shorter, "", ".", "1.é", &"9".repeat(64)] {
             assert_eq!(role(forged, NOW), None, "{forged}");
         }
         tokens.admit_only(Some(&[token(Role::Admin, "two")]));
         assert_eq!(tokens.role_of_session(&session, NOW), Some(Role::Admin), "as its token is");
         tokens.admit_only(Some(&[token(Role::Read, "one")]));
         assert_eq!(tokens.role_of_session(&session, NOW), None, "it went with its token");
+    }
+
+    #[test]
+    fn a_session_that_was_ended_is_over_and_no_other() {
+        let tokens = Tokens::default();
+        tokens.admit_only(Some(&[token(Role::Read, "one"), token(Role::Admin, "two")]));
+        let session = |text: &str, now| tokens.session(text.as_bytes(), now).expect("it is good");
+        let (first, second) = (session("one", NOW), session("one", NOW));
+        assert_ne!(first, second, "within a second");
+        tokens.end_session(&first);
+        assert_eq!(tokens.role_of_session(&first, NOW), None);
+        assert_eq!(tokens.role_of_session(&second, NOW), Some(Role::Read));
+        // One token's take no other's room, and the first of them go.
+        let other = session("two", NOW);
+        for at in 1..=limits::SESSIONS_EACH {
+            session("one", NOW + Span::from_secs(at as u64));
+        }
+        assert_eq!(tokens.role_of_session(&second, NOW), None);
+        assert_eq!(tokens.role_of_session(&other, NOW), Some(Role::Admin));
+        assert_eq!(tokens.sessions().len(), limits::SESSIONS_EACH + 1);
+        session("two", NOW + Span::from_secs(2 * limits::SESSION_SECS.unsigned_abs()));
+        assert_eq!(tokens.sessions().len(), 1, "what is over is forgotten");
     }
 }
