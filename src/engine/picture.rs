@@ -38,6 +38,8 @@ pub struct Drawing {
     title: String,
     unit: String,
     pattern: Pattern,
+    /// Whether there is no picture where there is no such series.
+    must_be_known: bool,
     /// What the measure is divided by.
     over: Option<Pattern>,
     /// The tags of a rule, and their values in the instance that is drawn; without them all series together.
@@ -54,6 +56,9 @@ pub enum NoPicture {
     /// The pattern means too much.
     #[error(transparent)]
     TooMuch(#[from] TooMuch),
+    /// One series was named, and it is not known.
+    #[error("there is no such series")]
+    Unknown,
     /// To look at all windows would take too long.
     #[error("{0} are too many series for one picture; name fewer")]
     TooLong(u64),
@@ -76,6 +81,7 @@ impl Drawing {
                 _ => format!("over {}", rule.window),
             },
             pattern: rule.series.clone(),
+            must_be_known: false,
             over: rule.over.clone(),
             by: if group.is_some() { rule.by.clone() } else { Vec::new() },
             group: group.cloned().unwrap_or_default(),
@@ -84,7 +90,7 @@ impl Drawing {
         }
     }
 
-    /// A measure of all series that a pattern means.
+    /// A measure of all series that a pattern means; where it is but a name, there has to be one.
     #[must_use]
     pub fn of_series(pattern: Pattern, measure: Measure, per: Per, window: Span) -> Self {
         let (change, marks) = (Change::Percent, Vec::new());
@@ -103,6 +109,7 @@ impl Drawing {
                 change,
                 floor: None,
             },
+            must_be_known: pattern.is_name_only() && pattern.exact_name().is_some(),
             pattern,
             over: None,
             by: Vec::new(),
@@ -121,7 +128,7 @@ impl Engine {
     /// The picture of a stretch of time that ends at `end`, or now.
     ///
     /// # Errors
-    /// [`NoPicture`], where it would take too long.
+    /// [`NoPicture`], where it would take too long, or is of nothing.
     pub fn draw(
         &self,
         drawing: &Drawing,
@@ -129,6 +136,9 @@ impl Engine {
         end: Option<Timestamp>,
     ) -> Result<Chart, NoPicture> {
         let sides = Sides::of(self, drawing)?;
+        if drawing.must_be_known && sides.series() == 0 {
+            return Err(NoPicture::Unknown);
+        }
         let past = &sides.part.past;
         let step = step(&drawing.question, span, past.windows.tiers(), sides.series())?;
         let end = end.unwrap_or(past.closed).min(past.closed).align_down(step);

@@ -105,11 +105,25 @@ fn incidents_are_acknowledged_over_http_and_that_outlives_a_kill() {
 fn what_is_wrong_with_a_request_is_said_in_one_form() {
     let server = server();
     for (path, body, status, words) in [
-        ("/api/v1/acks", "{", 400, "the body is not what is asked for"),
+        ("/api/v1/acks", "{", 400, "the body is not JSON: EOF"),
         ("/api/v1/acks", "{}", 400, "either `incident` is needed"),
         ("/api/v1/acks", r#"{"rule":"no"}"#, 404, "no incident of that rule"),
         ("/api/v1/acks", r#"{"incident":"no"}"#, 404, "there is no incident `no`"),
         ("/api/v1/acks", r#"{"incident":"i1","autor":"x"}"#, 400, "unknown field `autor`"),
+        (
+            "/api/v1/acks",
+            r#"{"rule":"r","labels":{"a":5}}"#,
+            400,
+            "`labels` holds integer `5`, expected a string",
+        ),
+        ("/api/v1/deploys", r#"{"who":"x"}"#, 400, "`what` is missing"),
+        (
+            "/api/v1/deploys",
+            r#"{"who":"x","what":5}"#,
+            400,
+            "`what` is integer `5`, expected a string",
+        ),
+        ("/api/v1/deploys", "[]", 400, "the body is no object of JSON"),
         ("/api/v1/silences", "{}", 400, "a silence names rules or series"),
         ("/api/v1/silences", r#"{"rule":"*"}"#, 400, "an end, or a schedule"),
         ("/api/v1/silences", r#"{"rule":"*","for":"soon"}"#, 400, "`for`"),
@@ -173,6 +187,11 @@ fn a_picture_is_a_png_of_the_instance_that_is_asked_for() {
         ("/chart.png?rule=errors-high&by=region=eu", 400),
         ("/chart.png?rule=errors-high&by=host=a&theme=pink", 400),
         ("/chart.png?rule=no", 404),
+        ("/chart.svg?series=nosuch", 404),
+        ("/chart.svg?series=nosuch*", 200),
+        ("/api/v1/rules?type=Record", 200),
+        ("/api/v1/rules?type=", 200),
+        ("/api/v1/rules?type=bogus", 400),
         ("/chart.svg?rule=errors-high&by=host=a&theme=dark", 200),
     ] {
         assert_eq!(server.get(path).0, status, "{path}");

@@ -195,7 +195,7 @@ fn what_people_and_clients_write_is_shown_and_never_run() {
         server.get(&format!("/ack/{id}")).1,
         server.get(&format!("/silence/{id}")).1,
         server.get("/chart.svg?rule=r").1,
-        server.get("/chart.svg?series=%3Cscript%3Ealert(5)%3C/script%3E").1,
+        server.get("/chart.svg?series=%3Cscript%3Ealert(5)%3C/script%3E*").1,
         server.get("/login?next=/%22%3E%3Cscript%3Ealert(6)%3C/script%3E").1,
         silenced,
     ];

@@ -278,8 +278,31 @@ async fn answer(make: impl FnOnce() -> Done + Send + 'static) -> Response {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| bad(&format!("the body is not what is asked for: {error}")))
+    serde_json::from_slice(body).map_err(|error| bad(&wrong::<T>(body, &error)))
+}
+
+/// What is wrong with a body, by the name of what it is about. The library tells a place in the text instead.
+fn wrong<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> String {
+    let value = match serde_json::from_slice(body) {
+        Ok(Value::Object(value)) => value,
+        Ok(_) => return "the body is no object of JSON: {…}".to_owned(),
+        Err(error) => return format!("the body is not JSON: {error}"),
+    };
+    let said = error.to_string();
+    let said = said.rsplit_once(" at line ").map_or(&*said, |(said, _)| said);
+    if let Some(name) = said.strip_prefix("missing field ") {
+        return format!("{name} is missing");
+    }
+    // Alone, a value that is right is not complained of, but for what is missing beside it.
+    value.into_iter().find_map(|one| wrong_type::<T>(&one)).unwrap_or_else(|| said.to_owned())
+}
+
+/// What is wrong with a value by itself.
+fn wrong_type<T: DeserializeOwned>((name, value): &(String, Value)) -> Option<String> {
+    let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
+    let said = serde_json::from_value::<T>(alone).err()?.to_string();
+    let is = if value.is_object() { "holds" } else { "is" };
+    said.strip_prefix("invalid type: ").map(|said| format!("`{name}` {is} {said}"))
 }
 
 fn whom(by: ByWhom) -> Result<By, Problem> {

@@ -6,10 +6,11 @@
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::super::Shared;
+use super::asked::one_of;
 use super::blocking;
 use crate::config::{Rule, Schedule};
 use crate::query::Group;
@@ -17,18 +18,25 @@ use crate::rules::wording::{observation, threshold};
 use crate::rules::{Active, Level, State as RuleState};
 use crate::time::Timestamp;
 
+/// What `type` may be; empty means all.
+const TYPES: [(&str, bool); 3] = [("", true), ("alert", true), ("record", false)];
+
 /// `GET /api/v1/rules`; with `rule_name[]`, which may stand there several times, of these alone. Of the `type`
 /// `record` there are none.
 pub(super) async fn rules(
     State(shared): State<Shared>,
     Query(asked): Query<Vec<(String, String)>>,
 ) -> Response {
+    let kind = asked.iter().find(|(key, _)| key == "type").map(|(_, kind)| kind.to_lowercase());
+    let are_alerts = match one_of(kind.as_deref(), &TYPES, true, "type") {
+        Ok(are_alerts) => are_alerts,
+        Err(problem) => return problem.into_response(),
+    };
     blocking(move || {
         let names: Vec<_> =
             asked.iter().filter(|(key, _)| key == "rule_name[]").map(|(_, name)| name).collect();
         success(&shared.engine.view(|view| {
             let last = view.rules.evaluated();
-            let are_alerts = asked.iter().all(|(key, kind)| key != "type" || kind != "record");
             let is_asked = |active: &&Active| {
                 are_alerts && (names.is_empty() || names.contains(&&active.rule().name))
             };

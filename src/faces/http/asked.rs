@@ -21,7 +21,8 @@ pub(super) fn one_of<T: Copy>(
 ) -> Result<T, Problem> {
     let Some(text) = text else { return Ok(default) };
     all.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<_> = all.iter().map(|(word, _)| *word).collect();
+        let words = all.iter().map(|(word, _)| *word).filter(|word| !word.is_empty());
+        let words: Vec<_> = words.collect();
         Problem::BadData(format!("`{name}` is one of {}", words.join(", ")))
     })
 }

@@ -96,6 +96,7 @@ fn draw(shared: &Shared, asked: &Asked) -> Result<Chart, Problem> {
     }?;
     shared.engine.draw(&drawing, span, None).map_err(|error| match error {
         NoPicture::TooMuch(error) => too_much(error),
+        NoPicture::Unknown => Problem::NotFound(error.to_string()),
         NoPicture::TooLong(_) => Problem::BadData(error.to_string()),
     })
 }

@@ -87,7 +87,7 @@ async fn nobody_waits_for_the_engine_but_who_asks_it() {
     holds.await.unwrap();
     let mut waiting = JoinSet::new();
     let paths =
-        ["/", "/chart.svg?rule=r", "/chart.svg?series=a", "/api/v1/rules", "/api/v1/alerts"];
+        ["/", "/chart.svg?rule=r", "/chart.svg?series=a*", "/api/v1/rules", "/api/v1/alerts"];
     let further = ["/check/r", "/metrics", "/api/v1/measure?series=a&from=-1h"];
     for path in paths.into_iter().chain(further) {
         let address = addresses[0];
