@@ -19,6 +19,11 @@ mod rules;
 mod storm;
 mod telling;
 
+/// What a file says.
+fn read(text: &str) -> Config {
+    config::parse(text, Path::new("t.toml"), &config::Surroundings::none()).unwrap().config
+}
+
 /// A config of rules written as a file would.
 fn config(rules: Vec<Rule>) -> Config {
     let oncall = Contact {

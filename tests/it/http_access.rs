@@ -2,15 +2,13 @@
 //! that need none.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::CertificateDer;
 
-use crate::harness::{PATIENCE, Server, binary, text};
+use crate::access::tls_to;
+use crate::harness::{Server, binary, text};
 
 const READER: &str = "reader-0123456789-abcdef";
 const OPERATOR: &str = "operator-0123456789-abcdef";
@@ -209,19 +207,7 @@ fn over_tls(
     certificate: &CertificateDer<'static>,
     request: &str,
 ) -> Option<String> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("known versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    let stream = TcpStream::connect(server.http).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-    let mut stream = StreamOwned::new(session, stream);
+    let mut stream = tls_to(server.http, certificate);
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     // Whatever comes before a connection that is ended without a farewell counts as well.

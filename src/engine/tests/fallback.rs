@@ -1,8 +1,6 @@
 //! Contacts that are told what another could not be: they hear what follows, and the end, once.
 
-use std::path::Path;
-
-use crate::config::{Config, Surroundings, parse};
+use crate::config::Config;
 use crate::engine::{Beside, Engine};
 use crate::limits;
 use crate::notify::{Message, Outcome};
@@ -35,7 +33,7 @@ flapping = false
 ";
 
 fn config() -> Config {
-    parse(RULES, Path::new("t.toml"), &Surroundings::none()).unwrap().config
+    super::read(RULES)
 }
 
 fn refused() -> Outcome {

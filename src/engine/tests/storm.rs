@@ -1,7 +1,6 @@
 //! A thousand instances at once.
 
 use super::*;
-use crate::config::Surroundings;
 use crate::limits;
 use crate::notify::{Message, Outcome};
 use crate::rules::Level;
@@ -56,7 +55,7 @@ fn said(messages: &[Arc<Message>]) -> Vec<Said<'_>> {
 
 #[test]
 fn a_thousand_that_open_at_once_are_one_digest_per_contact_and_one_when_they_are_over() {
-    let config = config::parse(RULES, Path::new("t.toml"), &Surroundings::none()).unwrap().config;
+    let config = read(RULES);
     let now = Timestamp::from_secs(1_767_571_200);
     let mut world = World { engine: Engine::new(&config, now), now };
     // All hosts are known, and well.

@@ -5,10 +5,9 @@
 //! decided: how long each incident has stood as it does, and what each contact has heard of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, Escalation, Surroundings, parse};
+use crate::config::{Config, Escalation};
 use crate::engine::Engine;
 use crate::limits;
 use crate::notify::{Incident, Notice, NoticeKind, Outcome, Silence};
@@ -42,7 +41,7 @@ flapping = false
 ";
 
 fn config() -> Config {
-    let mut config = parse(RULES, Path::new("t.toml"), &Surroundings::none()).unwrap().config;
+    let mut config = super::read(RULES);
     // Shorter than a file may say, so that much happens.
     config.rules[0].repeat = Span::from_secs(REPEAT);
     let (after, notify) = (Span::from_secs(ESCALATE), vec!["lead".to_owned()]);

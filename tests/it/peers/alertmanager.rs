@@ -1,19 +1,18 @@
 //! Debian's Alertmanager tells the same alert to the same receiver as tallyd: what each sends is held
 //! against the other, name by name.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::process::Listening;
 use super::webhook::Receiver;
 use crate::harness::{Client, Server, eventually};
 
 /// A running one. It ends with this value.
 struct Alertmanager {
-    child: Child,
-    address: SocketAddr,
+    server: Listening,
     _dir: tempfile::TempDir,
 }
 
@@ -28,47 +27,28 @@ impl Alertmanager {
         );
         let file = dir.path().join("alertmanager.yml");
         std::fs::write(&file, config).expect("it can be written");
-        let mut child = Command::new("prometheus-alertmanager")
+        let mut program = Command::new("prometheus-alertmanager");
+        program
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.path={}", dir.path().join("data").display()))
-            .args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("Alertmanager starts; `tests/run` installs it");
-        let stderr = child.stderr.take().expect("it is piped");
-        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains("Listening on")).expect("it says its port");
-        let address = line.split_once("address=").expect("an address").1;
-        let address = address.split_whitespace().next().and_then(|text| text.parse().ok());
-        // What else it says is read, so that it never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("an address and a port"), _dir: dir }
+            .args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
+        Self { server: Listening::start(&mut program), _dir: dir }
     }
 
     fn post(&self, alerts: &Value) {
         let body = alerts.to_string();
-        let mut client = Client::connect(self.address);
+        let mut client = Client::connect(self.server.address);
         client.send(
             format!(
                 "POST /api/v2/alerts HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
                  Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                self.address,
+                self.server.address,
                 body.len()
             )
             .as_bytes(),
         );
         let answer = client.line();
         assert!(answer.contains("200"), "{answer}");
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        // It may have ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,13 +1,13 @@
 //! Debian's Prometheus reads `/metrics` as it is: its own checker finds nothing to say, what it stores is what was
 //! counted, and its answers about rules have the fields that ours have.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::process::Listening;
 use crate::harness::{Client, Server, eventually, text};
 
 const SCRAPE: &str = include_str!("../../../conf/prometheus/prometheus.yml");
@@ -39,37 +39,23 @@ const ALERT: &str = "groups:\n- name: g\n  rules:\n  - alert: errors-high\n    e
                      labels: {severity: critical}\n    annotations: {summary: Too many errors}\n";
 
 /// A running one. It ends with this value.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
+struct Prometheus(Listening);
 
 impl Prometheus {
     fn start(dir: &Path) -> Self {
-        let mut child = Command::new("prometheus")
+        let mut program = Command::new("prometheus");
+        program
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("tsdb").display()))
-            .arg("--web.listen-address=127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("Prometheus starts; `tests/run` installs it");
-        let stderr = child.stderr.take().expect("it is piped");
-        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains("Listening on")).expect("it says its port");
-        let address = line.split_once("address=").expect("an address").1;
-        let address = address.split_whitespace().next().and_then(|text| text.parse().ok());
-        // What else it says is read, so that it never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("an address and a port") }
+            .arg("--web.listen-address=127.0.0.1:0");
+        Self(Listening::start(&mut program))
     }
 
     /// The data of an answer; nothing while it is not ready.
     fn get(&self, path: &str) -> Option<Value> {
-        let mut client = Client::connect(self.address);
+        let mut client = Client::connect(self.0.address);
         // Of version 1.0, so that no answer comes in chunks.
-        client.send(format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).as_bytes());
+        client.send(format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.0.address).as_bytes());
         let answer = text(&client.read_to_end());
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         let all: Value = serde_json::from_str(body).ok()?;
@@ -83,14 +69,6 @@ impl Prometheus {
             query.replace(' ', "%20").replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
         let data = self.get(&format!("/api/v1/query?query={query}"))?;
         data["result"][0]["value"][1].as_str()?.parse().ok()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // It may have ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
