@@ -496,9 +496,53 @@ fn munin_runs_the_plugin() {
     );
 }
 
+/// A server that asks for a token, and the file with it.
+fn start_guarded(rest: &str) -> (Server, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tokens = dir.path().join("tokens");
+    std::fs::write(&tokens, "# for graphs\nread:0123456789abcdef==\n").expect("it can be written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&tokens, mode).expect("it is ours");
+    let config = format!("[http]\ntoken_file = \"tokens\"\n{rest}");
+    (Server::start_in(dir, "", &config, &[]), tokens)
+}
+
+#[test]
+fn the_plugin_of_munin_shows_its_token_and_says_why_there_is_no_value() {
+    let (server, tokens) = start_guarded(RULES);
+    let url = format!("http://{}", server.http);
+    let ended = |rule: &str, word: &str, has_token: bool| {
+        let link = server.dir().join(format!("tallyd_{rule}"));
+        let _ = std::os::unix::fs::symlink(conf("munin/tallyd_"), &link);
+        let mut command = Command::new("sh");
+        command.arg(link).arg(word).env("tallyd", binary()).env("server", &url);
+        run(if has_token { command.env("TALLYD_TOKEN_FILE", &tokens) } else { &mut command })
+    };
+    assert_eq!(ended("errors-high", "", true).stdout, "v_errors_high.value U\n");
+    assert!(ended("errors-high", "config", true).stdout.ends_with(".critical :20\n"));
+    for word in ["", "config"] {
+        for (rule, has_token, why) in [
+            ("nowhere", true, "there is no such rule"),
+            ("errors-high", false, "this server asks for a token"),
+        ] {
+            let ended = ended(rule, word, has_token);
+            assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+            assert!(ended.stderr.contains(why), "{}", ended.stderr);
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs curl; run tests/run"]
 fn cacti_gets_a_number() {
+    let (guarded, tokens) = start_guarded("");
+    assert_eq!(guarded.client().ask("incr orders.placed 3\r\n"), "3");
+    eventually("the value behind a token", || {
+        let mut command = Command::new("sh");
+        command.arg(conf("cacti/tallyd.sh")).arg(format!("http://{}", guarded.http));
+        command.args(["orders.placed", "last"]).env("TALLYD_TOKEN_FILE", &tokens);
+        (run(&command).stdout == "3\n").then_some(())
+    });
     let server = Server::start("");
     assert_eq!(server.client().ask("incr orders.placed;region=eu 250\r\n"), "250");
     let url = format!("http://{}", server.http);
