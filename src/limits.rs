@@ -138,7 +138,8 @@ pub const METRICS: usize = 1000;
 pub const HISTOGRAM_BYTES: usize = 16 * 1024 * 1024;
 
 /// Files of the log of observations, of 262,140 records and 4 MiB each: what gauges and distributions
-/// may be set to between two ticks before it is counted in memory alone. Four million a second.
+/// may be set to between two ticks before it is counted in memory alone. Four million a second; half of that where
+/// each stands for several.
 pub const OBSERVATION_FILES: usize = 16;
 
 /// Rules in one configuration.

@@ -29,6 +29,7 @@ pub enum Observations {
 
 impl Observed {
     fn of(value: f64, weight: u32) -> Self {
+        // Rounded once, where as many additions would be rounded each.
         let sum = value * f64::from(weight);
         Self { count: weight.into(), sum, min: value, max: value, last: value }
     }

@@ -106,7 +106,7 @@ impl<T: Teller> Hub<T> {
                 }
             }
         }
-        tracing::warn!("datagrams that came in before the end were not read in time");
+        tracing::warn!("datagrams are left unread at the stop");
     }
 
     /// Takes the datagrams of one turn; whether there may be more.

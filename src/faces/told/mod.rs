@@ -58,8 +58,8 @@ struct Hub<T> {
     idle: Duration,
 }
 
-/// Turns of one socket once all of it ends: what came in before, and not what goes on coming. As many of the shortest
-/// datagrams as [`limits::DATAGRAM_ROOM_BYTES`] holds, or as many connections' bytes.
+/// Turns of one socket once all of it ends: what came in before, and not what goes on coming. So many take all that
+/// [`limits::DATAGRAM_ROOM_BYTES`] holds.
 const LAST_TURNS: usize = 256;
 
 /// How long these may take: the last window has to be closed in time too.
@@ -70,7 +70,7 @@ const LAST: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Connections that say nothing are looked for so often. One that has said nothing from one look to the next is closed.
-/// Who flushes once in a quarter of an hour is still heard; to somebody who is not, a line would be lost.
+/// It is long, since the next line of a client that is closed on is lost.
 const IDLE: Duration = Duration::from_secs(limits::TOLD_IDLE_SECS / 2);
 
 /// Takes lines until the process stops, and then what came in before. It is for a thread of its own.
