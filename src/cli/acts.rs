@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Args;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
+use super::ServerArgs;
 use super::server::{self, Answer, Peer};
-use super::{AckArgs, DeployArgs, SaidArgs, ServerArgs, SilenceArgs, UnackArgs, UnsilenceArgs};
 use crate::limits;
 use crate::reason::one_line;
 
@@ -20,6 +21,104 @@ use crate::reason::one_line;
 const NOT_DONE: u8 = 1;
 const WRONG: u8 = 2;
 const NO_SERVER: u8 = 3;
+
+/// Who does something.
+#[derive(Args, Debug)]
+pub(super) struct AuthorArgs {
+    /// Who does it.
+    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
+    author: String,
+}
+
+/// What is said with something, and by whom.
+#[derive(Args, Debug)]
+pub(super) struct SaidArgs {
+    /// Why, or what else there is to say.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    comment: String,
+    #[command(flatten)]
+    by: AuthorArgs,
+}
+
+/// What `ack` takes.
+#[derive(Args, Debug)]
+pub(super) struct AckArgs {
+    /// A rule, or the id of an incident.
+    #[arg(value_name = "RULE|INCIDENT")]
+    what: Option<String>,
+    /// A tag of the instances that are meant, as region=eu; may be given several times.
+    #[arg(long, value_name = "TAG=VALUE", requires = "what")]
+    by: Vec<String>,
+    #[command(flatten)]
+    said: SaidArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `unack` takes.
+#[derive(Args, Debug)]
+pub(super) struct UnackArgs {
+    /// The id of the incident; tallyd ack lists them.
+    incident: String,
+    #[command(flatten)]
+    said: SaidArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `silence` takes.
+#[derive(Args, Debug)]
+pub(super) struct SilenceArgs {
+    /// Which rules.
+    rule: Option<String>,
+    /// A tag of the instances that are meant, as region=eu; may be given several times.
+    #[arg(long, value_name = "TAG=VALUE", requires = "rule")]
+    by: Vec<String>,
+    /// Which series, as rules name them.
+    #[arg(long, value_name = "PATTERN")]
+    series: Option<String>,
+    /// How long, as in 2h.
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<String>,
+    /// When it begins, if not now: 2026-01-05T00:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// The name of a schedule in whose hours it holds.
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
+    #[command(flatten)]
+    said: SaidArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `unsilence` takes.
+#[derive(Args, Debug)]
+pub(super) struct UnsilenceArgs {
+    /// The id of the silence; tallyd silence lists them.
+    id: String,
+    #[command(flatten)]
+    by: AuthorArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What `deploy` takes.
+#[derive(Args, Debug)]
+pub(super) struct DeployArgs {
+    /// What was put into use, in a line.
+    what: Option<String>,
+    /// When, if not now: -5m, 2026-01-05T00:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    at: Option<String>,
+    #[command(flatten)]
+    by: AuthorArgs,
+    /// Forget the one with this id.
+    #[arg(long, value_name = "ID", conflicts_with = "what")]
+    forget: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 /// Why nothing was done: in words, and the exit code.
 pub(super) struct Failure {

@@ -32,6 +32,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::counters::cells::Kind;
+use acts::{AckArgs, DeployArgs, SilenceArgs, UnackArgs, UnsilenceArgs};
 
 /// Counts what applications tell it over the memcached protocol, and tells people when the numbers go
 /// wrong.
@@ -260,104 +261,6 @@ struct QueryArgs {
     /// How it is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Who does something.
-#[derive(Args, Debug)]
-struct AuthorArgs {
-    /// Who does it.
-    #[arg(long, env = "USER", default_value = "", value_name = "NAME")]
-    author: String,
-}
-
-/// What is said with something, and by whom.
-#[derive(Args, Debug)]
-struct SaidArgs {
-    /// Why, or what else there is to say.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    comment: String,
-    #[command(flatten)]
-    by: AuthorArgs,
-}
-
-/// What `ack` takes.
-#[derive(Args, Debug)]
-struct AckArgs {
-    /// A rule, or the id of an incident.
-    #[arg(value_name = "RULE|INCIDENT")]
-    what: Option<String>,
-    /// A tag of the instances that are meant, as region=eu; may be given several times.
-    #[arg(long, value_name = "TAG=VALUE", requires = "what")]
-    by: Vec<String>,
-    #[command(flatten)]
-    said: SaidArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// What `unack` takes.
-#[derive(Args, Debug)]
-struct UnackArgs {
-    /// The id of the incident; tallyd ack lists them.
-    incident: String,
-    #[command(flatten)]
-    said: SaidArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// What `silence` takes.
-#[derive(Args, Debug)]
-struct SilenceArgs {
-    /// Which rules.
-    rule: Option<String>,
-    /// A tag of the instances that are meant, as region=eu; may be given several times.
-    #[arg(long, value_name = "TAG=VALUE", requires = "rule")]
-    by: Vec<String>,
-    /// Which series, as rules name them.
-    #[arg(long, value_name = "PATTERN")]
-    series: Option<String>,
-    /// How long, as in 2h.
-    #[arg(long = "for", value_name = "SPAN")]
-    span: Option<String>,
-    /// When it begins, if not now: 2026-01-05T00:00:00Z, or seconds since 1970.
-    #[arg(long, value_name = "INSTANT")]
-    from: Option<String>,
-    /// The name of a schedule in whose hours it holds.
-    #[arg(long, value_name = "NAME")]
-    schedule: Option<String>,
-    #[command(flatten)]
-    said: SaidArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// What `unsilence` takes.
-#[derive(Args, Debug)]
-struct UnsilenceArgs {
-    /// The id of the silence; tallyd silence lists them.
-    id: String,
-    #[command(flatten)]
-    by: AuthorArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// What `deploy` takes.
-#[derive(Args, Debug)]
-struct DeployArgs {
-    /// What was put into use, in a line.
-    what: Option<String>,
-    /// When, if not now: -5m, 2026-01-05T00:00:00Z, or seconds since 1970.
-    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
-    at: Option<String>,
-    #[command(flatten)]
-    by: AuthorArgs,
-    /// Forget the one with this id.
-    #[arg(long, value_name = "ID", conflicts_with = "what")]
-    forget: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
