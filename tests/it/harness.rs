@@ -59,7 +59,9 @@ impl Server {
 
     fn launch(dir: Arc<tempfile::TempDir>, server: &str, rest: &str, env: &[(&str, &str)]) -> Self {
         let config = dir.path().join("tallyd.toml");
-        let text = format!("[server]\nhttp = [\"127.0.0.1:0\"]\nthreads = 2\n{server}\n{rest}");
+        // Unless the test says where.
+        let http = if server.contains("http = ") { "" } else { "http = [\"127.0.0.1:0\"]\n" };
+        let text = format!("[server]\n{http}threads = 2\n{server}\n{rest}");
         std::fs::write(&config, text).expect("the configuration can be written");
         let mut child = Command::new(binary())
             .args(["serve", "--config"])
