@@ -68,7 +68,7 @@ pub(super) struct CheckArgs {
     /// Where both windows hold less than this there is no change.
     #[arg(long, value_name = "NUMBER", conflicts_with_all = NO_SERIES)]
     floor: Option<String>,
-    /// When it is a warning: 10 (outside 0 to 10), 10: (below 10), ~:10 (above 10), 10:20 (outside), @10:20 (inside).
+    /// When it is a warning: 10 (outside 0 to 10), 10: (below 10), '~:10' (above 10), 10:20 (outside), @10:20 (inside).
     #[arg(long, short, value_name = "RANGE", allow_hyphen_values = true, conflicts_with_all = NO_SERIES)]
     warning: Option<Range>,
     /// When it is critical, in the same form.

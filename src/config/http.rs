@@ -112,7 +112,7 @@ pub(super) fn http(root: &mut Section<'_>, reader: &Reader<'_>) -> Read {
     let named = section.text("token_file", value::any).filter(|at| !at.value.is_empty());
     let has_tokens = named.is_some();
     let tokens = tokens(named, reader);
-    let has_tls = section.key_place("tls_cert").is_some();
+    let has_tls = section.is_given("tls_cert");
     let tls = access::tls(&mut section, reader);
     Read { http: Http { tokens, tls }, has_tokens, has_tls }
 }

@@ -41,7 +41,7 @@ pub(super) fn nrpe(
             reader.sink.error(Finding::new(allow.place, message));
         }
     }
-    let has_tls = section.key_place("tls_cert").is_some();
+    let has_tls = section.is_given("tls_cert");
     let tls = access::tls(&mut section, reader);
     if let Some(address) = address {
         judge(&address, taken(&address.value), tls.is_some() || has_tls, reader.sink);

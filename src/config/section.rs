@@ -94,6 +94,12 @@ impl<'a> Section<'a> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.place)
     }
 
+    /// Whether a key is there and no text with nothing in it.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| entry.value.get_ref().as_str() != Some(""))
+    }
+
     /// Whether a key is a list with nothing in it.
     pub(super) fn is_empty_list(&self, key: &str) -> bool {
         let entry = self.entries.iter().find(|entry| entry.key == key);

@@ -146,7 +146,9 @@ impl Proofs {
 /// address that the next start has no more either: its keys are given.
 fn guard(shared: &Shared, new: &Config, proofs: Proofs) -> Vec<&'static str> {
     let (access, tokens, nrpe) = (&shared.access, &shared.tokens, &shared.nrpe);
-    nrpe.allow_only(&new.nrpe.allow);
+    if new.nrpe.listen.is_some() {
+        nrpe.allow_only(&new.nrpe.allow);
+    }
     tokens.set_public_tls(new.notify.is_public_tls());
     let logins = new.memcached.auth.as_ref().map(|auth| access.admit_only(Some(&auth.logins)));
     let list = new.http.tokens.as_ref().map(|new| tokens.admit_only(Some(&new.list)));

@@ -122,6 +122,15 @@ fn quiet(
         Err(error) if is_up && error.kind() == ErrorKind::AddrInUse => {
             findings.good(what, format!("{place} is listened on"));
         }
+        // A port below 1024, mostly: the server has what it takes to listen there.
+        Err(error) if is_up && error.kind() == ErrorKind::PermissionDenied => {
+            findings.warn(
+                what,
+                format!(
+                    "{place}: who is not the server's user cannot tell whether it is listened on"
+                ),
+            );
+        }
         Err(error) => findings.fail(what, format!("{place} cannot be listened on: {error}")),
     }
 }

@@ -56,10 +56,14 @@ fn a_certificate_and_its_key_are_checked_against_each_other() {
     for (cert, key, expect) in [
         ("tallyd.crt", "", "a certificate needs its key: set `tls_key`"),
         ("", "tallyd.key", "a key needs its certificate: set `tls_cert`"),
-        ("tallyd.crt", "another.key", "do not fit each other"),
-        ("cut.crt", "tallyd.key", "cannot be used"),
-        ("empty", "tallyd.key", "holds no certificate in PEM form"),
-        ("tallyd.crt", "tallyd.crt", "holds no private key in PEM form"),
+        (
+            "tallyd.crt",
+            "another.key",
+            "`/etc/tallyd.crt` and `/etc/another.key` do not fit each other",
+        ),
+        ("cut.crt", "tallyd.key", "the certificate `/etc/cut.crt` cannot be used"),
+        ("empty", "tallyd.key", "`/etc/empty` holds no certificate in PEM form"),
+        ("tallyd.crt", "tallyd.crt", "`/etc/tallyd.crt` holds no private key in PEM form"),
         ("tallyd.crt", "absent", "cannot read `/etc/absent`"),
         ("tallyd.crt", "open.key", "the key can be read by others: mode 0640"),
     ] {
@@ -125,6 +129,7 @@ fn what_is_said_of_nrpe_is_said_once_and_of_what_it_is() {
     assert_eq!(count("[nrpe]\nallow = ['10.0.0.1']\n", "`allow` without `listen`"), 1);
     assert_eq!(said("[nrpe]\nallow = ['10.0.0.1']\nlisten = ''\n"), "");
     assert_eq!(count("[nrpe]\nlisten = '0.0.0.0:5666'\n", "in clear text"), 1);
+    assert_eq!(count("[nrpe]\nlisten = '0.0.0.0:5666'\ntls_cert = ''\n", "in clear text"), 1);
     assert_eq!(said("[nrpe]\nlisten = '127.0.0.1:5666'\n"), "");
     for (other, section) in [
         ("[server]\nlisten = ['127.0.0.1:5666']", "[server]"),

@@ -146,20 +146,40 @@ fn what_is_over_before_it_is_given_up_is_passed_on_as_over() {
     }
 }
 
+/// A while in which the store fails or does not; `oncall` answers so.
+fn watch(world: &mut World, is_failing: bool, answer: fn(&Message) -> Outcome) {
+    for _ in 0..20 {
+        let beside = Beside { is_failing, ..Beside::default() };
+        world.engine.note_itself(&beside, world.now + Span::SECOND);
+        world.seconds(0, answer);
+    }
+}
+
 #[test]
-fn who_hears_of_an_alarm_of_our_own_in_the_place_of_another_hears_of_its_end() {
+fn who_hears_of_an_alarm_of_our_own_in_the_place_of_another_hears_of_its_end_once() {
+    for answer in [|_: &Message| Outcome::Delivered, |_: &Message| refused()] {
+        let mut world = World::new();
+        watch(&mut world, true, |_| refused());
+        assert_eq!(world.got, ["firing ok to critical for oncall"]);
+        watch(&mut world, false, answer);
+        assert_eq!(world.got[1..], ["recovered critical to ok"]);
+    }
+}
+
+#[test]
+fn an_alarm_of_our_own_that_is_given_up_once_it_is_over_is_told_as_over_once() {
     let mut world = World::new();
-    let seconds = |world: &mut World, is_failing, answer: fn(&Message) -> Outcome| {
-        for _ in 0..20 {
-            let beside = Beside { is_failing, ..Beside::default() };
-            world.engine.note_itself(&beside, world.now + Span::SECOND);
-            world.seconds(0, answer);
-        }
-    };
-    seconds(&mut world, true, |_| refused());
-    assert_eq!(world.got, ["firing ok to critical for oncall"]);
-    seconds(&mut world, false, |_| Outcome::Delivered);
-    assert_eq!(world.got[1..], ["recovered critical to ok"]);
+    let mut begun = Vec::new();
+    for second in 0..60 {
+        let beside = Beside { is_failing: second < 20, ..Beside::default() };
+        world.engine.note_itself(&beside, world.now + Span::SECOND);
+        world.second(0);
+        begun.extend(world.engine.due(world.now, limits::OUTBOX));
+    }
+    // Nobody has answered so far.
+    world.engine.settle(begun[0].id, &refused(), world.now);
+    world.seconds(0, |_| refused());
+    assert_eq!(world.got, ["ended critical to ok for oncall"]);
 }
 
 #[test]

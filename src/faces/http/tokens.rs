@@ -37,9 +37,12 @@ struct Session {
 }
 
 impl Tokens {
-    /// From now on only these are good; with `None`, nobody is asked for one.
+    /// From now on only these are good, and sessions of theirs; with `None`, nobody is asked for one.
     pub fn admit_only(&self, tokens: Option<&[Token]>) {
+        let mut sessions = self.sessions();
         *self.list.write().unwrap_or_else(PoisonError::into_inner) = tokens.map(Arc::from);
+        let list = tokens.unwrap_or_default();
+        sessions.retain(|_, one| list.iter().any(|token| token.digest == one.token));
     }
 
     /// From now on connections are accepted with this; with `None`, in clear text.
@@ -70,11 +73,12 @@ impl Tokens {
 
     /// A session for whoever has shown a token; `None` where it is not good.
     pub(super) fn session(&self, token: &[u8], now: Timestamp) -> Option<String> {
+        // Before it is asked what is good: of a token that goes in this moment none begins.
+        let mut sessions = self.sessions();
         self.role(token)?;
         let token = TokenDigest::of(token);
         let until = now + Span::from_secs(limits::SESSION_SECS.unsigned_abs());
         let text = random_text();
-        let mut sessions = self.sessions();
         sessions.retain(|_, one| now < one.until);
         let its = sessions.iter().filter(|(_, one)| one.token == token);
         if its.clone().count() >= limits::SESSIONS_EACH {
@@ -176,6 +180,8 @@ mod tests {
         assert_eq!(tokens.role_of_session(&session, NOW), Some(Role::Admin), "as its token is");
         tokens.admit_only(Some(&[token(Role::Read, "one")]));
         assert_eq!(tokens.role_of_session(&session, NOW), None, "it went with its token");
+        tokens.admit_only(Some(&[token(Role::Admin, "two")]));
+        assert_eq!(tokens.role_of_session(&session, NOW), None, "and does not come back with it");
     }
 
     #[test]

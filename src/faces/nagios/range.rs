@@ -71,7 +71,11 @@ fn end_or(text: &str, open: f64) -> Result<f64, String> {
 
 fn end(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    let wrong = || format!("`{text}` is no number; a range is 10, 10:, ~:10, 10:20 or @10:20");
+    let wrong = || {
+        // What a shell makes of a tilde that nobody has quoted.
+        let hint = if text.starts_with('/') { " ('~:10' needs its quotes in a shell)" } else { "" };
+        format!("`{text}` is no number; a range is 10, 10:, ~:10, 10:20 or @10:20{hint}")
+    };
     number.ok_or_else(wrong)
 }
 
@@ -111,6 +115,8 @@ mod tests {
         }
         let said = "20:10".parse::<Range>().expect_err("the wrong way round");
         assert_eq!(said, "`20:10` begins behind its end: write `10:20`");
+        let said = "/root:50".parse::<Range>().expect_err("what a shell makes of ~:50");
+        assert!(said.ends_with("('~:10' needs its quotes in a shell)"), "{said}");
     }
 
     #[test]

@@ -78,8 +78,11 @@ impl Incidents {
             return None;
         }
         let incident = self.find(&notice.incident, past);
-        let has_followed = |one: &Incident| one.stand_ins.iter().any(|name| name == contact);
-        if incident.is_some_and(has_followed) && !notice.kind.is_beginning() {
+        let has_followed = match incident {
+            Some(incident) => incident.stand_ins.iter().any(|name| name == contact),
+            None => moment.outbox.hears_the_end(&notice.incident, contact),
+        };
+        if has_followed && !notice.kind.is_beginning() {
             return None;
         }
         // What is no incident of a rule is an alarm of our own, or was forgotten long after it was over.

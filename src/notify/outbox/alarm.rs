@@ -30,6 +30,10 @@ pub(super) struct Alarm {
     /// Whom they concern beside the default contacts.
     concerned: BTreeSet<(Trouble, String)>,
     moved: BTreeSet<Trouble>,
+    /// What is over, and waits for room to be told.
+    ending: BTreeSet<Trouble>,
+    /// Who was told of the last of each that is over.
+    past: BTreeMap<Trouble, (Arc<str>, BTreeSet<String>)>,
     pub(super) watch: Watch,
 }
 
@@ -280,6 +284,7 @@ impl Outbox {
             told: BTreeMap::new(),
         });
         raised.figure = figure(raised.figure);
+        self.alarm.ending.remove(&trouble);
         self.alarm.concerned.extend(concerned.map(|contact| (trouble, contact.to_owned())));
         self.tell(trouble, now);
     }
@@ -293,6 +298,9 @@ impl Outbox {
 
     fn tell(&mut self, trouble: Trouble, now: Timestamp) {
         let Some(raised) = self.alarm.raised.get(&trouble) else { return };
+        if self.alarm.ending.contains(&trouble) {
+            return;
+        }
         let concerned = self.alarm.concerned.iter().filter(|(of, _)| *of == trouble);
         let audience = self.alarm.default.iter().chain(concerned.map(|(_, contact)| contact));
         let audience: BTreeSet<_> =
@@ -319,10 +327,12 @@ impl Outbox {
         figure: impl FnOnce(u64) -> u64,
         now: Timestamp,
     ) {
-        let raised = self.alarm.raised.get(&trouble);
-        if raised.is_none_or(|raised| !self.has_room_to_alert(raised.told.keys())) {
+        let Some(raised) = self.alarm.raised.get(&trouble) else { return };
+        if !self.has_room_to_alert(raised.told.keys()) {
+            self.alarm.ending.insert(trouble);
             return;
         }
+        self.alarm.ending.remove(&trouble);
         let Some(mut raised) = self.alarm.raised.remove(&trouble) else { return };
         self.alarm.moved.insert(trouble);
         self.alarm.concerned.retain(|(of, _)| *of != trouble);
@@ -331,6 +341,8 @@ impl Outbox {
         for contact in raised.told.keys() {
             self.alert(contact, &notice, now);
         }
+        let told = raised.told.into_keys().collect();
+        self.alarm.past.insert(trouble, (raised.incident, told));
     }
 
     /// Whether a notice of our own finds room for all recipients of these contacts, or for as many as there ever is
@@ -364,13 +376,28 @@ impl Outbox {
         self.trouble(incident).is_some()
     }
 
-    /// Notes who heard of an alarm of our own in the place of another, so that they hear of its end.
+    /// Notes who heard of an alarm of our own in the place of another, so that they hear of its end, once.
     pub(in crate::notify) fn note_stand_in(&mut self, message: &Message, now: Timestamp) {
         for notice in &message.notices {
             if let Some(trouble) = self.trouble(&notice.incident) {
                 self.note_told(trouble, message.contact.clone(), now);
             }
+            let mut past = self.alarm.past.values_mut();
+            if let Some((_, told)) = past.find(|(incident, _)| *incident == notice.incident) {
+                told.insert(message.contact.clone());
+            }
         }
+    }
+
+    /// Whether a contact hears, or has heard, of the end of an alarm of our own by itself.
+    pub(in crate::notify) fn hears_the_end(&self, incident: &str, contact: &str) -> bool {
+        let raised = self
+            .alarm
+            .raised
+            .values()
+            .any(|raised| &*raised.incident == incident && raised.told.contains_key(contact));
+        let mut past = self.alarm.past.values();
+        raised || past.any(|(id, told)| &**id == incident && told.contains(contact))
     }
 
     /// Deliveries that found no room since the last call.
