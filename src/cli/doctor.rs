@@ -138,14 +138,16 @@ fn configuration(args: &DoctorArgs, findings: &mut Findings) -> Option<Config> {
                 findings.good(WHAT, format!("{shown}: {counts}"));
             } else {
                 say(&loaded.warnings.render(io::stderr().is_terminal()));
-                findings
-                    .warn(WHAT, format!("{shown}: {counts}; what is said above may not be meant"));
+                findings.warn(
+                    WHAT,
+                    format!("{shown}: {counts}; what standard error tells may not be meant"),
+                );
             }
             Some(loaded.config)
         }
         Err(error) => {
             complain(&error);
-            findings.fail(WHAT, format!("{shown} cannot be used: see above"));
+            findings.fail(WHAT, format!("{shown} cannot be used; standard error says why"));
             None
         }
     }

@@ -39,13 +39,28 @@ impl<T: Teller + 'static> Hub<T> {
         while let Some((stream, _)) =
             connections::next(&listener, &mut connections, &mut stop, "StatsD or Graphite").await
         {
-            if connections.len() < limits::TOLD_CONNECTIONS {
-                connections.spawn_local(Rc::clone(&self).serve(stream, asked.clone()));
-            } else {
-                self.tally().connections_refused.fetch_add(1, Relaxed);
-            }
+            self.seat(stream, &mut connections, &asked);
+        }
+        // Who came before the stop and was not looked at yet.
+        for () in self.last() {
+            let Ok(Ok((stream, _))) = timeout(LAST_LOOK, listener.accept()).await else { break };
+            self.seat(stream, &mut connections, &asked);
         }
         while connections.join_next().await.is_some() {}
+    }
+
+    /// Serves a connection, where there is room for it.
+    fn seat(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        connections: &mut JoinSet<()>,
+        stop: &watch::Receiver<bool>,
+    ) {
+        if connections.len() < limits::TOLD_CONNECTIONS {
+            connections.spawn_local(Rc::clone(self).serve(stream, stop.clone()));
+        } else {
+            self.tally().connections_refused.fetch_add(1, Relaxed);
+        }
     }
 
     async fn serve(self: Rc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {

@@ -157,3 +157,19 @@ async fn what_a_client_said_before_the_stop_is_taken() {
     };
     LocalSet::new().run_until(all).await;
 }
+
+#[tokio::test]
+async fn who_came_before_the_stop_and_was_not_looked_at_yet_is_heard() {
+    let hub = hub(IDLE);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let client = connect(listener.local_addr().unwrap()).await;
+        assert_eq!(client.try_write(b"a\n").unwrap(), 2);
+        clients.push(client);
+    }
+    let (say_stop, stop) = watch::channel(false);
+    say_stop.send_replace(true);
+    LocalSet::new().run_until(within(Rc::clone(&hub).accept(listener, stop))).await;
+    assert_eq!(hub.tally().lines(), 10);
+}
