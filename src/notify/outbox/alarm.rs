@@ -256,15 +256,13 @@ impl Outbox {
         self.raise(Trouble::Outbox, Some(&message.contact), |lost| lost + 1, now);
     }
 
-    /// Ends the alarm once there is room again: when a fourth of it is free, for everybody. Until
-    /// then whoever could not be told for want of room is told now.
+    /// Ends the alarm once there is room again: when a fourth of it is free, for everybody.
     pub(super) fn settle_alarm(&mut self, now: Timestamp) {
         let is_roomy = self.waiting.len() <= limits::OUTBOX / 4 * 3
             && self.lanes.longest() <= limits::OUTBOX_EACH / 4 * 3;
         if is_roomy {
             self.lower(Trouble::Outbox, |lost| lost, now);
         }
-        self.tell_rest(now);
     }
 
     /// Notes a trouble, and tells of it the default contacts and whom it concerns, where they have not heard of it
